@@ -1,0 +1,19 @@
+//! When replicas run and how many: leases on demand, one task per endpoint, policy without I/O.
+
+mod acquire;
+mod controller;
+mod deploy;
+mod lease;
+mod link;
+mod logs;
+mod settings;
+mod view;
+
+pub use acquire::{AcquireError, Place};
+pub use controller::Controller;
+pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
+pub use lease::Lease;
+pub use link::{LinkError, SpawnerLink, Welcome};
+pub use logs::{LogError, LogLines};
+pub use settings::ControllerSettings;
+pub use view::{Condition, EndpointView, Phase, ReplicaView};

@@ -1,0 +1,65 @@
+use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::{Bytes, Digest, Endpoint};
+use serde::Serialize;
+
+/// A snapshot of one endpoint, published by its task. Readers never wait for the task.
+#[derive(Debug, Clone, Serialize)]
+pub struct EndpointView {
+    pub endpoint: Endpoint,
+    /// The revision that serves, from 1; 0 while the first is being deployed.
+    pub revision: u32,
+    pub model: Option<Digest>,
+    pub model_bytes: Bytes,
+    /// What the worker answers to `GET /v2/models/NAME` for this revision, kept so that asking
+    /// wakes nothing. `Null` while the first revision is being deployed.
+    pub metadata: serde_json::Value,
+    pub condition: Condition,
+    pub replicas: Vec<ReplicaView>,
+    /// Requests that wait for a replica.
+    pub waiters: u32,
+    /// The last start, deploy or crash that went wrong, for `status`.
+    pub last_failure: Option<String>,
+}
+
+/// Whether requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// The first revision is not there yet.
+    Deploying,
+    /// Requests are taken; replicas are woken for them.
+    Ready,
+    /// Crashed and waiting for its next start, or its first deploy failed.
+    Failed,
+    /// Being deleted, or the daemon is ending.
+    Draining,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplicaView {
+    pub id: ReplicaId,
+    pub revision: u32,
+    pub phase: Phase,
+    pub leases: u32,
+    /// When it was created, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    pub memory: Bytes,
+}
+
+/// Where a replica is in its life. Busy is no phase: it is leases > 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Waits for memory.
+    Pending,
+    /// The container is being made.
+    Initializing,
+    /// The worker loads its model.
+    Starting,
+    Ready,
+    Frozen,
+    /// Takes no new request and ends when its leases are back.
+    Draining,
+    /// Dead; what it left is being removed.
+    Exited,
+}

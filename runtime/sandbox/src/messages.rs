@@ -1,0 +1,266 @@
+//! Everything that can be asked of the privileged half, and everything it tells.
+//!
+//! A request names a replica, an endpoint, a content digest and numbers: never a host path, a
+//! mount, a capability, a device or an OCI setting. The spawner derives all of those itself.
+
+use std::fmt;
+
+use dormouse_spec::{Digest, EndpointName, Limits};
+use serde::{Deserialize, Serialize};
+
+/// Both halves are one binary; a difference means that one was upgraded under the other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Names one replica for its whole life; never used twice by one daemon. It is made of an
+/// endpoint's name, its revision and a serial number: `silero-vad-1-17`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReplicaId(String);
+
+/// Why a text names no replica.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a replica id: 1 to 96 of a-z, 0-9 and `-`, beginning with a letter or digit")]
+pub struct ReplicaIdError(String);
+
+const REPLICA_ID_CHARS_MAX: usize = 96;
+
+impl ReplicaId {
+    #[must_use]
+    pub fn new(endpoint: &EndpointName, revision: u32, serial: u64) -> Self {
+        Self(format!("{endpoint}-{revision}-{serial}"))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ReplicaId {
+    type Error = ReplicaIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_id =
+            (1..=REPLICA_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-');
+        if is_id { Ok(Self(text)) } else { Err(ReplicaIdError(text)) }
+    }
+}
+
+impl From<ReplicaId> for String {
+    fn from(id: ReplicaId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Node → spawner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// The first message; anything else before it ends the node process.
+    Hello { version: u32 },
+    /// Start a replica. Answered by [`Event::Created`] or [`Event::Exited`].
+    Create(Box<ReplicaSpec>),
+    /// Stop all its processes where they are. Answered by [`Event::Frozen`] or [`Event::Thawed`].
+    Freeze { replica: ReplicaId },
+    /// Let them go on. A connection made meanwhile is answered afterwards, so the node need not
+    /// wait. Answered by [`Event::Thawed`].
+    Thaw { replica: ReplicaId },
+    /// SIGTERM (after a thaw), and SIGKILL once `grace_ms` have passed; 0 is SIGKILL at once.
+    /// Answered by [`Event::Exited`] and [`Event::Removed`].
+    Stop { replica: ReplicaId, grace_ms: u32 },
+    /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
+    Forget { endpoint: EndpointName },
+    /// Every lease is returned and nothing more will be asked: the daemon may end.
+    Drained,
+}
+
+/// What a replica is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaSpec {
+    pub replica: ReplicaId,
+    pub endpoint: EndpointName,
+    /// Names a directory of the model store with `model.onnx` in it.
+    pub model: Digest,
+    pub revision: u32,
+    pub limits: Limits,
+    pub intra_op_threads: u32,
+    /// Requests the worker accepts at a time.
+    pub concurrency: u32,
+    /// The largest body the worker accepts, inflated.
+    pub body_bytes_max: u64,
+}
+
+/// Spawner → node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// Answers [`Request::Hello`]. Comes with one descriptor for each of the `listeners`, in order.
+    /// After it come one [`Event::Adopt`] for each replica that lives, and [`Event::Synced`].
+    Welcome {
+        version: u32,
+        instance: String,
+        /// The daemon's configuration, as the composition root wrote it; opaque to the spawner.
+        settings: String,
+        listeners: Vec<Listener>,
+    },
+    /// A replica that was there before this node process. Comes with its log pipe's reading end.
+    Adopt(Box<ReplicaReport>),
+    /// The last replica to adopt was told.
+    Synced,
+    /// The container exists and its worker is loading. Comes with the log pipe's reading end.
+    Created {
+        replica: ReplicaId,
+        started_at_ms: u64,
+        phases: CreatePhases,
+    },
+    /// The worker said that it serves.
+    Ready {
+        replica: ReplicaId,
+    },
+    /// The worker said why it cannot serve its model, and will exit.
+    LoadFailed {
+        replica: ReplicaId,
+        reason: String,
+    },
+    Frozen {
+        replica: ReplicaId,
+    },
+    /// The replica runs. `cause` says why where that was not asked for: a freeze that did not end.
+    Thawed {
+        replica: ReplicaId,
+        cause: Option<String>,
+    },
+    /// No process of the replica is left. Every connection to it is dead.
+    Exited {
+        replica: ReplicaId,
+        cause: ExitCause,
+    },
+    /// Nothing of the replica is left: no cgroup, mount, socket or directory.
+    Removed {
+        replica: ReplicaId,
+    },
+    /// The request could not be carried out, as for a replica that is not there.
+    Refused {
+        replica: Option<ReplicaId>,
+        reason: String,
+    },
+    /// The daemon was told to end: take no more work, finish what runs, answer with
+    /// [`Request::Drained`].
+    Drain,
+}
+
+/// What a listening socket in [`Event::Welcome`] is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Listener {
+    /// Inference requests from clients, over TCP.
+    Gateway,
+    /// The admin API, over a Unix socket.
+    Admin,
+}
+
+/// A replica as a restarted node finds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaReport {
+    pub spec: ReplicaSpec,
+    pub state: ReplicaState,
+    /// When it was created, in milliseconds since 1970.
+    pub started_at_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicaState {
+    /// Being created, or its worker is loading.
+    Starting,
+    Ready,
+    Frozen,
+    /// Told to end, or dead and being removed.
+    Stopping,
+}
+
+/// Where the time of a creation went, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePhases {
+    /// From the request's arrival to the creation child's first instruction.
+    pub fork_us: u64,
+    /// Control groups made, limited and joined.
+    pub cgroup_us: u64,
+    /// libcontainer: namespaces, mounts, root, seccomp.
+    pub container_us: u64,
+    /// Device policy applied and read back, payload released.
+    pub release_us: u64,
+}
+
+/// How a replica's life ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ExitCause {
+    /// The container could not be made.
+    NotCreated {
+        reason: String,
+    },
+    Code {
+        code: i32,
+    },
+    Signal {
+        signal: i32,
+    },
+    /// The kernel killed it for exceeding its memory limit.
+    OutOfMemory {
+        limit_bytes: u64,
+    },
+    /// It was told to end, and did.
+    Stopped,
+}
+
+impl fmt::Display for ExitCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCreated { reason } => write!(f, "the container could not be created: {reason}"),
+            Self::Code { code } => write!(f, "exited with status {code}"),
+            Self::Signal { signal } => write!(f, "crashed: killed by signal {signal}"),
+            Self::OutOfMemory { limit_bytes } => {
+                write!(f, "out of memory: exceeded its limit of {} MiB", limit_bytes >> 20)
+            }
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_replica_id_cannot_leave_its_directory() {
+        for text in ["", "-a", "../x", "a/b", "a.b", "A"] {
+            assert!(ReplicaId::try_from(text.to_owned()).is_err(), "{text}");
+        }
+        let longest = "a".repeat(63).parse().unwrap();
+        let id = ReplicaId::new(&longest, u32::MAX, u64::MAX);
+        assert!(ReplicaId::try_from(String::from(id)).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_request_or_field_is_refused() {
+        for text in [
+            r#"{"request":"mount","path":"/"}"#,
+            r#"{"request":"thaw","replica":"a","path":"/"}"#,
+            r#"{"request":"freeze","replica":"../a"}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

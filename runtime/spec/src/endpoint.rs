@@ -1,0 +1,292 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Alias, Bytes, EndpointName, Limits, MilliCpu, duration};
+
+/// What an operator asked of an endpoint, in a manifest or on the command line. What is `None` is
+/// taken from the node's [`EndpointDefaults`] when the endpoint is [resolved](Self::resolve).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointRequest {
+    pub name: EndpointName,
+    pub alias: Option<Alias>,
+    pub min_replicas: Option<u32>,
+    pub max_replicas: Option<u32>,
+    pub container_concurrency: Option<u32>,
+    /// The longest a request may take, waiting included.
+    #[serde(default, with = "optional_duration")]
+    pub timeout: Option<Duration>,
+    #[serde(default, with = "optional_duration")]
+    pub freeze_after: Option<Duration>,
+    #[serde(default, with = "optional_duration")]
+    pub zero_after: Option<Duration>,
+    #[serde(default, with = "optional_duration")]
+    pub start_deadline: Option<Duration>,
+    #[serde(default, with = "optional_duration")]
+    pub drain_deadline: Option<Duration>,
+    pub queue_waiters_max: Option<u32>,
+    pub cpu: Option<MilliCpu>,
+    pub memory: Option<Bytes>,
+    pub pids: Option<u32>,
+    pub tmp: Option<Bytes>,
+    pub intra_op_threads: Option<u32>,
+}
+
+/// What endpoints get where they do not say: `[endpoint.defaults]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointDefaults {
+    pub min_replicas: u32,
+    /// None: as many as the node has processors.
+    pub max_replicas: Option<u32>,
+    pub container_concurrency: u32,
+    #[serde(with = "duration::text")]
+    pub timeout: Duration,
+    #[serde(with = "duration::text")]
+    pub freeze_after: Duration,
+    #[serde(with = "duration::text")]
+    pub zero_after: Duration,
+    #[serde(with = "duration::text")]
+    pub start_deadline: Duration,
+    #[serde(with = "duration::text")]
+    pub drain_deadline: Duration,
+    pub queue_waiters_max: u32,
+    pub cpu: MilliCpu,
+    /// None: twice the bytes of the model and [`MEMORY_BESIDE_MODEL`].
+    pub memory: Option<Bytes>,
+    pub pids: u32,
+    pub tmp: Bytes,
+    /// None: as many as whole processors the replica may use, at least one.
+    pub intra_op_threads: Option<u32>,
+}
+
+/// What a replica gets beside its model: ONNX Runtime, its arenas, the bodies of requests.
+const MEMORY_BESIDE_MODEL: Bytes = Bytes::from_mebibytes(256);
+
+impl Default for EndpointDefaults {
+    fn default() -> Self {
+        Self {
+            min_replicas: 0,
+            max_replicas: None,
+            container_concurrency: 4,
+            timeout: Duration::from_secs(300),
+            freeze_after: Duration::from_secs(10),
+            zero_after: Duration::from_secs(300),
+            start_deadline: Duration::from_secs(60),
+            drain_deadline: Duration::from_secs(30),
+            queue_waiters_max: 1_000,
+            cpu: MilliCpu::from_milli(1_000),
+            memory: None,
+            pids: 64,
+            tmp: Bytes::from_mebibytes(64),
+            intra_op_threads: None,
+        }
+    }
+}
+
+/// An endpoint with every setting present and within its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    pub name: EndpointName,
+    pub alias: Option<Alias>,
+    pub min_replicas: u32,
+    /// At least 1 and at least `min_replicas`.
+    pub max_replicas: u32,
+    /// Requests one replica serves at a time, at least 1.
+    pub container_concurrency: u32,
+    #[serde(with = "duration::text")]
+    pub timeout: Duration,
+    #[serde(with = "duration::text")]
+    pub freeze_after: Duration,
+    #[serde(with = "duration::text")]
+    pub zero_after: Duration,
+    #[serde(with = "duration::text")]
+    pub start_deadline: Duration,
+    #[serde(with = "duration::text")]
+    pub drain_deadline: Duration,
+    pub queue_waiters_max: u32,
+    pub limits: Limits,
+    pub intra_op_threads: u32,
+}
+
+/// Why a request describes no endpoint that can run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    #[error("{field} is {value}: it must be from {min} to {max}")]
+    OutOfRange { field: &'static str, value: u64, min: u64, max: u64 },
+    #[error("minReplicas {min} is more than maxReplicas {max}")]
+    MoreMinThanMax { min: u32, max: u32 },
+}
+
+/// Bounds that keep a typing error from becoming a load on the node.
+const REPLICAS_MAX: u32 = 1_000;
+/// As Knative bounds `containerConcurrency`.
+const CONTAINER_CONCURRENCY_MAX: u32 = 1_000;
+const QUEUE_WAITERS_MAX: u32 = 100_000;
+const PIDS_MIN: u32 = 16;
+const PIDS_MAX: u32 = 32_768;
+const INTRA_OP_THREADS_MAX: u32 = 1_024;
+/// Less than this does not hold ONNX Runtime itself.
+const MEMORY_MIN: Bytes = Bytes::from_mebibytes(32);
+const TMP_MIN: Bytes = Bytes::new(4096);
+
+impl EndpointRequest {
+    /// A request that leaves everything but the name to the node's defaults.
+    #[must_use]
+    pub fn named(name: EndpointName) -> Self {
+        Self {
+            name,
+            alias: None,
+            min_replicas: None,
+            max_replicas: None,
+            container_concurrency: None,
+            timeout: None,
+            freeze_after: None,
+            zero_after: None,
+            start_deadline: None,
+            drain_deadline: None,
+            queue_waiters_max: None,
+            cpu: None,
+            memory: None,
+            pids: None,
+            tmp: None,
+            intra_op_threads: None,
+        }
+    }
+
+    /// Fills what was not asked for and checks the bounds. `model` is the size of the model's files
+    /// and `node_cpus` how many processors the node has.
+    ///
+    /// # Errors
+    /// [`EndpointError`] names the first setting that is out of its bounds.
+    pub fn resolve(
+        &self,
+        defaults: &EndpointDefaults,
+        model: Bytes,
+        node_cpus: u32,
+    ) -> Result<Endpoint, EndpointError> {
+        let cpu = self.cpu.unwrap_or(defaults.cpu);
+        let min_replicas = self.min_replicas.unwrap_or(defaults.min_replicas);
+        let max_replicas = self.max_replicas.or(defaults.max_replicas).unwrap_or(node_cpus.max(min_replicas).max(1));
+        let memory = self
+            .memory
+            .or(defaults.memory)
+            .unwrap_or_else(|| model.saturating_add(model).saturating_add(MEMORY_BESIDE_MODEL));
+        let limits = Limits {
+            cpu,
+            memory: Bytes::new(within("memory", memory.get(), MEMORY_MIN.get(), u64::MAX)?),
+            pids: within_u32("pids", self.pids.unwrap_or(defaults.pids), PIDS_MIN, PIDS_MAX)?,
+            tmp: Bytes::new(within("tmp", self.tmp.unwrap_or(defaults.tmp).get(), TMP_MIN.get(), u64::MAX)?),
+        };
+        let endpoint = Endpoint {
+            name: self.name.clone(),
+            alias: self.alias.clone(),
+            min_replicas: within_u32("minReplicas", min_replicas, 0, REPLICAS_MAX)?,
+            max_replicas: within_u32("maxReplicas", max_replicas, 1, REPLICAS_MAX)?,
+            container_concurrency: within_u32(
+                "containerConcurrency",
+                self.container_concurrency.unwrap_or(defaults.container_concurrency),
+                1,
+                CONTAINER_CONCURRENCY_MAX,
+            )?,
+            timeout: at_least_1ms("timeout", self.timeout.unwrap_or(defaults.timeout))?,
+            freeze_after: self.freeze_after.unwrap_or(defaults.freeze_after),
+            zero_after: self.zero_after.unwrap_or(defaults.zero_after),
+            start_deadline: at_least_1ms("start-deadline", self.start_deadline.unwrap_or(defaults.start_deadline))?,
+            drain_deadline: self.drain_deadline.unwrap_or(defaults.drain_deadline),
+            queue_waiters_max: within_u32(
+                "queue-waiters-max",
+                self.queue_waiters_max.unwrap_or(defaults.queue_waiters_max),
+                1,
+                QUEUE_WAITERS_MAX,
+            )?,
+            limits,
+            intra_op_threads: within_u32(
+                "intra-op-threads",
+                self.intra_op_threads.or(defaults.intra_op_threads).unwrap_or(cpu.threads()),
+                1,
+                INTRA_OP_THREADS_MAX,
+            )?,
+        };
+        if endpoint.min_replicas > endpoint.max_replicas {
+            return Err(EndpointError::MoreMinThanMax { min: endpoint.min_replicas, max: endpoint.max_replicas });
+        }
+        Ok(endpoint)
+    }
+}
+
+fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<u64, EndpointError> {
+    if (min..=max).contains(&value) { Ok(value) } else { Err(EndpointError::OutOfRange { field, value, min, max }) }
+}
+
+fn within_u32(field: &'static str, value: u32, min: u32, max: u32) -> Result<u32, EndpointError> {
+    within(field, value.into(), min.into(), max.into()).map(|_| value)
+}
+
+fn at_least_1ms(field: &'static str, duration: Duration) -> Result<Duration, EndpointError> {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    within(field, millis, 1, u64::MAX).map(|_| duration)
+}
+
+mod optional_duration {
+    use super::{Duration, duration};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => duration::text::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Text(#[serde(with = "duration::text")] Duration);
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn request() -> EndpointRequest {
+        EndpointRequest::named("demo".parse().unwrap())
+    }
+
+    fn resolve(request: &EndpointRequest) -> Result<Endpoint, EndpointError> {
+        request.resolve(&EndpointDefaults::default(), Bytes::from_mebibytes(10), 2)
+    }
+
+    #[test]
+    fn silence_means_the_documented_defaults() {
+        let endpoint = resolve(&request()).unwrap();
+        assert_eq!((endpoint.min_replicas, endpoint.max_replicas, endpoint.container_concurrency), (0, 2, 4));
+        assert_eq!(endpoint.limits.memory, Bytes::from_mebibytes(2 * 10 + 256));
+        assert_eq!(endpoint.intra_op_threads, 1);
+    }
+
+    #[test]
+    fn bounds_are_named() {
+        let none = EndpointRequest { max_replicas: Some(0), ..request() };
+        assert!(resolve(&none).unwrap_err().to_string().contains("maxReplicas"));
+        let crossed = EndpointRequest { min_replicas: Some(3), max_replicas: Some(2), ..request() };
+        assert_eq!(resolve(&crossed), Err(EndpointError::MoreMinThanMax { min: 3, max: 2 }));
+        let tiny = EndpointRequest { memory: Some(Bytes::new(1)), ..request() };
+        assert!(resolve(&tiny).unwrap_err().to_string().contains("memory"));
+    }
+
+    #[test]
+    fn a_request_survives_json() {
+        let asked = EndpointRequest {
+            timeout: Some(Duration::from_millis(1500)),
+            cpu: Some(MilliCpu::from_milli(500)),
+            ..request()
+        };
+        let text = serde_json::to_string(&asked).unwrap();
+        assert_eq!(serde_json::from_str::<EndpointRequest>(&text).unwrap(), asked);
+    }
+}

@@ -1,0 +1,21 @@
+//! What is asked: manifests and settings in, validated types out.
+//!
+//! Everything here is pure: no I/O, no clock, no async. A value of one of these types has already
+//! been checked, so the rest of the system never validates again.
+
+mod annotation;
+mod digest;
+mod duration;
+mod endpoint;
+mod limits;
+pub mod manifest;
+mod name;
+mod quantity;
+
+pub use annotation::ANNOTATION_PREFIX;
+pub use digest::{Digest, DigestError};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use endpoint::{Endpoint, EndpointDefaults, EndpointError, EndpointRequest};
+pub use limits::Limits;
+pub use name::{Alias, EndpointName, NameError};
+pub use quantity::{Bytes, MilliCpu, QuantityError};

@@ -1,0 +1,1 @@
+//! Standard manifests and how they become an [`EndpointRequest`](crate::EndpointRequest).
