@@ -1,0 +1,56 @@
+# Everything is built under target/; what set-up fetches is under target/setup.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR := $(CURDIR)/target
+DENY := target/setup/bin/cargo-deny
+# rust-criu, of libcontainer, names no licence; its LICENSE file is read (MIT) and checked instead.
+DENY_LICENCE_BY_FILE := --allow no-license-field
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 bench clean
+
+help: ## Print this list.
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: ## Install and fetch what `make run` needs (packages, ONNX Runtime, demo models).
+	@configs/setup/packages.sh run
+	@configs/setup/accounts.sh
+	@configs/setup/python.sh configs/setup/requirements.txt
+	@configs/setup/onnxruntime.sh
+	@configs/setup/models.sh
+
+setup-test: setup ## Install and fetch what `make test` needs besides.
+	@configs/setup/packages.sh test
+	@configs/setup/python.sh tests/requirements.txt
+	@configs/setup/cargo-deny.sh
+	@configs/setup/guest-kernel.sh
+
+build: setup ## Build the daemon: target/release/dormouse.
+	cargo build --locked --release --package dormouse-gateway
+
+run: build ## Serve three real models on 127.0.0.1:8080 and print what to try (root).
+	@configs/setup/run-demo.sh
+
+lint: setup-test ## Check format, lints, licences, bans and sources.
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	$(DENY) --locked check --hide-inclusion-graph $(DENY_LICENCE_BY_FILE) bans licenses sources
+
+audit: setup-test ## Check dependencies against the advisory database (needs a network that reaches it).
+	$(DENY) --locked check advisories
+
+# The guest goes before the long suite so that a run ends with cargo's own count of tests.
+test: root setup-test lint test-cgroup-v2 ## Everything that must hold (root).
+	cargo test --locked --workspace
+
+test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgroups are pure v2.
+	tests/guest/run.sh
+
+bench: build ## Measure cold starts, wakes and throughput (root).
+	cargo bench --locked --package dormouse-bench
+
+clean: ## Remove builds; keep what set-up fetched.
+	rm -rf target/debug target/release target/guest
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "containers and cgroups need root: run 'sudo make $(MAKECMDGOALS)'" >&2; exit 1; }
