@@ -5,7 +5,7 @@
 
 RUN_PACKAGES="ca-certificates gcc libc6-dev libseccomp-dev make pkg-config python3 python3-venv"
 # binutils strips the guest's binaries; qemu's recommended packages are its graphics.
-TEST_PACKAGES="binutils busybox-static cpio kmod qemu-system-x86"
+TEST_PACKAGES="binutils busybox-static cpio qemu-system-x86"
 
 case ${1:-} in
 run) packages=$RUN_PACKAGES ;;

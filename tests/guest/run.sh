@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs the sandbox crate's tests as root in a guest whose cgroups are pure v2, whatever this machine
+# has: Debian's cloud kernel under QEMU's software emulation, everything it needs in an initramfs.
+#
+# Usage: run.sh [PACKAGE]...   (default: dormouse-sandbox)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+GUEST_CPUS=2
+GUEST_MEMORY_MIB=2048
+GUEST_LIMIT_S=900
+MARKER="guest: exit status"
+
+KERNEL=target/setup/guest-kernel
+ONNXRUNTIME=$PWD/target/setup/onnxruntime/libonnxruntime.so
+ROOT=$PWD/target/guest/root
+LOG=$PWD/target/guest/console.log
+
+say() { printf 'guest: %s\n' "$*" >&2; }
+fail() {
+    say "$*"
+    exit 1
+}
+
+# Prints "test PATH" for each test binary and "program PATH" for each program the tests start.
+build_tests() {
+    local packages=() package
+    for package in "$@"; do packages+=(--package "$package"); done
+    cargo test --locked --no-run --message-format=json-render-diagnostics "${packages[@]}" | /usr/bin/python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable"):
+        print("test" if message["profile"]["test"] else "program", message["executable"])'
+}
+
+# Everything keeps the path it has here: tests know their programs and fixtures by absolute path,
+# and a replica is given this system's loader and libraries.
+lay_out_root() {
+    rm -rf "$ROOT"
+    mkdir -p "$ROOT"/{dev,etc,proc,run,sys,tmp,root,usr/{bin,sbin,lib,lib64}}
+    local directory file
+    for directory in bin sbin lib lib64; do ln -s "usr/$directory" "$ROOT/$directory"; done
+    cp "$(command -v busybox)" "$ROOT/usr/bin/busybox"
+    cp tests/guest/init "$ROOT/init"
+    cp "$KERNEL/overlay.ko" "$ROOT/overlay.ko"
+
+    for file in "$@" "$ONNXRUNTIME"; do
+        copy_in "$file"
+        [ "$file" = "$ONNXRUNTIME" ] || strip --strip-debug "$ROOT$file"
+        shared_libraries "$file" | while read -r library; do copy_in "$library"; done
+    done
+    # Configuration and fixtures, committed or about to be, and the folders of the packages: tests
+    # name files relative to their own.
+    git ls-files -z --cached --others --exclude-standard -- configs '*/fixtures/*' '*Cargo.toml' |
+        while IFS= read -r -d '' file; do copy_in "$PWD/$file"; done
+}
+copy_in() { cp --dereference --parents "$1" "$ROOT"; }
+shared_libraries() { ldd "$1" | sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p'; }
+
+boot() {
+    (cd "$ROOT" && find . -print0 | cpio --null --quiet --create --format=newc) >"$ROOT/../initramfs"
+    say "booting ($(du -sm "$ROOT/../initramfs" | cut -f1) MiB initramfs)"
+    # No disk, no network, no graphics; software emulation even where /dev/kvm exists.
+    timeout --foreground "$GUEST_LIMIT_S" qemu-system-x86_64 \
+        -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+        -accel tcg,thread=multi -cpu max -smp "$GUEST_CPUS" -m "$GUEST_MEMORY_MIB" \
+        -kernel "$KERNEL/vmlinuz" -initrd "$ROOT/../initramfs" \
+        -append "console=ttyS0 quiet panic=-1" </dev/null | tr -d '\r' | tee "$LOG" | grep -v --text "^$MARKER"
+}
+
+if [ "$(uname -m)" != x86_64 ]; then
+    say "skipped: the guest is for x86_64 machines"
+    exit 0
+fi
+
+[ $# -gt 0 ] || set -- dormouse-sandbox
+built=$(build_tests "$@")
+mapfile -t tests < <(sed -n 's/^test //p' <<<"$built")
+mapfile -t programs < <(sed -n 's/^program //p' <<<"$built")
+[ ${#tests[@]} -gt 0 ] || fail "no test binaries in: $*"
+mkdir -p target/guest
+lay_out_root "${tests[@]}" "${programs[@]}"
+printf '%s\n' "${tests[@]}" >"$ROOT/tests"
+
+boot || true # the marker is the verdict: a guest that died or ran out of time printed none
+status=$(sed -n "s/^$MARKER //p" "$LOG" | tail -n1)
+[ -n "$status" ] || fail "no verdict: the guest crashed, or ran over $GUEST_LIMIT_S s (console: $LOG)"
+[ "$status" = 0 ] || fail "tests failed with status $status"
+say "${#tests[@]} test binaries passed on kernel $(sed -n 's/^guest: kernel //p' "$LOG") with cgroup v2 only"
