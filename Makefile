@@ -27,7 +27,7 @@ setup-test: setup ## Install and fetch what `make test` needs besides.
 build: setup ## Build the daemon: target/release/dormouse.
 	cargo build --locked --release --package dormouse-gateway
 
-run: build ## Serve three real models on 127.0.0.1:8080 and print what to try (root).
+run: root build ## Serve three real models on 127.0.0.1:8080 and print what to try (root).
 	@configs/setup/run-demo.sh
 
 lint: setup-test ## Check format, lints, licences, bans and sources.
@@ -45,7 +45,7 @@ test: root setup-test lint test-cgroup-v2 ## Everything that must hold (root).
 test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgroups are pure v2.
 	tests/guest/run.sh
 
-bench: build ## Measure cold starts, wakes and throughput (root).
+bench: root build ## Measure cold starts, wakes and throughput (root).
 	cargo bench --locked --package dormouse-bench
 
 clean: ## Remove builds; keep what set-up fetched.

@@ -4,8 +4,6 @@
 
 TRANSCRIPT=docs/examples/transcript.txt
 
-[ "$(id -u)" = 0 ] || fail "containers need root: run 'sudo make run'"
-
 # Passes the daemon's messages on and, once it is ready, shows the commands of the transcript.
 announce() {
     # The daemon drains on Ctrl-C and still has things to say; the terminal signals both.

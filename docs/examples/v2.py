@@ -16,8 +16,11 @@ def tensor(name, datatype, shape, data):
 
 def infer(model, *inputs):
     """The outputs by name, each a flat list of numbers."""
-    connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": inputs}))
-    answer = json.load(connection.getresponse())
+    try:
+        connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": inputs}))
+        answer = json.load(connection.getresponse())
+    except OSError as error:
+        raise SystemExit(f"{URL} does not answer ({error}): is `make run` ready?") from error
     if "error" in answer:
         raise SystemExit(f"{URL} answered: {answer['error']}")
     return {output["name"]: output["data"] for output in answer["outputs"]}

@@ -22,16 +22,20 @@ fail() {
     exit 1
 }
 
-# Prints "test PATH" for each test binary and "program PATH" for each program the tests start.
+# Prints "test PATH" for each test binary of the packages, and "program PATH" for every program of
+# the workspace. All of it is built, as `make test` does: a part would be built with other features.
 build_tests() {
-    local packages=() package
-    for package in "$@"; do packages+=(--package "$package"); done
-    cargo test --locked --no-run --message-format=json-render-diagnostics "${packages[@]}" | /usr/bin/python3 -c '
+    cargo test --locked --workspace --no-run --message-format=json-render-diagnostics |
+        /usr/bin/python3 -c '
 import json, sys
 for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable"):
-        print("test" if message["profile"]["test"] else "program", message["executable"])'
+    built = json.loads(line)
+    if not built.get("executable"):
+        continue
+    if not built["profile"]["test"]:
+        print("program", built["executable"])
+    elif any(f"#{package}@" in built["package_id"] for package in sys.argv[1:]):
+        print("test", built["executable"])' "$@"
 }
 
 # Everything keeps the path it has here: tests know their programs and fixtures by absolute path,
