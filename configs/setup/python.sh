@@ -15,5 +15,5 @@ say "installing $(grep -c == "$requirements") Python packages of $requirements"
 # --no-deps: the file is the whole list, so nothing enters that was not read and pinned.
 "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
     --only-binary=:all: --requirement "$requirements" ||
-    fail "cannot install $requirements: check that pip reaches a package index (pip config list), then run make again"
+    fail "cannot install $requirements: pip says why above; mend that, then run make again"
 finish "$step" "$requirements"

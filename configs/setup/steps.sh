@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Sourced by every script here: where things go, how progress and failures are said, and how a
 # step that has nothing left to do is recognised.
 set -euo pipefail
@@ -38,7 +39,7 @@ fetch() {
     shift 2
     "$PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
         --dest "$directory" --requirement "$pins" "$@" ||
-        fail "cannot fetch $pins: check that pip reaches a package index (pip config list), then run make again"
+        fail "cannot fetch $pins: pip says why above; mend that, then run make again"
 }
 fetch_wheels() {
     fetch "$1" "$2" --only-binary=:all: --python-version 311 \
