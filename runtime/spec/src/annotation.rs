@@ -1,3 +1,133 @@
+use std::{str::FromStr, time::Duration};
+
+use crate::{DurationError, EndpointRequest, QuantityError, parse_duration};
+
 /// Settings that the standard manifests have no field for are annotations under this prefix, each
 /// the kebab-case name of a setting: `dormouse.dev/freeze-after: 30s`.
 pub const ANNOTATION_PREFIX: &str = "dormouse.dev/";
+
+/// Every setting an annotation can make: those of [`EndpointDefaults`](crate::EndpointDefaults).
+pub const ANNOTATION_KEYS: [&str; 14] = [
+    "container-concurrency",
+    "cpu",
+    "drain-deadline",
+    "freeze-after",
+    "intra-op-threads",
+    "max-replicas",
+    "memory",
+    "min-replicas",
+    "pids",
+    "queue-waiters-max",
+    "start-deadline",
+    "timeout",
+    "tmp",
+    "zero-after",
+];
+
+/// Why an annotation makes no setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnnotationError {
+    #[error("there is no such setting")]
+    Unknown,
+    #[error("the setting is made twice: by this annotation and by the field the standard has for it")]
+    Twice,
+    #[error("`{0}` is not a whole number from 0 to {max}", max = u32::MAX)]
+    NotANumber(String),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error(transparent)]
+    Quantity(#[from] QuantityError),
+}
+
+impl EndpointRequest {
+    /// Makes the setting that `key`, an annotation's name without [`ANNOTATION_PREFIX`], stands for.
+    /// Whether the value is within its bounds is checked when the endpoint is resolved.
+    ///
+    /// # Errors
+    /// See [`AnnotationError`]; the request is then unchanged.
+    pub fn annotate(&mut self, key: &str, text: &str) -> Result<(), AnnotationError> {
+        match key {
+            "container-concurrency" => once(&mut self.container_concurrency, count(text)?),
+            "cpu" => once(&mut self.cpu, quantity(text)?),
+            "drain-deadline" => once(&mut self.drain_deadline, duration(text)?),
+            "freeze-after" => once(&mut self.freeze_after, duration(text)?),
+            "intra-op-threads" => once(&mut self.intra_op_threads, count(text)?),
+            "max-replicas" => once(&mut self.max_replicas, count(text)?),
+            "memory" => once(&mut self.memory, quantity(text)?),
+            "min-replicas" => once(&mut self.min_replicas, count(text)?),
+            "pids" => once(&mut self.pids, count(text)?),
+            "queue-waiters-max" => once(&mut self.queue_waiters_max, count(text)?),
+            "start-deadline" => once(&mut self.start_deadline, duration(text)?),
+            "timeout" => once(&mut self.timeout, duration(text)?),
+            "tmp" => once(&mut self.tmp, quantity(text)?),
+            "zero-after" => once(&mut self.zero_after, duration(text)?),
+            _ => Err(AnnotationError::Unknown),
+        }
+    }
+}
+
+fn once<T>(setting: &mut Option<T>, value: T) -> Result<(), AnnotationError> {
+    if setting.is_some() {
+        return Err(AnnotationError::Twice);
+    }
+    *setting = Some(value);
+    Ok(())
+}
+
+fn count(text: &str) -> Result<u32, AnnotationError> {
+    text.parse().map_err(|_| AnnotationError::NotANumber(text.to_owned()))
+}
+
+fn quantity<T: FromStr<Err = QuantityError>>(text: &str) -> Result<T, AnnotationError> {
+    Ok(text.parse()?)
+}
+
+fn duration(text: &str) -> Result<Duration, AnnotationError> {
+    Ok(parse_duration(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::EndpointDefaults;
+
+    fn request() -> EndpointRequest {
+        EndpointRequest::named("demo".parse().unwrap())
+    }
+
+    #[test]
+    fn every_default_has_its_annotation() {
+        let defaults = serde_json::to_value(EndpointDefaults::default()).unwrap();
+        let mut settings: Vec<_> = defaults.as_object().unwrap().keys().map(|key| key.replace('_', "-")).collect();
+        settings.sort();
+        assert_eq!(settings, ANNOTATION_KEYS);
+    }
+
+    #[test]
+    fn every_key_sets_the_field_of_its_name() {
+        for key in ANNOTATION_KEYS {
+            let mut request = request();
+            let text = ["7", "7s"].into_iter().find(|text| request.annotate(key, text).is_ok());
+            assert!(text.is_some(), "{key}");
+            let json = serde_json::to_value(&request).unwrap();
+            let set = json.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
+            let set: Vec<_> = set.map(|(field, _)| field.replace('_', "-")).filter(|field| field != "name").collect();
+            assert_eq!(set, [key]);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_setting_is_an_error() {
+        let mut request = EndpointRequest { timeout: Some(Duration::from_secs(1)), ..request() };
+        let before = request.clone();
+        assert_eq!(request.annotate("freezeafter", "1s"), Err(AnnotationError::Unknown));
+        assert_eq!(request.annotate("timeout", "1s"), Err(AnnotationError::Twice));
+        for (key, text) in
+            [("pids", "-1"), ("pids", "4294967296"), ("freeze-after", "10"), ("tmp", "1 GB"), ("cpu", "")]
+        {
+            assert!(request.annotate(key, text).is_err(), "{key}: {text}");
+        }
+        assert_eq!(request, before);
+    }
+}

@@ -4,6 +4,7 @@
 //! been checked, so the rest of the system never validates again.
 
 mod annotation;
+mod default_name;
 mod digest;
 mod duration;
 mod endpoint;
@@ -12,7 +13,8 @@ pub mod manifest;
 mod name;
 mod quantity;
 
-pub use annotation::ANNOTATION_PREFIX;
+pub use annotation::{ANNOTATION_KEYS, ANNOTATION_PREFIX, AnnotationError};
+pub use default_name::{DefaultName, DefaultNameError};
 pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{Endpoint, EndpointDefaults, EndpointError, EndpointRequest};
