@@ -1,0 +1,37 @@
+//! A worker in its container: it loads ONNX Runtime, waits to be told what to serve, and reports.
+
+use std::error::Error;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use crate::control::ControlChannel;
+use crate::error::chain;
+use crate::inference::Inference;
+use crate::serve::{Listener, serve};
+use crate::{Assignment, onnxruntime};
+
+/// Serves what the control channel assigns, until told to stop.
+pub(crate) fn run(library: &Path) -> Result<(), Box<dyn Error>> {
+    let control = ControlChannel::from_stdin()?;
+    let (assignment, listener, inference) = match prepare(&control, library) {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // Told to whoever waits for it first; the caller logs it whether or not that worked.
+            let _ = control.failed(&chain(error.as_ref()));
+            return Err(error);
+        }
+    };
+    Ok(serve(Listener::Unix(listener), inference, &assignment, || Ok(control.ready()?))?)
+}
+
+type Prepared = (Assignment, UnixListener, Inference);
+
+/// Everything up to a loaded model. The library comes first: it is the same for every model, so a worker that
+/// waits for its assignment has that part behind it.
+fn prepare(control: &ControlChannel, library: &Path) -> Result<Option<Prepared>, Box<dyn Error>> {
+    let environment = onnxruntime::environment(library)?;
+    let Some((assignment, listener)) = control.receive()? else { return Ok(None) };
+    let inference = Inference::start(environment, &assignment)?;
+    Ok(Some((assignment, listener, inference)))
+}

@@ -1,0 +1,131 @@
+//! The control channel of a contained worker: one assignment comes in, one verdict goes out.
+
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
+use serde::Deserialize;
+
+/// Largest assignment, in bytes.
+const ASSIGNMENT_BYTES_MAX: usize = 16 << 10;
+
+/// Longest reason sent for a failure, in bytes.
+const REASON_BYTES_MAX: usize = 4096;
+
+/// First byte of the verdict: the model is loaded and the listener is being served.
+const VERDICT_READY: u8 = b'R';
+
+/// First byte of the verdict: loading failed, the reason follows.
+const VERDICT_ERROR: u8 = b'E';
+
+/// What a worker is to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Assignment {
+    /// The endpoint's name, echoed in every reply.
+    pub name: String,
+    /// The revision, as the protocol's version string.
+    pub version: String,
+    /// The model file; external data lies beside it.
+    pub model: PathBuf,
+    /// Threads that share one operator's work.
+    pub intra_op_threads: NonZeroUsize,
+    /// Limit of a body, on the wire and inflated, in bytes.
+    pub body_bytes_max: usize,
+    /// Most requests taken in at once.
+    pub concurrency: NonZeroUsize,
+}
+
+/// Why the control channel could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("descriptor 0 cannot be used as control channel")]
+    Open(#[source] std::io::Error),
+    #[error("no assignment could be received")]
+    Receive(#[source] Errno),
+    #[error("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the assignment carries {0} descriptors instead of one listener")]
+    Descriptors(usize),
+    #[error("the assignment is malformed")]
+    Malformed(#[source] serde_json::Error),
+    #[error("the verdict could not be sent")]
+    Send(#[source] Errno),
+}
+
+/// A SEQPACKET socket to whoever made this container.
+#[derive(Debug)]
+pub(crate) struct ControlChannel {
+    socket: OwnedFd,
+}
+
+impl ControlChannel {
+    /// The channel on descriptor 0.
+    pub(crate) fn from_stdin() -> Result<Self, ControlError> {
+        let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(ControlError::Open)?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for the assignment and its listener. `None` if the other end went away instead: nobody wants this
+    /// worker any more.
+    pub(crate) fn receive(&self) -> Result<Option<(Assignment, UnixListener)>, ControlError> {
+        let mut message = vec![0; ASSIGNMENT_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = retry_on_intr(|| {
+            let parts = &mut [IoSliceMut::new(&mut message)];
+            rustix::net::recvmsg(&self.socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        })
+        .map_err(ControlError::Receive)?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(ControlError::TooLarge);
+        }
+        let listener = only_descriptor(&mut ancillary)?;
+        message.truncate(received.bytes);
+        let assignment = serde_json::from_slice(&message).map_err(ControlError::Malformed)?;
+        Ok(Some((assignment, UnixListener::from(listener))))
+    }
+
+    /// Reports that the model is loaded and served.
+    pub(crate) fn ready(&self) -> Result<(), ControlError> {
+        self.send(&[VERDICT_READY])
+    }
+
+    /// Reports why the model could not be loaded.
+    pub(crate) fn failed(&self, reason: &str) -> Result<(), ControlError> {
+        let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+        let mut verdict = vec![VERDICT_ERROR];
+        verdict.extend_from_slice(reason.get(..end).unwrap_or_default().as_bytes());
+        self.send(&verdict)
+    }
+
+    fn send(&self, verdict: &[u8]) -> Result<(), ControlError> {
+        retry_on_intr(|| rustix::net::send(&self.socket, verdict, SendFlags::NOSIGNAL)).map_err(ControlError::Send)?;
+        // The channel and the log are read by different processes; keep what was printed ahead of the verdict.
+        let _ = std::io::stdout().flush();
+        Ok(())
+    }
+}
+
+fn only_descriptor(ancillary: &mut RecvAncillaryBuffer<'_>) -> Result<OwnedFd, ControlError> {
+    let mut descriptors: Vec<OwnedFd> = ancillary
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    match (descriptors.pop(), descriptors.len()) {
+        (Some(only), 0) => Ok(only),
+        (Some(_), others) => Err(ControlError::Descriptors(others + 1)),
+        (None, _) => Err(ControlError::Descriptors(0)),
+    }
+}
