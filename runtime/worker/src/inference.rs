@@ -4,7 +4,7 @@ mod answer;
 mod cancellation;
 
 use std::panic::AssertUnwindSafe;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use ort::environment::Environment;
@@ -67,6 +67,9 @@ pub(crate) enum StartError {
 pub(crate) struct Inference {
     pub(crate) signature: Signature,
     pub(crate) jobs: mpsc::Sender<Job>,
+    /// Ends once every sender of jobs is gone. Join it before leaving `main`: the process's exit takes ONNX
+    /// Runtime's globals down, and a session still in use would crash there.
+    pub(crate) thread: JoinHandle<()>,
 }
 
 impl Inference {
@@ -84,9 +87,9 @@ impl Inference {
                 }
             }
         };
-        thread::Builder::new().name("inference".into()).spawn(main).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new().name("inference".into()).spawn(main).map_err(StartError::Thread)?;
         let signature = verdict.blocking_recv().map_err(|_| StartError::Ended)??;
-        Ok(Self { signature, jobs })
+        Ok(Self { signature, jobs, thread })
     }
 }
 

@@ -13,10 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::Assignment;
-use crate::inference::Inference;
+use crate::inference::{Inference, Job};
+use crate::v2::Signature;
 use handler::Handler;
 
 /// Most connections open at once. The gateway needs one for each request in flight.
@@ -52,6 +53,8 @@ pub(crate) enum ServeError {
     Signal(#[source] io::Error),
     #[error("the descriptions of the model cannot be written")]
     Describe(#[source] serde_json::Error),
+    #[error("the inference thread ended in a panic")]
+    Inference,
     #[error("readiness cannot be reported")]
     Ready(#[source] Box<dyn Error>),
 }
@@ -63,7 +66,20 @@ pub(crate) fn serve(
     assignment: &Assignment,
     ready: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), ServeError> {
-    let handler = Arc::new(Handler::new(inference, assignment).map_err(ServeError::Describe)?);
+    let Inference { signature, jobs, thread } = inference;
+    let served = serve_jobs(listener, &signature, jobs, assignment, ready);
+    // Whatever happened above, nobody can send jobs any more.
+    thread.join().map_err(|_| ServeError::Inference).and(served)
+}
+
+fn serve_jobs(
+    listener: Listener,
+    signature: &Signature,
+    jobs: mpsc::Sender<Job>,
+    assignment: &Assignment,
+    ready: impl FnOnce() -> Result<(), Box<dyn Error>>,
+) -> Result<(), ServeError> {
+    let handler = Arc::new(Handler::new(signature, jobs, assignment).map_err(ServeError::Describe)?);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(ServeError::Runtime)?;
     runtime.block_on(async {

@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::Assignment;
 use crate::error::ApiError;
-use crate::inference::{Call, CancelOnDrop, Cancellation, Inference, Job, Reply};
+use crate::inference::{Call, CancelOnDrop, Cancellation, Job, Reply};
+use crate::v2::Signature;
 use crate::v2::metadata::{metadata_json, ready_json};
 use crate::v2::request::HEADER_LENGTH;
 
@@ -71,10 +72,13 @@ impl Route {
 }
 
 impl Handler {
-    pub(super) fn new(inference: Inference, assignment: &Assignment) -> serde_json::Result<Self> {
-        let Inference { signature, jobs } = inference;
+    pub(super) fn new(
+        signature: &Signature,
+        jobs: mpsc::Sender<Job>,
+        assignment: &Assignment,
+    ) -> serde_json::Result<Self> {
         Ok(Self {
-            metadata: metadata_json(&assignment.name, &assignment.version, &signature)?.into(),
+            metadata: metadata_json(&assignment.name, &assignment.version, signature)?.into(),
             ready: ready_json(&assignment.name)?.into(),
             jobs,
             permits: Arc::new(Semaphore::new(assignment.concurrency.get())),

@@ -171,6 +171,24 @@ fn errors_name_the_field() {
     assert!(chain(&InferRequest::decode(b"{\"\xff", None, &signature()).unwrap_err()).contains("not UTF-8 at byte 2"));
 }
 
+/// Deeper than any stack; one level is two bytes, so the body limit allows millions.
+#[test]
+fn deep_nesting_is_refused_without_recursion() {
+    const DEPTH: usize = 1_000_000;
+    let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
+    let data = format!(r#"{{"inputs":[{{"name":"a","shape":[1,2],"datatype":"FP32","data":{deep}}},{B}]}}"#);
+    assert!(chain(&decode(&data).unwrap_err()).contains("nested deeper"));
+    for json in [
+        format!(r#"{{"inputs":[{A},{B}],"parameters":{{"p":{deep}}}}}"#),
+        format!(r#"{{"inputs":[{A},{B}],"outputs":{deep}}}"#),
+        format!(r#"{{"inputs":{deep}}}"#),
+        format!(r#"{{"id":{deep},"inputs":[{A},{B}]}}"#),
+        deep,
+    ] {
+        assert!(decode(&json).is_err());
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body: Vec<u8>, length in prop::option::of(0_usize..64)) {
