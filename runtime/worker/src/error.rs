@@ -61,13 +61,13 @@ impl ApiError {
     }
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. ONNX Runtime ends some of its messages with a line break.
 pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+    let mut line = error.to_string().trim_end().to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         line.push_str(": ");
-        line.push_str(&error.to_string());
+        line.push_str(error.to_string().trim_end());
         cause = error.source();
     }
     line

@@ -1,6 +1,6 @@
 //! Threads, files, cancellation and the end of a worker.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -94,4 +94,17 @@ fn sigterm_finishes_what_is_in_flight() {
     assert_eq!(Response::parse(&reply).ok().json()["outputs"][0]["data"], serde_json::json!([20_000]));
     assert_eq!(wait(&mut worker.child).code(), Some(0));
     assert!(UnixStream::connect(worker.socket()).is_err());
+}
+
+#[test]
+fn sigterm_does_not_wait_for_idle_connections() {
+    let mut worker = Worker::start("scalar.onnx");
+    let unused = UnixStream::connect(worker.socket()).unwrap();
+    let mut kept = UnixStream::connect(worker.socket()).unwrap();
+    kept.write_all(b"GET /v2/models/m/ready HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut reply = [0; 4096];
+    assert!(kept.read(&mut reply).unwrap() > 0);
+    kill_process(Pid::from_child(&worker.child), Signal::TERM).unwrap();
+    assert_eq!(wait(&mut worker.child).code(), Some(0));
+    drop((unused, kept));
 }
