@@ -69,6 +69,12 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
         Self { socket, buffer: vec![0; MESSAGE_BYTES_MAX], carries: PhantomData }
     }
 
+    /// The socket alone, where the rest of a conversation is no messages.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// Sends one message; the descriptors are duplicated by the kernel, the caller keeps its own.
     ///
     /// # Errors

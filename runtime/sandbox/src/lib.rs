@@ -1,7 +1,20 @@
 //! How one replica is confined: the spawner, the only privileged code of the system.
 //!
-//! The rest of the system sees two modules: [`messages`], the closed list of what may be asked of
-//! the spawner and what it tells, and [`channel`], which carries them.
+//! The unprivileged half sees two modules: [`messages`], the closed list of what may be asked of
+//! the spawner and what it tells, and [`channel`], which carries them. The composition root calls
+//! [`spawner::run`].
 
+pub mod cgroup;
 pub mod channel;
+mod creation;
+pub mod devices;
+pub mod instance;
+mod libraries;
 pub mod messages;
+mod oci;
+mod payload;
+mod rootfs;
+mod seccomp;
+pub mod spawner;
+mod uids;
+mod userns;

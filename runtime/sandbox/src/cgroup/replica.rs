@@ -1,0 +1,186 @@
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write},
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::Limits;
+
+use super::{CgroupError, FreezerState, Group, Removal, Statistics, freezer::Freezer, interface, kill};
+use crate::devices::DeviceRule;
+
+/// The group of one replica, in every hierarchy it has a part in.
+#[derive(Debug)]
+pub struct ReplicaGroup {
+    path: PathBuf,
+    kernel: Box<dyn Group>,
+    /// Empty once closed.
+    entrances: Vec<File>,
+    freezer: Option<Freezer>,
+}
+
+impl ReplicaGroup {
+    /// A group that may or may not be there, with nothing of it opened.
+    pub(super) fn unopened(relative: &Path, kernel: Box<dyn Group>) -> Self {
+        Self { path: Path::new("/").join(relative), kernel, entrances: Vec::new(), freezer: None }
+    }
+
+    pub(super) fn make(&mut self, limits: Option<&Limits>) -> Result<(), CgroupError> {
+        for directory in self.kernel.directories() {
+            fs::create_dir(directory).map_err(CgroupError::file("making control group", directory))?;
+        }
+        self.kernel.prepare()?;
+        if let Some(limits) = limits {
+            self.kernel.set_limits(limits)?;
+        }
+        self.freezer = Some(self.kernel.open_freezer()?);
+        self.entrances = self.kernel.entrances().iter().map(|path| interface::open(path)).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Opens what ending a group takes, as far as it is there.
+    pub(super) fn open_existing(&mut self) -> Result<(), CgroupError> {
+        self.freezer = match self.kernel.open_freezer() {
+            Ok(freezer) => Some(freezer),
+            Err(error) if error.is_gone() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// The group's path below the top of each hierarchy: `/dormouse-<id>/<replica>`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the calling process, which must have one thread only, into the group. It goes through
+    /// descriptors opened when the group was made, and by `0`, not by pid: moving another process
+    /// waits for a grace period of the kernel's, 15 ms and more on v1.
+    ///
+    /// # Errors
+    /// After [`Self::close_entrance`], on a group that was not made by this daemon, or where the
+    /// kernel refuses.
+    pub fn join_self(&self) -> Result<(), CgroupError> {
+        if self.entrances.is_empty() {
+            return Err(CgroupError::EntranceClosed(self.path.clone()));
+        }
+        self.entrances
+            .iter()
+            .try_for_each(|mut entrance| entrance.write_all(b"0"))
+            .map_err(CgroupError::file("joining control group", &self.path))
+    }
+
+    /// The descriptors that [`Self::join_self`] writes to, for a child to keep.
+    pub fn entrances(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.entrances.iter().map(AsFd::as_fd)
+    }
+
+    /// Gives back the descriptors of [`Self::join_self`], once the child that uses them is forked.
+    pub fn close_entrance(&mut self) {
+        self.entrances.clear();
+    }
+
+    /// Changes the limits of running processes.
+    ///
+    /// # Errors
+    /// Where the kernel refuses one, as a memory limit below what cannot be reclaimed on v1.
+    pub fn set_limits(&self, limits: &Limits) -> Result<(), CgroupError> {
+        self.kernel.set_limits(limits)
+    }
+
+    /// Tells every process to stop where it is; does not wait until they have.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.freezer.as_ref().ok_or_else(|| CgroupError::NoFreezer(self.path.clone()))?.freeze()
+    }
+
+    /// Lets every process go on.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.freezer.as_ref().ok_or_else(|| CgroupError::NoFreezer(self.path.clone()))?.thaw()
+    }
+
+    /// How far freezing has come.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn freezer_state(&self) -> Result<FreezerState, CgroupError> {
+        self.kernel.freezer_state()
+    }
+
+    /// Sends SIGKILL to every process, then thaws: on v1 a frozen process does not die of it before.
+    /// A group that is gone is fine.
+    ///
+    /// # Errors
+    /// Where a process cannot be killed, or new ones appear faster than they are.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        if !self.kernel.kill_at_once()? {
+            kill::every_process(|| self.processes())?;
+        }
+        match self.freezer.as_ref().map(Freezer::thaw) {
+            Some(Err(error)) if !error.is_gone() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The processes in any part of the group, as this process numbers them.
+    ///
+    /// # Errors
+    /// Where a list cannot be read; a part that is not there has none.
+    pub fn processes(&self) -> Result<Vec<i32>, CgroupError> {
+        let mut processes = BTreeSet::new();
+        for directory in self.kernel.directories() {
+            processes.extend(interface::processes(directory)?);
+        }
+        Ok(processes.into_iter().collect())
+    }
+
+    /// How many processes the kernel killed for exceeding the memory limit.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn out_of_memory_kills(&self) -> Result<u64, CgroupError> {
+        self.kernel.out_of_memory_kills()
+    }
+
+    /// What the group uses now.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn statistics(&self) -> Result<Statistics, CgroupError> {
+        self.kernel.statistics()
+    }
+
+    /// Denies every device but those of `rules`, and asks the kernel whether that is now so. Files
+    /// that are already open stay open.
+    ///
+    /// # Errors
+    /// Where the kernel does not enforce exactly this; the group must not be used then.
+    pub fn set_device_policy(&self, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+        Ok(self.kernel.set_device_policy(rules)?)
+    }
+
+    /// Tries once to remove the group.
+    ///
+    /// # Errors
+    /// Where a part cannot be removed for a reason other than processes in it.
+    pub fn remove(&self) -> Result<Removal, CgroupError> {
+        let mut removal = Removal::Removed;
+        for directory in self.kernel.directories() {
+            match fs::remove_dir(directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => removal = Removal::Busy,
+                Err(error) => return Err(CgroupError::file("removing control group", directory)(error)),
+            }
+        }
+        Ok(removal)
+    }
+}

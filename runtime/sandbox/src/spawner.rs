@@ -1,0 +1,181 @@
+//! The spawner: root, one thread, never blocked for long.
+//!
+//! It makes, freezes, thaws, ends and removes replicas when the node asks; it starts the node and
+//! starts it again; it is the parent of every process of the daemon, and the only one that reaps.
+//! It never sees a request's bytes, a log line or a name of a host path that somebody else chose.
+
+mod child;
+mod event_loop;
+mod listeners;
+mod node;
+mod preflight;
+mod replica;
+mod signals;
+mod sweep;
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, signals::Signals};
+pub use self::{
+    listeners::ListenError,
+    node::NodeError,
+    preflight::PreflightError,
+    sweep::{SweepError, sweep_abandoned},
+};
+use crate::{
+    cgroup::{CgroupError, Hierarchy, Version},
+    devices,
+    instance::{Instance, InstanceError, make_directory},
+    rootfs::{Rootfs, RootfsError},
+    seccomp::{self, SeccompError},
+    uids::{UidError, UidRecord},
+};
+
+/// What the composition root decided for the privileged half.
+#[derive(Debug, Clone)]
+pub struct SpawnerSettings {
+    /// Where models and desired state live across restarts.
+    pub data: PathBuf,
+    /// Where sockets and logs live while the daemon does.
+    pub run: PathBuf,
+    pub listen: SocketAddr,
+    /// As whom the node process runs.
+    pub node_user: String,
+    /// Whose members may use the admin socket beside root.
+    pub admin_group: String,
+    pub uid_base: u32,
+    pub uid_count: u32,
+    /// The ONNX Runtime library of the host.
+    pub onnxruntime: PathBuf,
+    /// Handed to the node as it is.
+    pub node_settings: String,
+    /// How long the node may take to finish what runs when the daemon is told to end.
+    pub drain_deadline: Duration,
+    /// Remove the run directory, and the data in it, at the end.
+    pub ephemeral: bool,
+    /// Arguments for a child of the same program that is started once the node serves; where it
+    /// fails, the daemon ends and fails too.
+    pub companion: Option<Vec<OsString>>,
+}
+
+/// Why the daemon could not start, or ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnerError {
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    #[error(transparent)]
+    Directory(#[from] InstanceError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error("this kernel cannot enforce a device policy")]
+    Devices(#[from] devices::DeviceError),
+    #[error("removing what an earlier daemon left failed")]
+    Sweep(#[from] SweepError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Uids(#[from] UidError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("{operation} failed")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the deploy of what was to be served failed")]
+    Companion,
+    #[error("the spawner was started with {0} threads: it must have one")]
+    Threads(usize),
+}
+
+/// Runs the privileged half until a signal ends it. Call it before any thread exists.
+///
+/// # Errors
+/// Each names what to do about it; nothing of this run is left then.
+pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
+    let result = serve(&settings);
+    if settings.ephemeral {
+        // The lock is released. What cannot be removed is found by the next `serve`.
+        let _ = fs::remove_dir_all(&settings.run);
+    }
+    result
+}
+
+/// The order matters: nothing is made before the machine is known to be able to hold it, nothing is
+/// swept without the lock, and nobody can connect before there is somebody to answer.
+fn serve(settings: &SpawnerSettings) -> Result<(), SpawnerError> {
+    check_single_thread()?;
+    let found = preflight::check(settings)?;
+    let hierarchy = Hierarchy::detect()?;
+    if hierarchy.version() == Version::V2 {
+        devices::probe_kernel()?;
+    }
+    let instance = Instance::lock(&settings.run)?;
+    let swept = sweep::sweep(&instance, &hierarchy)?;
+    if swept > 0 {
+        tracing::info!(groups = swept, "removed what an earlier daemon left");
+    }
+    let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
+    let store = make_directories(&settings.data, &instance, node_user)?;
+    let uids = UidRecord::open(&settings.data.join("uids.json"), found.uids)?;
+    let seccomp = seccomp::worker_profile()?;
+    let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
+    let signals = Signals::block().map_err(io("blocking signals"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| io("becoming the reaper of replicas")(error.into()))?;
+    let groups = hierarchy.instance(&instance.cgroup_name())?;
+    let listeners = Listeners::bind(settings.listen, &instance.admin_socket(), found.admin_gid)?;
+    if let Ok(address) = listeners.address() {
+        tracing::info!(%address, run = %instance.run().display(), cgroups = %hierarchy.version(), "the daemon listens");
+    }
+    let spawner = Spawner {
+        settings,
+        program: &found.program,
+        instance: &instance,
+        groups: &groups,
+        rootfs: &rootfs,
+        seccomp: &seccomp,
+        listeners: &listeners,
+        node_user,
+        store,
+    };
+    let result = spawner.run(uids, signals);
+    if let Err(error) = groups.remove() {
+        tracing::warn!("a control group is left for the next start to remove: {error}");
+    }
+    result
+}
+
+/// Forking is only sound from a process with one thread.
+fn check_single_thread() -> Result<(), SpawnerError> {
+    let threads = fs::read_dir("/proc/self/task").map_err(io("counting threads"))?.count();
+    if threads == 1 { Ok(()) } else { Err(SpawnerError::Threads(threads)) }
+}
+
+/// Directories of both halves; tells where the model store is.
+fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<PathBuf, SpawnerError> {
+    let nodes = Some((node.uid, node.gid));
+    make_directory(data, 0o755, None)?;
+    let models = data.join("models");
+    make_directory(&models, 0o755, nodes)?;
+    make_directory(&data.join("endpoints"), 0o700, nodes)?;
+    make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
+    make_directory(&instance.run().join("logs"), 0o700, nodes)?;
+    // Absolute: creation children look it up from wherever they are.
+    fs::canonicalize(&models).map_err(io("resolving the model store"))
+}
+
+fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {
+    move |source| SpawnerError::Io { operation, source }
+}

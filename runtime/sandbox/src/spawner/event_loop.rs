@@ -1,0 +1,334 @@
+//! The spawner's loop: one poll, then whatever became ready, each in a step that does not wait.
+
+mod ending;
+mod reaping;
+mod requests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use dormouse_spec::EndpointName;
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::wait::WaitStatus,
+    unistd::Pid,
+};
+
+use self::ending::Ending;
+use super::{
+    SpawnerError, SpawnerSettings,
+    listeners::Listeners,
+    node::{Node, NodeUser},
+    replica::{Freeze, Replica, Said},
+    signals::{Signals, Told},
+};
+use crate::{
+    cgroup::{InstanceGroup, ReplicaGroup},
+    channel::ChannelError,
+    creation::Report,
+    instance::Instance,
+    messages::{Event, ExitCause, ReplicaId, Request},
+    rootfs::Rootfs,
+    uids::UidRecord,
+};
+
+/// Between two looks at a group that is freezing: v1 tells nobody when it is done.
+const FREEZE_LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Requests taken in one turn, so that one node cannot keep the loop from everything else.
+const REQUESTS_A_TURN: usize = 64;
+/// How soon a node process that keeps ending is started again.
+const NODE_RESTART_FIRST: Duration = Duration::from_millis(100);
+const NODE_RESTART_MAX: Duration = Duration::from_secs(5);
+/// A node that lived this long is no longer one that keeps ending.
+const NODE_IS_STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// What does not change while the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Spawner<'a> {
+    pub(crate) settings: &'a SpawnerSettings,
+    pub(crate) program: &'a Path,
+    pub(crate) instance: &'a Instance,
+    pub(crate) groups: &'a InstanceGroup,
+    pub(crate) rootfs: &'a Rootfs,
+    pub(crate) seccomp: &'a LinuxSeccomp,
+    pub(crate) listeners: &'a Listeners,
+    pub(crate) node_user: NodeUser,
+    /// The model store; models are opened beneath it.
+    pub(crate) store: PathBuf,
+}
+
+/// What does.
+struct Loop<'a> {
+    spawner: &'a Spawner<'a>,
+    uids: UidRecord,
+    signals: Signals,
+    replicas: BTreeMap<ReplicaId, Replica>,
+    /// Children that ended before their creation was reported.
+    early: HashMap<Pid, WaitStatus>,
+    /// Deleted endpoints whose uid is given back with their last replica.
+    forgotten: BTreeSet<EndpointName>,
+    node: Option<Node>,
+    node_group: ReplicaGroup,
+    node_started: Instant,
+    node_restart_in: Duration,
+    restart_node_at: Option<Instant>,
+    companion: Option<Pid>,
+    companion_started: bool,
+    ending: Ending,
+    longest_turn: Duration,
+}
+
+/// What a descriptor that became ready belongs to.
+enum Source {
+    Signals,
+    Node,
+    Creation(ReplicaId),
+    Control(ReplicaId),
+}
+
+impl Spawner<'_> {
+    /// Serves until told to end and nothing is left.
+    pub(crate) fn run(&self, uids: UidRecord, signals: Signals) -> Result<(), SpawnerError> {
+        let mut turn = Loop {
+            spawner: self,
+            uids,
+            signals,
+            replicas: BTreeMap::new(),
+            early: HashMap::new(),
+            forgotten: BTreeSet::new(),
+            node: None,
+            node_group: self.groups.create_unlimited("node")?,
+            node_started: Instant::now(),
+            node_restart_in: Duration::ZERO,
+            restart_node_at: None,
+            companion: None,
+            companion_started: false,
+            ending: Ending::default(),
+            longest_turn: Duration::ZERO,
+        };
+        turn.start_node()?;
+        let result = turn.until_done();
+        turn.remove_node_group();
+        tracing::debug!(longest_turn_us = turn.longest_turn.as_micros(), "the spawner ends");
+        result
+    }
+}
+
+impl Loop<'_> {
+    fn until_done(&mut self) -> Result<(), SpawnerError> {
+        loop {
+            let ready = self.wait()?;
+            let begun = Instant::now();
+            for source in ready {
+                match source {
+                    Source::Signals => self.on_signals()?,
+                    Source::Node => self.on_node_ready(),
+                    Source::Creation(replica) => self.on_creation_report(&replica),
+                    Source::Control(replica) => self.on_worker_said(&replica),
+                }
+            }
+            self.on_time(Instant::now())?;
+            self.note_turn(begun.elapsed());
+            if self.is_done() {
+                return self.ending.result();
+            }
+        }
+    }
+
+    /// Sleeps until something is ready or the next moment at which something is due.
+    fn wait(&mut self) -> Result<Vec<Source>, SpawnerError> {
+        let timeout = self.next_due().map_or(PollTimeout::NONE, |due| {
+            let left = due.saturating_duration_since(Instant::now());
+            // Rounded up: a turn too early would only look again.
+            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+        });
+        let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = self.watched().unzip();
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(SpawnerError::Io { operation: "waiting for events", source: error.into() }),
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+    }
+
+    fn watched(&self) -> impl Iterator<Item = (Source, PollFd<'_>)> {
+        let readable = |source, fd| (source, PollFd::new(fd, PollFlags::POLLIN));
+        let node = self.node.iter().map(|node| {
+            let unsent = if node.has_unsent() { PollFlags::POLLOUT } else { PollFlags::empty() };
+            (Source::Node, PollFd::new(node.as_fd(), PollFlags::POLLIN | unsent))
+        });
+        let replicas = self.replicas.iter().flat_map(move |(id, replica)| {
+            let creation = replica.creation_pipe().map(|fd| readable(Source::Creation(id.clone()), fd));
+            let control = replica.control().map(|fd| readable(Source::Control(id.clone()), fd));
+            creation.into_iter().chain(control)
+        });
+        std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(replicas)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let freezing = self.replicas.values().any(Replica::is_freezing).then(|| Instant::now() + FREEZE_LOOK_EVERY);
+        let kills = self.replicas.values().filter_map(Replica::kill_at).min();
+        [freezing, kills, self.restart_node_at, self.ending.next_due()].into_iter().flatten().min()
+    }
+
+    fn on_signals(&mut self) -> Result<(), SpawnerError> {
+        while let Some(told) =
+            self.signals.next().map_err(|source| SpawnerError::Io { operation: "reading signals", source })?
+        {
+            match told {
+                Told::ChildEnded => self.reap()?,
+                Told::End => self.on_told_to_end(),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_node_ready(&mut self) {
+        for _ in 0..REQUESTS_A_TURN {
+            let Some(node) = &mut self.node else { return };
+            match node.receive() {
+                Ok(Some(request)) => self.on_request(request),
+                Ok(None) => break,
+                // Its exit is told by a signal.
+                Err(ChannelError::Closed) => return self.drop_node(),
+                Err(error) => {
+                    tracing::error!("the node process is replaced: {error}");
+                    return self.drop_node();
+                }
+            }
+        }
+        let flushed = self.node.as_mut().map_or(Ok(()), Node::flush);
+        if let Err(error) = flushed {
+            tracing::error!("the node process is replaced: {error}");
+            self.drop_node();
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        let greeted = self.node.as_ref().is_some_and(|node| node.greeted);
+        match request {
+            Request::Hello { version } if !greeted => self.on_hello(version),
+            _ if !greeted => {
+                tracing::error!("the node process is replaced: it did not say hello first");
+                self.drop_node();
+            }
+            Request::Hello { .. } => self.refuse(None, "hello was said already"),
+            Request::Create(spec) => self.on_create(*spec),
+            Request::Freeze { replica } => self.on_freeze(replica),
+            Request::Thaw { replica } => self.on_thaw(replica),
+            Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
+            Request::Forget { endpoint } => self.on_forget(endpoint),
+            Request::Drained => self.on_drained(),
+        }
+    }
+
+    fn on_creation_report(&mut self, id: &ReplicaId) {
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        match replica.read_report() {
+            None => {}
+            Some(Report::Created { pid, phases }) => {
+                let started_at_ms = replica.started_at_ms();
+                let log = replica.log().try_clone_to_owned();
+                let event = Event::Created { replica: id.clone(), started_at_ms, phases };
+                match log {
+                    Ok(log) => self.tell(event, Some(log.as_fd())),
+                    Err(error) => tracing::error!(replica = %id, "the log pipe cannot be handed over: {error}"),
+                }
+                if let Some(status) = self.early.remove(&Pid::from_raw(pid)) {
+                    self.on_payload_ended(id, status);
+                }
+            }
+            Some(Report::Failed { reason }) => self.on_not_created(id, reason),
+        }
+    }
+
+    fn on_worker_said(&mut self, id: &ReplicaId) {
+        let said = self.replicas.get_mut(id).and_then(Replica::read_control);
+        match said {
+            Some(Said::Ready) => self.tell(Event::Ready { replica: id.clone() }, None),
+            Some(Said::LoadFailed(reason)) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
+            Some(Said::NothingMore) | None => {}
+        }
+    }
+
+    /// Whatever is due by now.
+    fn on_time(&mut self, now: Instant) -> Result<(), SpawnerError> {
+        let due: Vec<ReplicaId> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_freezing() || replica.kill_at().is_some_and(|at| now >= at))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
+            if replica.kill_at().is_some_and(|at| now >= at) {
+                if let Err(error) = replica.kill() {
+                    tracing::error!(replica = %id, "killing a replica failed: {error}");
+                }
+            } else {
+                let freeze = replica.look_at_freeze(now);
+                self.tell_freeze(id, freeze);
+            }
+        }
+        if self.restart_node_at.is_some_and(|at| now >= at) {
+            self.start_node()?;
+        }
+        self.end_what_is_due(now);
+        Ok(())
+    }
+
+    /// Sends an event to the node, if there is one that listens.
+    fn tell(&mut self, event: Event, descriptor: Option<BorrowedFd<'_>>) {
+        let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
+        if let Err(error) = node.send(event, descriptor) {
+            tracing::error!("the node process is replaced: {error}");
+            self.drop_node();
+        }
+    }
+
+    fn note_turn(&mut self, took: Duration) {
+        if took > self.longest_turn {
+            self.longest_turn = took;
+            tracing::debug!(turn_us = took.as_micros(), "the longest turn so far");
+        }
+    }
+}
+
+/// What cannot be carried out is told, not guessed.
+fn refusal(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn not_created(error: &dyn std::error::Error) -> ExitCause {
+    ExitCause::NotCreated { reason: refusal(error) }
+}
+
+fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {
+    move |source| SpawnerError::Io { operation, source }
+}
+
+impl Loop<'_> {
+    fn tell_freeze(&mut self, replica: ReplicaId, freeze: Result<Freeze, crate::cgroup::CgroupError>) {
+        match freeze {
+            Ok(Freeze::Frozen) => self.tell(Event::Frozen { replica }, None),
+            Ok(Freeze::StillFreezing) => {}
+            Ok(Freeze::GaveUp) => {
+                let cause = Some("its processes did not come to rest in time".to_owned());
+                self.tell(Event::Thawed { replica, cause }, None);
+            }
+            Err(error) => self.refuse(Some(replica), &refusal(&error)),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How the daemon ends: the node drains, then the replicas end, then the spawner. Each step has a
+//! deadline, and a second signal skips the waiting.
+
+use std::time::{Duration, Instant};
+
+use super::{Loop, SpawnerError};
+use crate::{
+    messages::{Event, ReplicaId},
+    spawner::replica::Replica,
+};
+
+/// How long a node may take to end after it said that it drained.
+const NODE_EXIT_DEADLINE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    phase: Phase,
+    companion_failed: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Serving,
+    /// The node finishes what runs.
+    Draining { until: Instant },
+    /// Nothing is asked for any more: replicas are ended, the node ends by itself.
+    Stopping { kill_node_at: Option<Instant> },
+}
+
+impl Ending {
+    pub(super) fn has_begun(&self) -> bool {
+        self.phase != Phase::Serving
+    }
+
+    pub(super) fn companion_failed(&mut self) {
+        self.companion_failed = true;
+    }
+
+    pub(super) fn result(&self) -> Result<(), SpawnerError> {
+        if self.companion_failed { Err(SpawnerError::Companion) } else { Ok(()) }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Serving => None,
+            Phase::Draining { until } => Some(until),
+            Phase::Stopping { kill_node_at } => kill_node_at,
+        }
+    }
+}
+
+impl Loop<'_> {
+    /// SIGTERM or Ctrl-C: drain. A second one: stop at once.
+    pub(super) fn on_told_to_end(&mut self) {
+        if self.ending.has_begun() {
+            return self.stop_everything(Duration::ZERO);
+        }
+        tracing::info!("draining; signal again to stop at once");
+        self.ending.phase = Phase::Draining { until: Instant::now() + self.spawner.settings.drain_deadline };
+        self.tell(Event::Drain, None);
+        self.restart_node_at = None;
+        if self.node.is_none() {
+            self.on_drained();
+        }
+    }
+
+    /// The node holds no lease any more, or is no more.
+    pub(super) fn on_drained(&mut self) {
+        if self.ending.has_begun() {
+            self.stop_everything(NODE_EXIT_DEADLINE);
+        }
+    }
+
+    fn stop_everything(&mut self, node_may_take: Duration) {
+        self.ending.phase = Phase::Stopping { kill_node_at: Some(Instant::now() + node_may_take) };
+        let living: Vec<ReplicaId> =
+            self.replicas_mut().filter(|(_, replica)| !replica.is_over()).map(|(id, _)| id.clone()).collect();
+        for id in living {
+            if let Some(Err(error)) = self.replicas.get_mut(&id).map(Replica::kill) {
+                tracing::error!(replica = %id, "killing a replica failed: {error}");
+            }
+        }
+    }
+
+    pub(super) fn end_what_is_due(&mut self, now: Instant) {
+        match &mut self.ending.phase {
+            Phase::Draining { until } if now >= *until => {
+                tracing::warn!("the drain deadline passed; what still runs is stopped");
+                self.stop_everything(Duration::ZERO);
+            }
+            Phase::Stopping { kill_node_at } if kill_node_at.is_some_and(|at| now >= at) => {
+                *kill_node_at = None;
+                if let Some(node) = &self.node {
+                    node.kill();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn remove_node_group(&mut self) {
+        if let Err(error) = self.node_group.remove() {
+            tracing::warn!("the node's control group is left for the next start to remove: {error}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Children that ended: payloads, creations, removals, the node and the companion.
+
+use std::{
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+    unistd::Pid,
+};
+
+use super::{Loop, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
+use crate::{
+    messages::{Event, ExitCause, ReplicaId},
+    spawner::{SpawnerError, node::Node, replica::Replica},
+};
+
+impl Loop<'_> {
+    /// Takes the status of every child that ended.
+    pub(super) fn reap(&mut self) -> Result<(), SpawnerError> {
+        loop {
+            match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(status) => {
+                    if let Some(pid) = status.pid() {
+                        self.on_child_ended(pid, status);
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(io_error("waiting for a child")(error.into())),
+            }
+        }
+    }
+
+    fn on_child_ended(&mut self, pid: Pid, status: WaitStatus) {
+        if self.node.as_ref().is_some_and(|node| node.pid() == pid) {
+            return self.on_node_ended(status);
+        }
+        if self.companion == Some(pid) {
+            return self.on_companion_ended(status);
+        }
+        let found = self.replicas.iter().find_map(|(id, replica)| {
+            let whose: fn(&mut Self, &ReplicaId, WaitStatus) = if replica.is_payload(pid) {
+                Self::on_payload_ended
+            } else if replica.is_removal_child(pid) {
+                Self::on_removed
+            } else if replica.is_creation_child(pid) {
+                // Its report may still be in the pipe.
+                |turn, id, _| turn.on_creation_report(id)
+            } else {
+                return None;
+            };
+            Some((id.clone(), whose))
+        });
+        match found {
+            Some((id, whose)) => whose(self, &id, status),
+            // A payload can end before the child that made it has reported its pid.
+            None if self.replicas.values().any(|replica| replica.creation_pipe().is_some()) => {
+                self.early.insert(pid, status);
+            }
+            None => self.early.clear(),
+        }
+    }
+
+    pub(super) fn on_payload_ended(&mut self, id: &ReplicaId, status: WaitStatus) {
+        // What it said last, such as why its model cannot be loaded, comes before its end.
+        self.on_worker_said(id);
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        let cause = replica.ended(status);
+        self.on_over(id, cause);
+    }
+
+    /// Tells that no process is left, and begins to remove the rest.
+    pub(super) fn on_over(&mut self, id: &ReplicaId, cause: ExitCause) {
+        self.tell(Event::Exited { replica: id.clone(), cause }, None);
+        let (instance, groups) = (self.spawner.instance, self.spawner.groups);
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        if let Err(error) = replica.begin_removal(instance, groups) {
+            tracing::error!(replica = %id, "what is left of a replica waits for the next start: {error}");
+            self.forget_replica(id);
+        }
+    }
+
+    fn on_removed(&mut self, id: &ReplicaId, status: WaitStatus) {
+        if !matches!(status, WaitStatus::Exited(_, 0)) {
+            tracing::error!(replica = %id, "what is left of a replica waits for the next start");
+        }
+        self.forget_replica(id);
+    }
+
+    fn forget_replica(&mut self, id: &ReplicaId) {
+        self.replicas.remove(id);
+        self.tell(Event::Removed { replica: id.clone() }, None);
+        self.release_forgotten();
+    }
+
+    pub(super) fn start_node(&mut self) -> Result<(), SpawnerError> {
+        self.restart_node_at = None;
+        self.node_started = Instant::now();
+        let spawner = self.spawner;
+        self.node = Some(Node::start(spawner.program, spawner.node_user, &self.node_group)?);
+        Ok(())
+    }
+
+    /// Ends a node that cannot go on; its exit starts the next one.
+    pub(super) fn drop_node(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.greeted = false;
+            node.kill();
+        }
+    }
+
+    fn on_node_ended(&mut self, status: WaitStatus) {
+        self.node = None;
+        if self.ending.has_begun() {
+            return self.on_drained();
+        }
+        if self.node_started.elapsed() >= NODE_IS_STABLE_AFTER {
+            self.node_restart_in = std::time::Duration::ZERO;
+        }
+        tracing::warn!(
+            ?status,
+            in_ms = self.node_restart_in.as_millis(),
+            "the node process ended and is started again"
+        );
+        self.restart_node_at = Some(Instant::now() + self.node_restart_in);
+        self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+    }
+
+    /// The first node that serves lets the companion begin.
+    pub(super) fn start_companion(&mut self) {
+        let Some(arguments) = self.spawner.settings.companion.as_ref().filter(|_| !self.companion_started) else {
+            return;
+        };
+        self.companion_started = true;
+        match Command::new(self.spawner.program).args(arguments).stdin(Stdio::null()).spawn() {
+            Ok(child) => self.companion = i32::try_from(child.id()).ok().map(Pid::from_raw),
+            Err(error) => {
+                tracing::error!("the deploy could not be started: {error}");
+                self.ending.companion_failed();
+                self.on_told_to_end();
+            }
+        }
+    }
+
+    fn on_companion_ended(&mut self, status: WaitStatus) {
+        self.companion = None;
+        if !matches!(status, WaitStatus::Exited(_, 0)) && !self.ending.has_begun() {
+            self.ending.companion_failed();
+            self.on_told_to_end();
+        }
+    }
+
+    /// Whether nothing of this daemon runs any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.ending.has_begun() && self.node.is_none() && self.replicas.is_empty()
+    }
+
+    pub(super) fn replicas_mut(&mut self) -> impl Iterator<Item = (&ReplicaId, &mut Replica)> {
+        self.replicas.iter_mut()
+    }
+}

@@ -1,0 +1,169 @@
+//! What the node may ask. It is untrusted: a request that does not fit is refused, never obeyed in
+//! part, and none of them names anything outside this daemon.
+
+use std::time::{Duration, Instant};
+
+use dormouse_spec::EndpointName;
+
+use super::{Loop, not_created, refusal};
+use crate::{
+    messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
+    spawner::{
+        node::NodeError,
+        replica::{Replica, Workshop},
+    },
+};
+
+/// Replicas one daemon holds at a time, dying ones included. Each costs the spawner five
+/// descriptors; the usual limit is 1,024 for a program that does not raise it.
+const REPLICAS_MAX: usize = 150;
+
+/// Why a replica is not begun.
+#[derive(Debug, thiserror::Error)]
+enum CreateError {
+    #[error("a replica of this id exists")]
+    Exists,
+    #[error("the node runs {REPLICAS_MAX} replicas already")]
+    TooMany,
+    #[error(transparent)]
+    Uid(#[from] crate::uids::UidError),
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::CgroupError),
+    #[error(transparent)]
+    Begin(#[from] crate::spawner::replica::BeginError),
+}
+
+impl Loop<'_> {
+    /// The node's first message: check who speaks, then tell it all there is.
+    pub(super) fn on_hello(&mut self, version: u32) {
+        match self.welcome(version) {
+            Ok(()) => {
+                self.node_restart_in = Duration::ZERO;
+                self.start_companion();
+            }
+            Err(error) => {
+                tracing::error!("the node process is not accepted: {error}");
+                self.drop_node();
+            }
+        }
+    }
+
+    fn welcome(&mut self, version: u32) -> Result<(), NodeError> {
+        let Some(node) = self.node.as_mut() else { return Ok(()) };
+        if version != PROTOCOL_VERSION {
+            return Err(NodeError::Version { found: version, expected: PROTOCOL_VERSION });
+        }
+        node.check_rights(self.spawner.node_user)?;
+        let (listeners, descriptors): (Vec<_>, Vec<_>) = self.spawner.listeners.all().into_iter().unzip();
+        let welcome = Event::Welcome {
+            version: PROTOCOL_VERSION,
+            instance: self.spawner.instance.id().to_owned(),
+            settings: self.spawner.settings.node_settings.clone(),
+            listeners,
+        };
+        node.welcome(&welcome, &descriptors)?;
+        for replica in self.replicas.values() {
+            node.send(Event::Adopt(Box::new(replica.report())), Some(replica.log()))?;
+        }
+        node.send(Event::Synced, None)?;
+        node.greeted = true;
+        if self.ending.has_begun() {
+            node.send(Event::Drain, None)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_create(&mut self, spec: ReplicaSpec) {
+        let id = spec.replica.clone();
+        match self.create(spec) {
+            Ok(replica) => drop(self.replicas.insert(id, replica)),
+            Err(CreateError::Exists) => self.refuse(Some(id), &CreateError::Exists.to_string()),
+            Err(error) => {
+                self.tell(Event::Exited { replica: id.clone(), cause: not_created(&error) }, None);
+                self.tell(Event::Removed { replica: id }, None);
+            }
+        }
+    }
+
+    fn create(&mut self, spec: ReplicaSpec) -> Result<Replica, CreateError> {
+        if self.replicas.contains_key(&spec.replica) {
+            return Err(CreateError::Exists);
+        }
+        if self.replicas.len() >= REPLICAS_MAX {
+            return Err(CreateError::TooMany);
+        }
+        self.forgotten.remove(&spec.endpoint);
+        let endpoint_uid = self.uids.assign(&spec.endpoint)?;
+        let group = self.spawner.groups.create(spec.replica.as_str(), &spec.limits)?;
+        let workshop = Workshop {
+            instance: self.spawner.instance,
+            store: &self.spawner.store,
+            rootfs: self.spawner.rootfs,
+            seccomp: self.spawner.seccomp,
+            node_gid: self.spawner.node_user.gid,
+            setup_uid: self.uids.range().setup_uid(),
+        };
+        Replica::begin(&workshop, spec, group, endpoint_uid).map_err(|(error, group)| {
+            if let Err(error) = group.remove() {
+                tracing::error!("a control group is left for the next start to remove: {error}");
+            }
+            error.into()
+        })
+    }
+
+    pub(super) fn on_freeze(&mut self, id: ReplicaId) {
+        let Some(replica) = self.living(&id) else { return };
+        let freeze = replica.freeze(Instant::now());
+        self.tell_freeze(id, freeze);
+    }
+
+    pub(super) fn on_thaw(&mut self, id: ReplicaId) {
+        let Some(replica) = self.living(&id) else { return };
+        match replica.thaw() {
+            Ok(()) => self.tell(Event::Thawed { replica: id, cause: None }, None),
+            Err(error) => self.refuse(Some(id), &refusal(&error)),
+        }
+    }
+
+    pub(super) fn on_stop(&mut self, id: ReplicaId, grace: Duration) {
+        let Some(replica) = self.living(&id) else { return };
+        if let Err(error) = replica.stop(Instant::now(), grace) {
+            self.refuse(Some(id), &refusal(&error));
+        }
+    }
+
+    /// A replica that may still be acted on; where there is none the node is told.
+    fn living(&mut self, id: &ReplicaId) -> Option<&mut Replica> {
+        if self.replicas.get(id).is_none_or(Replica::is_over) {
+            self.refuse(Some(id.clone()), "there is no such replica");
+        }
+        self.replicas.get_mut(id).filter(|replica| !replica.is_over())
+    }
+
+    pub(super) fn on_forget(&mut self, endpoint: EndpointName) {
+        self.forgotten.insert(endpoint);
+        self.release_forgotten();
+    }
+
+    /// Gives back the uid of every forgotten endpoint that no replica is left of.
+    pub(super) fn release_forgotten(&mut self) {
+        let in_use = |endpoint: &EndpointName| self.replicas.values().any(|replica| replica.spec.endpoint == *endpoint);
+        let free: Vec<EndpointName> = self.forgotten.iter().filter(|endpoint| !in_use(endpoint)).cloned().collect();
+        for endpoint in free {
+            self.forgotten.remove(&endpoint);
+            if let Err(error) = self.uids.release(&endpoint) {
+                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {error}");
+            }
+        }
+    }
+
+    pub(super) fn on_not_created(&mut self, id: &ReplicaId, reason: String) {
+        let stopped = self.replicas.get(id).is_some_and(Replica::was_told_to_stop);
+        let cause = if stopped { ExitCause::Stopped } else { ExitCause::NotCreated { reason } };
+        self.on_over(id, cause);
+    }
+
+    pub(super) fn refuse(&mut self, replica: Option<ReplicaId>, reason: &str) {
+        self.tell(Event::Refused { replica, reason: reason.to_owned() }, None);
+    }
+}

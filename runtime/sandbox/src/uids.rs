@@ -1,0 +1,219 @@
+//! Which host uid the processes of an endpoint run as: one each, recorded, never shared.
+//!
+//! The first uid of the range is what the *setup* of every container runs as (uid 0 of its user
+//! namespace); no payload ever runs as it. Endpoints get the ones after it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::EndpointName;
+use serde::{Deserialize, Serialize};
+
+/// Why an endpoint gets no uid.
+#[derive(Debug, thiserror::Error)]
+pub enum UidError {
+    #[error("{operation} the uid record `{path}` failed")]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the uid record `{path}` is damaged: remove it while no daemon runs")]
+    Damaged {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("all {0} uids are taken: raise `uid_count` in [sandbox]")]
+    Exhausted(u32),
+    #[error("the uid range {base}…{last} overlaps `{line}` in {file}: choose another `uid_base` in [sandbox]")]
+    Overlap { base: u32, last: u32, line: String, file: &'static str },
+    #[error("the uid range {base} + {count} is empty or leaves the space of uids")]
+    Range { base: u32, count: u32 },
+}
+
+/// Host uids set aside for containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UidRange {
+    base: u32,
+    count: u32,
+}
+
+impl UidRange {
+    /// # Errors
+    /// Where the range is not of at least two uids below the reserved last ones, or overlaps a user
+    /// or a range of subordinate ids of this machine.
+    pub(crate) fn new(base: u32, count: u32) -> Result<Self, UidError> {
+        let last = base.checked_add(count).filter(|end| count >= 2 && base > 0 && *end < u32::MAX - 1);
+        let Some(end) = last else { return Err(UidError::Range { base, count }) };
+        let range = Self { base, count };
+        for (file, ids) in [
+            ("/etc/passwd", passwd_ids as fn(&str) -> Option<(u32, u32)>),
+            ("/etc/group", passwd_ids),
+            ("/etc/subuid", subordinate_ids),
+            ("/etc/subgid", subordinate_ids),
+        ] {
+            // A machine without one of these files has nothing to overlap.
+            let text = fs::read_to_string(file).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| ids(line).is_some_and(|ids| range.overlaps(ids))) {
+                return Err(UidError::Overlap { base, last: end - 1, line: line.to_owned(), file });
+            }
+        }
+        Ok(range)
+    }
+
+    /// What container setup runs as: uid 0 of every container's user namespace.
+    #[must_use]
+    pub(crate) fn setup_uid(self) -> u32 {
+        self.base
+    }
+
+    fn overlaps(self, (first, count): (u32, u32)) -> bool {
+        let (mine, theirs) = (u64::from(self.base), u64::from(first));
+        mine < theirs + u64::from(count) && theirs < mine + u64::from(self.count)
+    }
+
+    fn endpoint_uids(self) -> std::ops::Range<u32> {
+        self.base + 1..self.base + self.count
+    }
+}
+
+/// `name:password:id:…` of passwd and group.
+fn passwd_ids(line: &str) -> Option<(u32, u32)> {
+    Some((line.split(':').nth(2)?.parse().ok()?, 1))
+}
+
+/// `owner:first:count` of subuid and subgid.
+fn subordinate_ids(line: &str) -> Option<(u32, u32)> {
+    let mut fields = line.split(':').skip(1);
+    Some((fields.next()?.parse().ok()?, fields.next()?.trim().parse().ok()?))
+}
+
+/// The record of which endpoint has which uid. Only the spawner writes it.
+#[derive(Debug)]
+pub(crate) struct UidRecord {
+    path: PathBuf,
+    range: UidRange,
+    record: Record,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    endpoints: BTreeMap<EndpointName, u32>,
+    /// Where the search for a free uid goes on, so that one is reused as late as possible.
+    next: u32,
+}
+
+impl UidRecord {
+    /// Reads the record, or begins an empty one. An entry outside `range` (it was changed in the
+    /// configuration) is dropped: no process of an earlier life runs any more.
+    ///
+    /// # Errors
+    /// Where the record cannot be read or is damaged.
+    pub(crate) fn open(path: &Path, range: UidRange) -> Result<Self, UidError> {
+        let mut record = match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice::<Record>(&bytes)
+                .map_err(|source| UidError::Damaged { path: path.to_owned(), source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
+            Err(source) => return Err(UidError::Io { operation: "reading", path: path.to_owned(), source }),
+        };
+        record.endpoints.retain(|_, uid| range.endpoint_uids().contains(uid));
+        Ok(Self { path: path.to_owned(), range, record })
+    }
+
+    #[must_use]
+    pub(crate) fn range(&self) -> UidRange {
+        self.range
+    }
+
+    /// The endpoint's uid, recorded before it is told.
+    ///
+    /// # Errors
+    /// Where none is free or the record cannot be written.
+    pub(crate) fn assign(&mut self, endpoint: &EndpointName) -> Result<u32, UidError> {
+        if let Some(uid) = self.record.endpoints.get(endpoint) {
+            return Ok(*uid);
+        }
+        let uids = self.range.endpoint_uids();
+        let taken: std::collections::BTreeSet<u32> = self.record.endpoints.values().copied().collect();
+        let start = if uids.contains(&self.record.next) { self.record.next } else { uids.start };
+        let uid = (start..uids.end)
+            .chain(uids.start..start)
+            .find(|uid| !taken.contains(uid))
+            .ok_or(UidError::Exhausted(self.range.count))?;
+        self.record.endpoints.insert(endpoint.clone(), uid);
+        self.record.next = uid + 1;
+        self.write()?;
+        Ok(uid)
+    }
+
+    /// Gives the endpoint's uid back. The caller has seen its last process end.
+    ///
+    /// # Errors
+    /// Where the record cannot be written.
+    pub(crate) fn release(&mut self, endpoint: &EndpointName) -> Result<(), UidError> {
+        match self.record.endpoints.remove(endpoint) {
+            Some(_) => self.write(),
+            None => Ok(()),
+        }
+    }
+
+    /// Not synced: after a power cut no process of any endpoint runs, so an old record does no harm.
+    fn write(&self) -> Result<(), UidError> {
+        let failed = |operation| move |source| UidError::Io { operation, path: self.path.clone(), source };
+        let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding")(error.into()))?;
+        let temporary = self.path.with_extension("new");
+        fs::write(&temporary, bytes).map_err(failed("writing"))?;
+        fs::rename(&temporary, &self.path).map_err(failed("replacing"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const RANGE: UidRange = UidRange { base: 1_879_048_192, count: 4 };
+
+    fn name(text: &str) -> EndpointName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn no_two_endpoints_share_a_uid_and_setup_has_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE).unwrap();
+        let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint)).unwrap()).into();
+        assert_eq!(uids, [RANGE.base + 1, RANGE.base + 2, RANGE.base + 3]);
+        assert!(!uids.contains(&RANGE.setup_uid()));
+        assert!(matches!(record.assign(&name("d")), Err(UidError::Exhausted(_))));
+    }
+
+    #[test]
+    fn a_uid_outlives_the_daemon_and_is_reused_late() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        let mut record = UidRecord::open(&path, RANGE).unwrap();
+        let first = record.assign(&name("a")).unwrap();
+        record.assign(&name("b")).unwrap();
+        record.release(&name("a")).unwrap();
+        let mut again = UidRecord::open(&path, RANGE).unwrap();
+        assert_eq!(again.assign(&name("b")).unwrap(), first + 1);
+        assert_eq!(again.assign(&name("c")).unwrap(), first + 2, "the freed uid is the last to be taken");
+        assert_eq!(again.assign(&name("d")).unwrap(), first);
+    }
+
+    #[test]
+    fn ranges_of_the_machine_are_seen() {
+        assert_eq!(subordinate_ids("user:100000:65536"), Some((100_000, 65_536)));
+        assert_eq!(passwd_ids("daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin"), Some((1, 1)));
+        assert!(RANGE.overlaps((RANGE.base + 3, 1)) && !RANGE.overlaps((RANGE.base + 4, 1)));
+        assert!(RANGE.overlaps((0, u32::MAX)));
+        assert!(UidRange::new(0, 10).is_err() && UidRange::new(u32::MAX - 3, 10).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! A user namespace with two ids in it: who sets a container up, and who runs in it.
+//!
+//! libcontainer writes one line of a map by itself and calls `newuidmap` for more, which knows
+//! nothing of our ranges. So the namespace is made here and handed to it as one to join.
+
+use std::{
+    fs, io,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::wait::waitpid,
+    unistd::{ForkResult, Pid, fork},
+};
+
+use crate::oci::CONTAINER_UID;
+
+/// Makes the namespace, where uid and gid 0 are `setup_uid` of the host and those of every payload
+/// are `endpoint_uid`. The process that held it while its maps were written is gone again.
+pub(crate) fn create(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
+    let (mut unshared, mut unshared_writer) = io::pipe()?;
+    let (mut release, release_writer) = io::pipe()?;
+    // SAFETY: the creation child has one thread; the holder makes a namespace, waits for the end of
+    // a pipe and leaves by `_exit`.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            drop(release_writer);
+            let done = unshare(CloneFlags::CLONE_NEWUSER).is_ok() && unshared_writer.write_all(b"u").is_ok();
+            let waited = done && release.read(&mut [0]).is_ok();
+            // SAFETY: `_exit` has no preconditions.
+            unsafe { nix::libc::_exit(i32::from(!waited)) }
+        }
+        ForkResult::Parent { child: holder } => {
+            drop(unshared_writer);
+            let namespace = unshared
+                .read_exact(&mut [0])
+                .and_then(|()| write_maps(holder, setup_uid, endpoint_uid))
+                .and_then(|()| fs::File::open(format!("/proc/{holder}/ns/user")));
+            drop(release_writer);
+            waitpid(holder, None)?;
+            namespace.map(OwnedFd::from)
+        }
+    }
+}
+
+fn write_maps(holder: Pid, setup_uid: u32, endpoint_uid: u32) -> io::Result<()> {
+    let map = format!("0 {setup_uid} 1\n{CONTAINER_UID} {endpoint_uid} 1\n");
+    fs::write(format!("/proc/{holder}/uid_map"), &map)?;
+    fs::write(format!("/proc/{holder}/gid_map"), &map)
+}
