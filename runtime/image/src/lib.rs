@@ -1,1 +1,31 @@
+//! With what a replica runs: models from a caller's files to content-addressed directories on disk.
+//!
+//! [`open_model`] is what a command line does, with its caller's rights: it finds a model's files
+//! and opens them. [`ModelStore`] is what the node does: it copies what it is handed, by content,
+//! and never opens a path that somebody else named.
 
+pub mod onnx;
+mod opener;
+mod relative_path;
+#[cfg(test)]
+mod sample;
+mod store;
+
+pub use opener::{OpenError, open_model};
+pub use relative_path::{RelativePath, RelativePathError};
+pub use store::{ModelStore, StoreError, StoreLimits, StoredModel};
+
+use std::os::fd::OwnedFd;
+
+/// The name of the graph among a model's files.
+pub const MODEL_FILE: &str = "model.onnx";
+/// Files of one model: the graph and its external data.
+pub const MODEL_FILES_MAX: usize = 128;
+
+/// One file of a model, open for reading.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// [`MODEL_FILE`], or what the model calls its external data.
+    pub path: RelativePath,
+    pub file: OwnedFd,
+}

@@ -1,0 +1,65 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::{Bytes, Digest};
+use tokio::task::JoinError;
+
+use crate::{MODEL_FILE, MODEL_FILES_MAX, RelativePath};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{operation} `{}` failed", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the model store `{}` is in use by another process", path.display())]
+    InUse { path: PathBuf },
+    #[error("the model has no file called {MODEL_FILE}")]
+    NoModelFile,
+    #[error("the model has {count} files, more than {MODEL_FILES_MAX}")]
+    TooManyFiles { count: usize },
+    #[error("the model has two files called `{path}`, or one inside the other")]
+    Twice { path: RelativePath },
+    #[error("`{path}` is not a regular file")]
+    NotRegular { path: RelativePath },
+    #[error("the model has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: Bytes, max: Bytes },
+    #[error("the disk is too full for the model: it takes {needs}, {free} can be used")]
+    DiskFull { needs: Bytes, free: Bytes },
+    #[error("`{path}` changed while it was copied: it had {expected} bytes, {found} were read")]
+    Changed { path: RelativePath, expected: u64, found: u64 },
+    #[error("`{path}` was written, but other bytes are read back: the disk or the memory is faulty")]
+    Corrupted { path: RelativePath },
+    #[error("the model {digest} was deployed this moment and cannot be removed")]
+    Pinned { digest: Digest },
+    #[error("the copy was given up")]
+    Cancelled,
+    #[error("work on the model store ended early")]
+    Task(#[source] JoinError),
+}
+
+impl StoreError {
+    pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { operation, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether what was handed in is at fault, rather than this node.
+    #[must_use]
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(
+            self,
+            Self::NoModelFile
+                | Self::TooManyFiles { .. }
+                | Self::Twice { .. }
+                | Self::NotRegular { .. }
+                | Self::TooLarge { .. }
+                | Self::Changed { .. }
+        )
+    }
+}
