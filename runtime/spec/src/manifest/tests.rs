@@ -335,6 +335,18 @@ fn the_examples_are_manifests_without_a_warning() {
     assert!(count >= 4, "{count} examples");
 }
 
+#[test]
+fn the_documentation_shows_a_manifest_and_names_every_annotation() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, yaml) = text.split_once("```yaml\n").unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    assert_eq!(only(yaml).notes, []);
+    for key in crate::ANNOTATION_KEYS {
+        assert!(text.contains(&format!("/{key}`")), "{key}");
+    }
+}
+
 /// Lines from which manifests, nearly right ones too, are put together.
 fn fragments() -> impl Strategy<Value = String> {
     let lines: Vec<String> = MINIMAL
