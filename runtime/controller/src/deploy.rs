@@ -1,8 +1,15 @@
+mod probe;
+mod procedure;
+mod signature;
+
 use std::os::fd::OwnedFd;
 
 use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
 use serde::Serialize;
 use tokio::sync::mpsc;
+
+pub(crate) use procedure::{Deploys, collect_garbage};
+
 
 /// One file of a model, opened by the caller with the caller's rights.
 #[derive(Debug)]

@@ -1,26 +1,88 @@
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use tokio::sync::{Notify, watch};
 
 /// The right to send one request to one replica. Dropping it gives the right back.
+///
+/// A returned lease is a count on its replica and a wake-up of the endpoint's task. So returning
+/// never waits, never fails and takes no memory, however many come back at once.
 #[derive(Debug)]
-pub struct Lease {}
+pub struct Lease {
+    replica: Arc<Leased>,
+}
+
+/// What the holders of a replica's leases share with the endpoint's task.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    id: ReplicaId,
+    socket: PathBuf,
+    returned: AtomicU32,
+    lost: watch::Sender<Option<ExitCause>>,
+    wake: Arc<Notify>,
+}
+
+impl Leased {
+    pub(crate) fn new(id: ReplicaId, socket: PathBuf, wake: Arc<Notify>) -> Self {
+        Self { id, socket, returned: AtomicU32::new(0), lost: watch::Sender::new(None), wake }
+    }
+
+    pub(crate) fn id(&self) -> &ReplicaId {
+        &self.id
+    }
+
+    /// Leases that came back since this was last asked.
+    pub(crate) fn take_returned(&self) -> u32 {
+        self.returned.swap(0, Ordering::AcqRel)
+    }
+
+    /// Tells those who hold leases; the first cause stays.
+    pub(crate) fn lose(&self, cause: ExitCause) {
+        self.lost.send_if_modified(|lost| {
+            let is_first = lost.is_none();
+            lost.get_or_insert(cause);
+            is_first
+        });
+    }
+}
 
 impl Lease {
+    pub(crate) fn new(replica: Arc<Leased>) -> Self {
+        Self { replica }
+    }
+
     #[must_use]
     pub fn replica(&self) -> &ReplicaId {
-        todo!()
+        &self.replica.id
     }
 
     /// The Unix socket the replica serves HTTP/1.1 on.
     #[must_use]
     pub fn socket(&self) -> &Path {
-        todo!()
+        &self.replica.socket
     }
 
     /// Resolves when the replica is dead, with the cause. A connection to it would never tell
     /// (its socket is held open elsewhere), so every wait for its answer races with this.
     pub async fn lost(&self) -> ExitCause {
-        todo!()
+        let mut lost = self.replica.lost.subscribe();
+        match lost.wait_for(Option::is_some).await {
+            Ok(cause) => cause.clone().unwrap_or(ExitCause::Stopped),
+            // The sender lives as long as this lease does.
+            Err(_) => ExitCause::Stopped,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.replica.returned.fetch_add(1, Ordering::AcqRel);
+        self.replica.wake.notify_one();
     }
 }

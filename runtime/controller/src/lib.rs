@@ -1,16 +1,25 @@
 //! When replicas run and how many: leases on demand, one task per endpoint, policy without I/O.
 
 mod acquire;
+mod clock;
 mod controller;
 mod deploy;
+mod directory;
+mod endpoint;
 mod lease;
 mod link;
 mod logs;
+mod memory;
+mod metrics;
+mod node;
+mod policy;
+mod revision;
 mod settings;
+mod store;
 mod view;
 
 pub use acquire::{AcquireError, Place};
-pub use controller::Controller;
+pub use controller::{Controller, StartError};
 pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
 pub use lease::Lease;
 pub use link::{LinkError, SpawnerLink, Welcome};

@@ -1,10 +1,36 @@
-use std::os::fd::OwnedFd;
+//! The node's end of the channel to the spawner: one task reads what the spawner tells and hands
+//! it to the owner of the replica it is about, and sends what they ask, in their order.
 
-use dormouse_sandbox::messages::{Listener, ReplicaReport};
+mod handshake;
+mod pump;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+};
+
+use dormouse_sandbox::{
+    channel::{Channel, ChannelError},
+    messages::{Event, Listener, ReplicaId, ReplicaReport, Request},
+};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{mpsc, oneshot, watch},
+};
+
+/// Requests that wait for the spawner; who asks more waits.
+const OUTBOX_REQUESTS_MAX: usize = 256;
+/// Facts that wait for one owner. An owner asks each thing of a replica once and waits for its
+/// answer, and has at most a thousand replicas, so a full inbox means a broken spawner.
+pub(crate) const FACTS_MAX: usize = 16 << 10;
 
 /// The node's end of the channel to the spawner.
 #[derive(Debug)]
-pub struct SpawnerLink {}
+pub struct SpawnerLink {
+    socket: AsyncFd<Socket>,
+    closed: watch::Sender<bool>,
+}
 
 /// What the spawner told at the beginning.
 #[derive(Debug)]
@@ -21,6 +47,109 @@ pub struct Welcome {
 pub enum LinkError {
     #[error("this is no channel to a spawner; `dormouse node` is started by `dormouse daemon`")]
     NoSpawner,
+    #[error("the other side of the channel has uid {uid}: only root may be the spawner")]
+    NotRoot { uid: u32 },
+    #[error("the spawner speaks version {theirs} of the protocol, this node {ours}: restart the daemon")]
+    Version { ours: u32, theirs: u32 },
+    #[error("the spawner told `{told}` where {awaited} was expected")]
+    OutOfOrder { told: String, awaited: &'static str },
+    #[error("the spawner told nothing for {seconds} s")]
+    Silent { seconds: u64 },
+    #[error("{operation} the channel to the spawner failed")]
+    Channel {
+        operation: &'static str,
+        #[source]
+        source: ChannelError,
+    },
+    #[error("registering the channel to the spawner failed")]
+    Register(#[source] std::io::Error),
+}
+
+/// The channel, as the reactor wants to see it.
+#[derive(Debug)]
+struct Socket(Channel<Request, Event>);
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// What reaches the owner of a replica.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    /// From the spawner; a log pipe comes with [`Event::Created`].
+    Spawner(Event, Option<OwnedFd>),
+    Memory(MemoryFact),
+}
+
+/// The ledger's answers and orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MemoryFact {
+    Granted(ReplicaId),
+    Short(ReplicaId, dormouse_spec::Bytes),
+    Evict(ReplicaId),
+}
+
+/// Where facts for one owner go.
+#[derive(Debug, Clone)]
+pub(crate) struct FactSender(mpsc::Sender<Fact>);
+
+pub(crate) fn fact_inbox() -> (FactSender, mpsc::Receiver<Fact>) {
+    let (sender, receiver) = mpsc::channel(FACTS_MAX);
+    (FactSender(sender), receiver)
+}
+
+/// An owner's inbox is full: somebody does not keep to the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{FACTS_MAX} facts wait for one owner")]
+pub(crate) struct InboxFull;
+
+impl FactSender {
+    /// Never waits: facts come up from tasks that nothing may hold up. What is for an owner that is
+    /// gone is dropped.
+    pub(crate) fn tell(&self, fact: Fact) -> Result<(), InboxFull> {
+        match self.0.try_send(fact) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxFull),
+        }
+    }
+}
+
+/// Who is told of which replica.
+pub(crate) type Routes = HashMap<ReplicaId, FactSender>;
+
+/// A request on its way out; a creation names who is told what becomes of it.
+#[derive(Debug)]
+struct Outgoing {
+    request: Request,
+    route: Option<(ReplicaId, FactSender)>,
+    /// Told, by being dropped, once the request is with the kernel or never will be.
+    _sent: Option<oneshot::Sender<()>>,
+}
+
+/// Asks the spawner.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox(mpsc::Sender<Outgoing>);
+
+impl Outbox {
+    /// Waits while the spawner does not keep up. Once the channel has ended nothing is sent: the
+    /// process is about to end as well.
+    pub(crate) async fn send(&self, request: Request) {
+        let _ = self.0.send(Outgoing { request, route: None, _sent: None }).await;
+    }
+
+    pub(crate) async fn create(&self, spec: dormouse_sandbox::messages::ReplicaSpec, facts: FactSender) {
+        let route = Some((spec.replica.clone(), facts));
+        let _ = self.0.send(Outgoing { request: Request::Create(Box::new(spec)), route, _sent: None }).await;
+    }
+
+    /// The last request of a process that is about to end: returns once it has left it.
+    pub(crate) async fn send_last(&self, request: Request) {
+        let (sent, is_sent) = oneshot::channel();
+        let _ = self.0.send(Outgoing { request, route: None, _sent: Some(sent) }).await;
+        let _ = is_sent.await;
+    }
 }
 
 impl SpawnerLink {
@@ -29,7 +158,38 @@ impl SpawnerLink {
     /// # Errors
     /// Where the other side is no spawner, or of another version.
     pub async fn connect(socket: OwnedFd) -> Result<(Self, Welcome), LinkError> {
-        let _ = socket;
-        todo!()
+        let uid = rustix::net::sockopt::socket_peercred(&socket).map_err(|_| LinkError::NoSpawner)?.uid;
+        if !uid.is_root() {
+            return Err(LinkError::NotRoot { uid: uid.as_raw() });
+        }
+        let mut socket = register(Socket(Channel::new(socket))).map_err(LinkError::Register)?;
+        let welcome = handshake::greet(&mut socket).await?;
+        Ok((Self { socket, closed: watch::Sender::new(false) }, welcome))
     }
+
+    /// Resolves when the channel has ended. The node process must end then: the spawner is gone,
+    /// or will start it anew.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closed = self.closed.subscribe();
+        async move {
+            // An error means that the task that would say so is gone, which says the same.
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+    }
+
+    /// Starts the task that reads and sends. `drain` becomes true when the daemon is told to end.
+    pub(crate) fn run(self, routes: Routes, drain: watch::Sender<bool>) -> Outbox {
+        let (sender, outgoing) = mpsc::channel(OUTBOX_REQUESTS_MAX);
+        tokio::spawn(pump::run(self, routes, drain, outgoing));
+        Outbox(sender)
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe, for types that close or change their descriptor while registered; \
+              `Socket` owns one descriptor for as long as it lives"
+)]
+fn register(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
+    AsyncFd::new(socket)
 }

@@ -1,4 +1,24 @@
-use tokio::sync::mpsc;
+//! What replicas print: each into its own capped files, kept for a while after its end.
+
+mod files;
+mod lines;
+mod reader;
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::EndpointName;
+use tokio::sync::{broadcast, mpsc};
+
+use files::LogFiles;
+use writer::{Ask, Writer};
 
 /// Lines of an endpoint's logs, oldest first, each with the replica it came from.
 pub type LogLines = mpsc::Receiver<String>;
@@ -13,4 +33,133 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Lines that a follower may be behind; it is told how many it missed.
+const FOLLOWER_LINES_MAX: usize = 1024;
+/// Logs of dead replicas that one endpoint keeps; of more, the oldest go before their time.
+const DEAD_LOGS_MAX: usize = 32;
+
+/// A line as it was written, numbered within its replica.
+#[derive(Debug, Clone)]
+struct Line {
+    replica: ReplicaId,
+    number: u64,
+    text: Arc<str>,
+}
+
+/// The logs of all endpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct Logs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    file_bytes_max: u64,
+    kept_after_exit: Duration,
+    /// Held for the moment of a look-up or change only, never while anything waits.
+    endpoints: Mutex<BTreeMap<EndpointName, EndpointLogs>>,
+}
+
+#[derive(Debug)]
+struct EndpointLogs {
+    lines: broadcast::Sender<Line>,
+    /// In the order in which they began.
+    replicas: Vec<ReplicaLog>,
+}
+
+#[derive(Debug)]
+struct ReplicaLog {
+    replica: ReplicaId,
+    asks: mpsc::Sender<Ask>,
+    has_ended: bool,
+}
+
+impl Logs {
+    pub(crate) fn new(directory: PathBuf, file_bytes_max: u64, kept_after_exit: Duration) -> Self {
+        let shared = Shared { directory, file_bytes_max, kept_after_exit, endpoints: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes the directory and removes what replicas left that are not among `living`.
+    pub(crate) async fn prepare(&self, living: Vec<ReplicaId>) -> std::io::Result<()> {
+        let directory = self.shared.directory.clone();
+        blocking(move || files::sweep(&directory, &living)).await
+    }
+
+    /// Copies what the replica prints until it ends, and removes that after a while.
+    pub(crate) fn keep(&self, endpoint: &EndpointName, replica: &ReplicaId, pipe: OwnedFd) {
+        let (asks, mut inbox) = mpsc::channel(writer::ASKS_MAX);
+        let followers = self.with(|endpoints| {
+            let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
+            logs.replicas.push(ReplicaLog { replica: replica.clone(), asks, has_ended: false });
+            logs.lines.clone()
+        });
+        let files = LogFiles::new(&self.shared.directory, replica, self.shared.file_bytes_max);
+        let mut writer = Writer::new(replica.clone(), files, followers);
+        let (logs, endpoint, replica) = (self.clone(), endpoint.clone(), replica.clone());
+        tokio::spawn(async move {
+            writer.copy(pipe, &mut inbox).await;
+            logs.ended(&endpoint, &replica);
+            writer.linger(logs.shared.kept_after_exit, inbox).await;
+            logs.forget(&endpoint, &replica);
+        });
+    }
+
+    /// The endpoint's lines so far, and with `follow` those to come.
+    pub(crate) async fn read(&self, endpoint: &EndpointName, follow: bool) -> std::io::Result<LogLines> {
+        let (following, asks) = self.with(|endpoints| {
+            let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
+            let asks = logs.replicas.iter().map(|log| (log.replica.clone(), log.asks.clone())).collect();
+            (follow.then(|| logs.lines.subscribe()), asks)
+        });
+        reader::read(asks, following).await
+    }
+
+    /// Ends the logs of an endpoint that is no more.
+    pub(crate) fn remove(&self, endpoint: &EndpointName) {
+        // A writer whose asks end removes its files as soon as its replica has ended.
+        self.with(|endpoints| endpoints.remove(endpoint));
+    }
+
+    fn forget(&self, endpoint: &EndpointName, replica: &ReplicaId) {
+        self.with(|endpoints| {
+            if let Some(logs) = endpoints.get_mut(endpoint) {
+                logs.replicas.retain(|log| log.replica != *replica);
+            }
+        });
+    }
+
+    /// Marks the log of a dead replica, and drops the oldest beyond what one endpoint keeps.
+    fn ended(&self, endpoint: &EndpointName, replica: &ReplicaId) {
+        self.with(|endpoints| {
+            let Some(logs) = endpoints.get_mut(endpoint) else { return };
+            logs.replicas.iter_mut().filter(|log| log.replica == *replica).for_each(|log| log.has_ended = true);
+            let mut surplus = logs.replicas.iter().filter(|log| log.has_ended).count().saturating_sub(DEAD_LOGS_MAX);
+            logs.replicas.retain(|log| {
+                let goes = log.has_ended && surplus > 0;
+                surplus -= usize::from(goes);
+                !goes
+            });
+        });
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<EndpointName, EndpointLogs>) -> T) -> T {
+        change(&mut self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl EndpointLogs {
+    fn new() -> Self {
+        Self { lines: broadcast::Sender::new(FOLLOWER_LINES_MAX), replicas: Vec::new() }
+    }
+}
+
+/// Runs file operations where they hold up nothing else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

@@ -21,6 +21,23 @@ pub struct EndpointView {
     pub last_failure: Option<String>,
 }
 
+impl EndpointView {
+    /// An endpoint of which no revision serves.
+    pub(crate) fn unserved(endpoint: Endpoint, last_failure: Option<String>) -> Self {
+        Self {
+            endpoint,
+            revision: 0,
+            model: None,
+            model_bytes: Bytes::new(0),
+            metadata: serde_json::Value::Null,
+            condition: if last_failure.is_some() { Condition::Failed } else { Condition::Deploying },
+            replicas: Vec::new(),
+            waiters: 0,
+            last_failure,
+        }
+    }
+}
+
 /// Whether requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use dormouse_sandbox::messages::Request;
+use dormouse_spec::EndpointName;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    DeleteError,
+    deploy::{Deploys, collect_garbage},
+    directory::{Claim, ClaimError, Entry},
+};
+
+/// After the drain deadline, how long the kernel may take to end and remove the last replicas.
+const REMOVAL_WAIT: Duration = Duration::from_secs(60);
+
+pub(super) fn begin(deploys: &Deploys, name: &EndpointName) -> Result<Claim, DeleteError> {
+    let claim = deploys.directory.claim(name, None).map_err(|error| match error {
+        ClaimError::Busy(name) => DeleteError::Busy(name),
+        // The name is only an alias of another.
+        ClaimError::Taken { .. } => DeleteError::NotFound(name.clone()),
+    })?;
+    if claim.entry().is_some() { Ok(claim) } else { Err(DeleteError::NotFound(name.clone())) }
+}
+
+/// Desired state goes first: whatever happens afterwards, the endpoint does not come back.
+pub(super) async fn run(deploys: &Deploys, claim: Claim) -> Result<(), DeleteError> {
+    let name = claim.name().clone();
+    deploys.store.remove(&name).await.map_err(|error| failed("removing desired state", error))?;
+    if let Some(Entry::Served(handle)) = claim.entry() {
+        let until = Instant::now() + handle.view().endpoint.drain_deadline;
+        handle.drain(until).await;
+        let late = |_| failed("ending the last replica", "the kernel did not remove it in time");
+        timeout_at(until + REMOVAL_WAIT, handle.over()).await.map_err(late)?;
+    }
+    deploys.node.outbox.send(Request::Forget { endpoint: name.clone() }).await;
+    claim.remove();
+    deploys.node.logs.remove(&name);
+    drop(claim);
+    collect_garbage(deploys).await;
+    Ok(())
+}
+
+fn failed(operation: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeleteError {
+    DeleteError::Failed { operation: operation.to_owned(), source: source.into() }
+}

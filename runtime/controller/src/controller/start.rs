@@ -1,0 +1,216 @@
+//! The start of a node process: what is to run is compared with what runs. There is no other
+//! recovery code.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoreLimits};
+use dormouse_sandbox::messages::ReplicaReport;
+use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
+use prometheus::Registry;
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::strays;
+use crate::{
+    ControllerSettings, EndpointView, SpawnerLink,
+    clock::Clock,
+    deploy::{Deploys, collect_garbage},
+    directory::{Directory, Entry},
+    endpoint::{self, Parts},
+    link::{Fact, FactSender, Routes, fact_inbox},
+    logs::Logs,
+    memory::{Account, Memory},
+    metrics::Metrics,
+    node::{Node, Serials},
+    policy::{Owner, Usage},
+    revision::Revision,
+    store::{Desired, Store, StoreError},
+};
+
+/// Why a node cannot begin to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("desired state cannot be read")]
+    DesiredState(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the model store cannot be opened")]
+    Models(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the directory of logs `{}` cannot be prepared", path.display())]
+    Logs {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// An endpoint that is to run, with the replicas of it that do.
+struct Found {
+    revision: Revision,
+    replicas: Vec<(ReplicaReport, OwnedFd)>,
+    facts: mpsc::Receiver<Fact>,
+    facts_sender: FactSender,
+}
+
+pub(super) async fn start(
+    settings: ControllerSettings,
+    link: SpawnerLink,
+    replicas: Vec<(ReplicaReport, OwnedFd)>,
+    registry: &Registry,
+    drain: watch::Sender<bool>,
+) -> Result<Deploys, StartError> {
+    let metrics = Metrics::register(registry).map_err(StartError::Metrics)?;
+    metrics.set_memory_budget(settings.memory_budget);
+    let store = Store::open(&settings.data).await.map_err(|error| StartError::DesiredState(error.into()))?;
+    let models = open_models(settings.data.clone()).await?;
+    let logs = prepare_logs(&settings, &replicas).await?;
+    let directory = Directory::default();
+    let desired = load(&store, &directory, &settings).await?;
+    let (found, strays) = assign(desired, replicas);
+
+    let (strays_sender, strays_facts) = fact_inbox();
+    let outbox = link.run(routes(&found, &strays, &strays_sender), drain);
+    let clock = Clock::start();
+    let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
+    let (settings, serials) = (Arc::new(settings), Arc::new(Serials::start()));
+    let node = Node { settings, clock, outbox: outbox.clone(), memory, logs, metrics, serials };
+
+    // All memory that is in use is entered before anybody may ask for more.
+    let account = node.memory.open(Owner::Stray, 0, strays_sender).await;
+    strays::adopt(&strays, &account).await;
+    let accounts = enter_memory(&node, &found).await;
+    tokio::spawn(strays::end(strays, account, strays_facts, outbox));
+    for (found, account) in found.into_iter().zip(accounts) {
+        serve(&node, &directory, found, account);
+    }
+    let deploys = Deploys { node, directory, store, models, commit: Arc::new(Mutex::new(())) };
+    collect_garbage(&deploys).await;
+    Ok(deploys)
+}
+
+async fn open_models(data: PathBuf) -> Result<ModelStore, StartError> {
+    let open = move || ModelStore::open(&data, StoreLimits::default());
+    let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Models(error.into()))?;
+    opened.map_err(|error: ModelStoreError| StartError::Models(error.into()))
+}
+
+async fn prepare_logs(
+    settings: &ControllerSettings,
+    replicas: &[(ReplicaReport, OwnedFd)],
+) -> Result<Logs, StartError> {
+    let path = settings.run.join("logs");
+    let logs = Logs::new(path.clone(), settings.log_file_bytes_max, settings.log_kept_after_exit);
+    let living = replicas.iter().map(|(report, _)| report.spec.replica.clone()).collect();
+    logs.prepare(living).await.map_err(|source| StartError::Logs { path, source })?;
+    Ok(logs)
+}
+
+/// The endpoints that are to run. One that cannot is shown as failed and costs no other.
+async fn load(
+    store: &Store,
+    directory: &Directory,
+    settings: &ControllerSettings,
+) -> Result<Vec<Revision>, StartError> {
+    let loaded = store.load().await.map_err(|error| StartError::DesiredState(error.into()))?;
+    let mut revisions = Vec::new();
+    for (name, desired) in loaded {
+        match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings).map_err(Unserved::from)) {
+            Ok(revision) => revisions.push(revision),
+            Err(error) => {
+                tracing::error!(endpoint = %name, error = &error as &dyn std::error::Error, "an endpoint cannot be served");
+                show_failed(&name, &error, directory, settings)?;
+            }
+        }
+    }
+    Ok(revisions)
+}
+
+/// Why an endpoint of the store does not serve.
+#[derive(Debug, thiserror::Error)]
+enum Unserved {
+    #[error("its desired state cannot be read: {0}")]
+    File(#[from] StoreError),
+    #[error("its settings do not fit this node: {0}")]
+    Settings(#[from] EndpointError),
+}
+
+fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, EndpointError> {
+    let endpoint = desired.request.resolve(&settings.defaults, desired.model_bytes, settings.node_cpus)?;
+    let Desired { revision: number, model, model_bytes, metadata, .. } = desired;
+    Ok(Revision { number, endpoint, model, model_bytes, metadata })
+}
+
+fn show_failed(
+    name: &EndpointName,
+    error: &Unserved,
+    directory: &Directory,
+    settings: &ControllerSettings,
+) -> Result<(), StartError> {
+    let asked = EndpointRequest::named(name.clone());
+    let endpoint = asked
+        .resolve(&settings.defaults, dormouse_spec::Bytes::new(0), settings.node_cpus)
+        .map_err(|error| StartError::DesiredState(error.into()))?;
+    let view = EndpointView::unserved(endpoint, Some(error.to_string()));
+    directory.insert(name, Entry::Unserved(Arc::new(view)), None);
+    Ok(())
+}
+
+/// Gives each replica to its endpoint; the others are strays.
+fn assign(
+    revisions: Vec<Revision>,
+    replicas: Vec<(ReplicaReport, OwnedFd)>,
+) -> (Vec<Found>, Vec<ReplicaReport>) {
+    let mut found: BTreeMap<EndpointName, Found> = revisions
+        .into_iter()
+        .map(|revision| {
+            let (facts_sender, facts) = fact_inbox();
+            let name = revision.endpoint.name.clone();
+            (name, Found { revision, replicas: Vec::new(), facts, facts_sender })
+        })
+        .collect();
+    let mut strays = Vec::new();
+    for (report, log) in replicas {
+        match found.get_mut(&report.spec.endpoint) {
+            Some(found) => found.replicas.push((report, log)),
+            None => strays.push(report),
+        }
+    }
+    (found.into_values().collect(), strays)
+}
+
+fn routes(found: &[Found], strays: &[ReplicaReport], strays_sender: &FactSender) -> Routes {
+    let owned = found.iter().flat_map(|found| {
+        found.replicas.iter().map(|(report, _)| (report.spec.replica.clone(), found.facts_sender.clone()))
+    });
+    owned.chain(strays.iter().map(|report| (report.spec.replica.clone(), strays_sender.clone()))).collect()
+}
+
+async fn enter_memory(node: &Node, found: &[Found]) -> Vec<Account> {
+    let mut accounts = Vec::with_capacity(found.len());
+    for Found { revision, replicas, facts_sender, .. } in found {
+        let (name, floor) = (revision.endpoint.name.clone(), revision.endpoint.min_replicas);
+        let account = node.memory.open(Owner::Endpoint(name), floor, facts_sender.clone()).await;
+        for (ReplicaReport { spec, .. }, _) in replicas {
+            // What it does is told by its endpoint's task, which judges its state.
+            account.adopt(spec.replica.clone(), spec.limits.memory, Usage::Starting).await;
+        }
+        accounts.push(account);
+    }
+    accounts
+}
+
+fn serve(node: &Node, directory: &Directory, found: Found, account: Account) {
+    let Found { revision, replicas, facts, facts_sender } = found;
+    let (name, alias) = (revision.endpoint.name.clone(), revision.endpoint.alias.clone());
+    let mut adopted = Vec::with_capacity(replicas.len());
+    for (report, log) in replicas {
+        node.logs.keep(&name, &report.spec.replica, log);
+        adopted.push(report);
+    }
+    let handle = endpoint::start(node.clone(), Parts { revision, account, facts, facts_sender, adopted });
+    directory.insert(&name, Entry::Served(handle), alias.as_ref());
+}

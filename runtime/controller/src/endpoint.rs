@@ -1,0 +1,125 @@
+//! One task per endpoint: it owns the endpoint's replicas, asks the policy what to do about each
+//! event, and does it.
+//!
+//! Who waits for whom: callers wait for the task (or are refused at once), the task waits for the
+//! ledger's and the spawner's inboxes while they are full, and those two wait for no task. So there
+//! is no cycle in which all wait.
+
+mod inbox;
+mod members;
+mod task;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use dormouse_sandbox::messages::{ReplicaReport, ReplicaState};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+pub(crate) use inbox::Returns;
+use inbox::{CALLS_MAX, Call, Waiting};
+
+use crate::{
+    AcquireError, EndpointView, Lease,
+    link::{Fact, FactSender},
+    memory::Account,
+    node::Node,
+    policy::AdoptedState,
+    revision::Revision,
+};
+
+/// What a caller is told to wait where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A handle on an endpoint's task.
+#[derive(Debug, Clone)]
+pub(crate) struct EndpointHandle {
+    calls: mpsc::Sender<Call>,
+    returns: Arc<Returns>,
+    view: watch::Receiver<Arc<EndpointView>>,
+}
+
+/// What the task of an endpoint is made of, besides what the whole node shares.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) revision: Revision,
+    pub(crate) account: Account,
+    pub(crate) facts: mpsc::Receiver<Fact>,
+    pub(crate) facts_sender: FactSender,
+    /// Replicas that outlived the node process; their memory is in the account already.
+    pub(crate) adopted: Vec<ReplicaReport>,
+}
+
+/// Starts the task.
+pub(crate) fn start(node: Node, parts: Parts) -> EndpointHandle {
+    let (calls, call_inbox) = mpsc::channel(CALLS_MAX);
+    let returns = Arc::new(Returns::new(Arc::new(Notify::new())));
+    let (task, view) = task::EndpointTask::new(node, parts, Arc::clone(&returns));
+    tokio::spawn(task.run(call_inbox));
+    EndpointHandle { calls, returns, view }
+}
+
+impl EndpointHandle {
+    pub(crate) fn view(&self) -> Arc<EndpointView> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// See [`crate::Controller::acquire`].
+    pub(crate) async fn acquire(&self, deadline: std::time::Instant) -> Result<Lease, AcquireError> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.try_send(Call::Acquire { deadline, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AcquireError::QueueFull {
+                waiters: u32::try_from(CALLS_MAX).unwrap_or(u32::MAX),
+                retry_after: RETRY_AFTER,
+            },
+            mpsc::error::TrySendError::Closed(_) => AcquireError::Draining { retry_after: RETRY_AFTER },
+        })?;
+        let waiting = Waiting::new(&self.returns);
+        let answer = answered.await;
+        waiting.answered();
+        answer.unwrap_or(Err(AcquireError::Draining { retry_after: RETRY_AFTER }))
+    }
+
+    /// Moves the traffic to another revision; returns once no request gets the old one any more.
+    pub(crate) async fn revise(&self, revision: Revision) {
+        let (done, is_done) = oneshot::channel();
+        if self.calls.send(Call::Revise { revision: Box::new(revision), done }).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    /// Tells what went wrong with a deploy, for `status`.
+    pub(crate) async fn note_failure(&self, failure: String) {
+        let _ = self.calls.send(Call::Failure { failure }).await;
+    }
+
+    /// Takes no more requests and stops replicas as their leases return, the last at `until`.
+    pub(crate) async fn drain(&self, until: tokio::time::Instant) {
+        let _ = self.calls.send(Call::Drain { until }).await;
+    }
+
+    /// Waits until no lease is held.
+    pub(crate) async fn unleased(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.calls.send(Call::Unleased { done }).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    /// Waits until it is drained and nothing of its replicas is left.
+    pub(crate) async fn over(&self) {
+        let mut view = self.view.clone();
+        while view.changed().await.is_ok() {}
+    }
+}
+
+/// How a replica that outlived the node process stands to what is to run.
+pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaReport) -> AdoptedState {
+    let wanted = node.replica_spec(revision, report.spec.replica.clone());
+    match report.state {
+        ReplicaState::Stopping => AdoptedState::Stopping,
+        _ if wanted != report.spec => AdoptedState::Outdated,
+        ReplicaState::Starting => AdoptedState::Loading,
+        ReplicaState::Ready => AdoptedState::Ready,
+        ReplicaState::Frozen => AdoptedState::Frozen,
+    }
+}

@@ -1,0 +1,61 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::Bytes;
+use tokio::time::Instant;
+
+use crate::{lease::Leased, policy::ReplicaKey};
+
+/// What the task keeps of a replica beside what the policy knows.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) leased: Arc<Leased>,
+    pub(super) revision: u32,
+    pub(super) memory: Bytes,
+    pub(super) started_at_ms: u64,
+    /// When the worker began to load.
+    pub(super) created: Option<Instant>,
+}
+
+/// The replicas by the policy's key and by the id that everyone else uses.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    by_key: BTreeMap<ReplicaKey, Member>,
+    keys: HashMap<ReplicaId, ReplicaKey>,
+}
+
+impl Members {
+    pub(super) fn insert(&mut self, key: ReplicaKey, member: Member) {
+        self.keys.insert(member.leased.id().clone(), key);
+        self.by_key.insert(key, member);
+    }
+
+    pub(super) fn remove(&mut self, key: ReplicaKey) -> Option<Member> {
+        let member = self.by_key.remove(&key)?;
+        self.keys.remove(member.leased.id());
+        Some(member)
+    }
+
+    pub(super) fn get(&self, key: ReplicaKey) -> Option<&Member> {
+        self.by_key.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: ReplicaKey) -> Option<&mut Member> {
+        self.by_key.get_mut(&key)
+    }
+
+    pub(super) fn id(&self, key: ReplicaKey) -> Option<ReplicaId> {
+        self.by_key.get(&key).map(|member| member.leased.id().clone())
+    }
+
+    pub(super) fn key(&self, id: &ReplicaId) -> Option<ReplicaKey> {
+        self.keys.get(id).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ReplicaKey, &Member)> {
+        self.by_key.iter().map(|(key, member)| (*key, member))
+    }
+}

@@ -1,0 +1,153 @@
+mod act;
+mod take_in;
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    Parts, Returns, adopted_state,
+    inbox::Call,
+    members::{Member, Members},
+    view::{Publisher, snapshot},
+};
+use crate::{
+    AcquireError, EndpointView, Lease,
+    lease::Leased,
+    link::{Fact, FactSender},
+    memory::{Account, until},
+    metrics::EndpointMetrics,
+    node::Node,
+    policy::{Action, EndpointPolicy, Event, WaiterId},
+    revision::Revision,
+};
+
+type Answer = oneshot::Sender<Result<Lease, AcquireError>>;
+
+/// The owner of one endpoint's replicas.
+pub(super) struct EndpointTask {
+    node: Node,
+    revision: Revision,
+    policy: EndpointPolicy,
+    members: Members,
+    answers: HashMap<WaiterId, Answer>,
+    waiters_so_far: u64,
+    returns: Arc<Returns>,
+    unleased: Vec<oneshot::Sender<()>>,
+    account: Account,
+    facts: mpsc::Receiver<Fact>,
+    facts_sender: FactSender,
+    metrics: EndpointMetrics,
+    last_failure: Option<String>,
+    publisher: Publisher,
+    /// Events that are yet to be taken in, first of all those of adoption.
+    ahead: Vec<Event>,
+}
+
+impl EndpointTask {
+    pub(super) fn new(
+        node: Node,
+        parts: Parts,
+        returns: Arc<Returns>,
+    ) -> (Self, watch::Receiver<Arc<EndpointView>>) {
+        let Parts { revision, account, facts, facts_sender, adopted } = parts;
+        let mut policy = EndpointPolicy::new(revision.policy_settings(&node.settings));
+        let mut members = Members::default();
+        let mut ahead = Vec::new();
+        for report in adopted {
+            let key = policy.new_key();
+            ahead.push(Event::Adopt { replica: key, state: adopted_state(&revision, &node, &report) });
+            let id = report.spec.replica;
+            let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
+            let (revision, memory) = (report.spec.revision, report.spec.limits.memory);
+            let member = Member { leased, revision, memory, started_at_ms: report.started_at_ms, created: None };
+            members.insert(key, member);
+        }
+        ahead.push(Event::Tick);
+        let (publisher, view) =
+            Publisher::new(snapshot(&revision, &policy, &members, None, node.clock.now()));
+        let metrics = node.metrics.endpoint(&revision.endpoint.name);
+        let task = Self {
+            node,
+            revision,
+            policy,
+            members,
+            answers: HashMap::new(),
+            waiters_so_far: 0,
+            returns,
+            unleased: Vec::new(),
+            account,
+            facts,
+            facts_sender,
+            metrics,
+            last_failure: None,
+            publisher,
+            ahead,
+        };
+        (task, view)
+    }
+
+    pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+        for event in std::mem::take(&mut self.ahead) {
+            self.happen(event).await;
+        }
+        while !self.policy.is_over() {
+            let returns = Arc::clone(&self.returns);
+            let wake = self.next_wake();
+            tokio::select! {
+                Some(fact) = self.facts.recv() => self.take_fact(fact).await,
+                () = returns.wake().notified() => self.take_returns().await,
+                Some(call) = calls.recv() => self.take_call(call).await,
+                () = until(wake) => self.happen(Event::Tick).await,
+            }
+            self.settle();
+        }
+        self.end().await;
+    }
+
+    /// Asks the policy about one event and does what it says.
+    async fn happen(&mut self, event: Event) {
+        let by_request = matches!(event, Event::Acquire { .. } | Event::Cancel { .. } | Event::Release { .. });
+        let actions = self.policy.step(self.node.clock.now(), event);
+        let small = |action: &Action| {
+            matches!(action, Action::Grant { .. } | Action::Refuse { .. } | Action::Report { .. })
+        };
+        self.publisher.changed(!by_request || !actions.iter().all(small));
+        for action in actions {
+            self.act(action).await;
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let policy = self.policy.next_wake(self.node.clock.now()).map(|at| self.node.clock.instant(at));
+        policy.into_iter().chain(self.publisher.due()).min()
+    }
+
+    /// What follows from the state after an event: who waited for the last lease, who watches.
+    fn settle(&mut self) {
+        if self.policy.leases() == 0 {
+            self.unleased.drain(..).for_each(|done| {
+                let _ = done.send(());
+            });
+        }
+        if self.publisher.is_due() {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        let now = self.node.clock.now();
+        let view = snapshot(&self.revision, &self.policy, &self.members, self.last_failure.as_deref(), now);
+        self.metrics.show(&view);
+        self.publisher.publish(view);
+    }
+
+    /// Nothing of the endpoint is left. The end of the view tells those who wait for it.
+    async fn end(self) {
+        self.metrics.remove();
+        self.account.close().await;
+    }
+}

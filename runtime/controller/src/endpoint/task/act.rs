@@ -1,0 +1,114 @@
+//! From the policy's actions to requests, grants and refusals.
+
+use std::{sync::Arc, time::Duration};
+
+use dormouse_sandbox::messages::Request;
+
+use super::EndpointTask;
+use crate::{
+    AcquireError, Lease,
+    endpoint::members::Member,
+    lease::Leased,
+    metrics::{Outcome, Rung},
+    policy::{Action, Note, Refusal, ReplicaKey, WaiterId},
+};
+
+impl EndpointTask {
+    pub(super) async fn act(&mut self, action: Action) {
+        match action {
+            Action::Reserve { replica } => self.reserve(replica).await,
+            Action::Free { replica } => {
+                if let Some(member) = self.members.remove(replica) {
+                    self.account.release(member.leased.id().clone()).await;
+                }
+            }
+            Action::Report { replica, usage } => {
+                if let Some(id) = self.members.id(replica) {
+                    self.account.report(id, usage).await;
+                }
+            }
+            Action::Create { replica } => {
+                if let Some(id) = self.members.id(replica) {
+                    let spec = self.node.replica_spec(&self.revision, id);
+                    self.node.outbox.create(spec, self.facts_sender.clone()).await;
+                }
+            }
+            Action::Freeze { replica } => self.ask(replica, |replica| Request::Freeze { replica }).await,
+            Action::Thaw { replica } => {
+                self.metrics.started(Rung::Thaw, Outcome::Ok);
+                self.ask(replica, |replica| Request::Thaw { replica }).await;
+            }
+            Action::Stop { replica, grace } => {
+                let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+                self.ask(replica, |replica| Request::Stop { replica, grace_ms }).await;
+            }
+            Action::Grant { waiter, replica } => self.grant(waiter, replica),
+            Action::Refuse { waiter, refusal } => {
+                if let Some(answer) = self.answers.remove(&waiter) {
+                    let _ = answer.send(Err(refusal.into()));
+                }
+            }
+            Action::Note(note) => self.note(note),
+        }
+    }
+
+    async fn reserve(&mut self, replica: ReplicaKey) {
+        let (endpoint, number) = (&self.revision.endpoint, self.revision.number);
+        let id = self.node.new_id(&endpoint.name, number);
+        let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
+        let memory = endpoint.limits.memory;
+        let member = Member { leased, revision: number, memory, started_at_ms: 0, created: None };
+        self.members.insert(replica, member);
+        self.account.reserve(id, memory).await;
+    }
+
+    async fn ask(&self, replica: ReplicaKey, request: impl FnOnce(dormouse_sandbox::messages::ReplicaId) -> Request) {
+        if let Some(id) = self.members.id(replica) {
+            self.node.outbox.send(request(id)).await;
+        }
+    }
+
+    /// A caller who is gone drops the lease where it was sent, which returns it.
+    fn grant(&mut self, waiter: WaiterId, replica: ReplicaKey) {
+        if let (Some(answer), Some(member)) = (self.answers.remove(&waiter), self.members.get(replica)) {
+            let _ = answer.send(Ok(Lease::new(Arc::clone(&member.leased))));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Started { replica, took } => {
+                self.metrics.started(Rung::Cold, Outcome::Ok);
+                let loaded = self.members.get(replica).and_then(|member| member.created).map(|at| at.elapsed());
+                self.node.metrics.start(loaded.unwrap_or(Duration::ZERO), took);
+            }
+            Note::StartFailed { replica, cause } => {
+                self.metrics.started(Rung::Cold, Outcome::Failed);
+                self.fail(replica, "a replica could not be started", cause);
+            }
+            Note::Crashed { replica, cause } => self.fail(replica, "a replica died", cause),
+            Note::FreezeFailed { replica } => {
+                self.fail(replica, "a replica was not frozen", "the kernel did not stop all its tasks".to_owned());
+            }
+        }
+    }
+
+    fn fail(&mut self, replica: ReplicaKey, what: &str, cause: String) {
+        let replica = self.members.id(replica).map(String::from).unwrap_or_default();
+        tracing::warn!(replica, cause, "{what}");
+        self.last_failure = Some(format!("{what}: {cause}"));
+    }
+}
+
+impl From<Refusal> for AcquireError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::QueueFull { waiters, retry_after } => Self::QueueFull { waiters, retry_after },
+            Refusal::BackOff { cause, retry_after } => Self::BackOff { cause, retry_after },
+            Refusal::StartFailed { cause, retry_after } => Self::StartFailed { cause, retry_after },
+            Refusal::Draining { retry_after } => Self::Draining { retry_after },
+            Refusal::Deadline { place } => Self::DeadlineExceeded { place },
+            Refusal::OutOfCapacity { short, retry_after } => Self::OutOfCapacity { short, retry_after },
+        }
+    }
+}

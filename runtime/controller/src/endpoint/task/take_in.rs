@@ -1,0 +1,135 @@
+//! From messages to the policy's events.
+
+use std::sync::Arc;
+
+use dormouse_sandbox::messages::{Event as Told, ExitCause};
+use tokio::time::Instant;
+
+use super::EndpointTask;
+use crate::{
+    endpoint::inbox::Call,
+    link::{Fact, MemoryFact},
+    policy::{Event, ReplicaKey, WaiterId},
+};
+
+impl EndpointTask {
+    pub(super) async fn take_call(&mut self, call: Call) {
+        match call {
+            Call::Acquire { deadline, answer } => {
+                self.waiters_so_far += 1;
+                let waiter = WaiterId(self.waiters_so_far);
+                self.answers.insert(waiter, answer);
+                self.happen(Event::Acquire { waiter, deadline: self.node.clock.time(deadline) }).await;
+            }
+            Call::Revise { revision, done } => {
+                let settings = revision.policy_settings(&self.node.settings);
+                self.account.set_floor(revision.endpoint.min_replicas).await;
+                self.revision = *revision;
+                self.last_failure = None;
+                self.happen(Event::NewRevision { settings }).await;
+                self.publish();
+                let _ = done.send(());
+            }
+            Call::Failure { failure } => {
+                self.last_failure = Some(failure);
+                self.publisher.changed(true);
+            }
+            Call::Drain { until } => {
+                let until = self.node.clock.time(until.into_std());
+                self.account.set_floor(0).await;
+                self.happen(Event::Drain { until }).await;
+            }
+            Call::Unleased { done } => self.unleased.push(done),
+        }
+    }
+
+    /// Leases that came back, and callers who went away.
+    pub(super) async fn take_returns(&mut self) {
+        let returned: Vec<(ReplicaKey, u32)> =
+            self.members.iter().map(|(key, member)| (key, member.leased.take_returned())).collect();
+        for (replica, leases) in returned {
+            for _ in 0..leases {
+                self.happen(Event::Release { replica }).await;
+            }
+        }
+        if self.returns.take_someone_left() {
+            let gone: Vec<WaiterId> =
+                self.answers.iter().filter(|(_, answer)| answer.is_closed()).map(|(waiter, _)| *waiter).collect();
+            for waiter in gone {
+                self.answers.remove(&waiter);
+                self.happen(Event::Cancel { waiter }).await;
+            }
+        }
+    }
+
+    pub(super) async fn take_fact(&mut self, fact: Fact) {
+        let event = match fact {
+            Fact::Memory(fact) => self.memory_event(&fact),
+            Fact::Spawner(told, log) => {
+                if let Told::Created { replica, started_at_ms, phases } = &told
+                    && let Some(member) = self.members.key(replica).and_then(|key| self.members.get_mut(key))
+                {
+                    member.started_at_ms = *started_at_ms;
+                    member.created = Some(Instant::now());
+                    self.node.metrics.creation(phases);
+                    if let Some(log) = log {
+                        self.node.logs.keep(&self.revision.endpoint.name, replica, log);
+                    }
+                }
+                self.replica_event(told)
+            }
+        };
+        if let Some(event) = event {
+            self.happen(event).await;
+        }
+    }
+
+    fn memory_event(&self, fact: &MemoryFact) -> Option<Event> {
+        let (MemoryFact::Granted(id) | MemoryFact::Short(id, _) | MemoryFact::Evict(id)) = fact;
+        let replica = self.members.key(id)?;
+        Some(match fact {
+            MemoryFact::Granted(_) => Event::MemoryGranted { replica },
+            MemoryFact::Short(_, short) => Event::MemoryShort { replica, short: *short },
+            MemoryFact::Evict(_) => Event::Evict { replica },
+        })
+    }
+
+    fn replica_event(&mut self, told: Told) -> Option<Event> {
+        let key = |id| self.members.key(id);
+        Some(match told {
+            Told::Created { replica, .. } => Event::Created { replica: key(&replica)? },
+            Told::Ready { replica } => Event::Ready { replica: key(&replica)? },
+            Told::LoadFailed { replica, reason } => Event::LoadFailed { replica: key(&replica)?, reason },
+            Told::Frozen { replica } => Event::Frozen { replica: key(&replica)? },
+            Told::Thawed { replica, cause } => {
+                if let Some(cause) = &cause {
+                    tracing::warn!(%replica, cause, "the replica runs though it was to be frozen");
+                }
+                Event::Thawed { replica: key(&replica)?, unasked: cause.is_some() }
+            }
+            Told::Exited { replica, cause } => {
+                let replica = key(&replica)?;
+                self.lose(replica, &cause);
+                Event::Exited { replica, cause }
+            }
+            Told::Removed { replica } => {
+                let replica = key(&replica)?;
+                self.lose(replica, &ExitCause::Stopped);
+                Event::Removed { replica }
+            }
+            Told::Refused { replica, reason } => {
+                let replica = replica?;
+                tracing::warn!(%replica, reason, "the spawner refused a request");
+                Event::Refused { replica: key(&replica)?, reason }
+            }
+            Told::Welcome { .. } | Told::Adopt(_) | Told::Synced | Told::Drain => return None,
+        })
+    }
+
+    /// Tells the holders of leases; what was said first stays.
+    fn lose(&self, replica: ReplicaKey, cause: &ExitCause) {
+        if let Some(member) = self.members.get(replica) {
+            Arc::clone(&member.leased).lose(cause.clone());
+        }
+    }
+}

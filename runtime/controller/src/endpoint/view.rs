@@ -1,0 +1,89 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::members::Members;
+use crate::{
+    Condition, EndpointView, ReplicaView,
+    policy::{EndpointPolicy, Time},
+    revision::Revision,
+};
+
+/// Leases and waiters change with every request; the view follows them this much later. What else
+/// changes is published at once.
+const VIEW_STALE_MAX: Duration = Duration::from_millis(50);
+
+/// Publishes snapshots of the endpoint.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    sender: watch::Sender<Arc<EndpointView>>,
+    /// Something has changed that is published at this time at the latest.
+    due: Option<Instant>,
+}
+
+impl Publisher {
+    pub(super) fn new(view: EndpointView) -> (Self, watch::Receiver<Arc<EndpointView>>) {
+        let (sender, receiver) = watch::channel(Arc::new(view));
+        (Self { sender, due: None }, receiver)
+    }
+
+    pub(super) fn changed(&mut self, at_once: bool) {
+        let now = Instant::now();
+        let due = if at_once { now } else { now + VIEW_STALE_MAX };
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    pub(super) fn publish(&mut self, view: EndpointView) {
+        self.due = None;
+        self.sender.send_replace(Arc::new(view));
+    }
+}
+
+pub(super) fn snapshot(
+    revision: &Revision,
+    policy: &EndpointPolicy,
+    members: &Members,
+    last_failure: Option<&str>,
+    now: Time,
+) -> EndpointView {
+    let replicas = policy.replicas().filter_map(|(key, state, leases)| {
+        let member = members.get(key)?;
+        Some(ReplicaView {
+            id: member.leased.id().clone(),
+            revision: member.revision,
+            phase: state.phase(),
+            leases,
+            started_at_ms: member.started_at_ms,
+            memory: member.memory,
+        })
+    });
+    EndpointView {
+        endpoint: revision.endpoint.clone(),
+        revision: revision.number,
+        model: Some(revision.model),
+        model_bytes: revision.model_bytes,
+        metadata: revision.metadata.clone(),
+        condition: condition(policy, now),
+        replicas: replicas.collect(),
+        waiters: policy.waiters(),
+        last_failure: last_failure.map(str::to_owned),
+    }
+}
+
+fn condition(policy: &EndpointPolicy, now: Time) -> Condition {
+    if policy.is_draining() {
+        Condition::Draining
+    } else if policy.is_failed(now) {
+        Condition::Failed
+    } else {
+        Condition::Ready
+    }
+}

@@ -1,0 +1,157 @@
+use std::os::fd::OwnedFd;
+
+use dormouse_sandbox::{
+    channel::ChannelError,
+    messages::{Event, ReplicaId},
+};
+use tokio::{
+    io::{Interest, Ready},
+    sync::{mpsc, watch},
+};
+
+use super::{Fact, InboxFull, Outgoing, Routes, SpawnerLink};
+
+/// Messages read before the task looks at what is to be sent.
+const READS_PER_TURN_MAX: usize = 64;
+
+/// Why the channel ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the channel to the spawner ended")]
+    Channel(#[from] ChannelError),
+    #[error("waiting for the channel to the spawner failed")]
+    Wait(#[from] std::io::Error),
+    #[error("the spawner told more than it was asked")]
+    Flood(#[from] InboxFull),
+}
+
+/// Reads and sends until the channel ends, then says so to whoever waits for
+/// [`SpawnerLink::closed`].
+///
+/// This task never waits for an owner of replicas: owners wait for it when they ask, so waiting for
+/// them in turn could stop both for ever.
+pub(super) async fn run(
+    mut link: SpawnerLink,
+    mut routes: Routes,
+    drain: watch::Sender<bool>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+) {
+    let mut unsent = None;
+    let ended = loop {
+        if unsent.is_none() {
+            unsent = outgoing.try_recv().ok();
+        }
+        let interest = if unsent.is_some() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let turn = tokio::select! {
+            ready = link.socket.ready_mut(interest) => match ready {
+                Ok(mut ready) => {
+                    let able = ready.ready();
+                    turn(&mut ready, able, &mut unsent, &mut routes, &drain)
+                }
+                Err(error) => Err(error.into()),
+            },
+            next = outgoing.recv(), if unsent.is_none() => match next {
+                Some(next) => {
+                    unsent = Some(next);
+                    Ok(())
+                }
+                // Nobody is left who could ask.
+                None => break None,
+            },
+        };
+        if let Err(error) = turn {
+            break Some(error);
+        }
+    };
+    if let Some(error) = ended {
+        tracing::error!(error = &error as &dyn std::error::Error, "the node ends");
+    }
+    link.closed.send_replace(true);
+}
+
+type ReadyGuard<'a> = tokio::io::unix::AsyncFdReadyMutGuard<'a, super::Socket>;
+
+fn turn(
+    ready: &mut ReadyGuard<'_>,
+    able: Ready,
+    unsent: &mut Option<Outgoing>,
+    routes: &mut Routes,
+    drain: &watch::Sender<bool>,
+) -> Result<(), Ended> {
+    if able.is_readable() || able.is_read_closed() {
+        read(ready, routes, drain)?;
+    }
+    if able.is_writable() || able.is_write_closed() {
+        send(ready, unsent, routes)?;
+    }
+    Ok(())
+}
+
+fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, drain: &watch::Sender<bool>) -> Result<(), Ended> {
+    for _ in 0..READS_PER_TURN_MAX {
+        let Some((event, descriptors)) = ready.get_inner_mut().0.try_receive()? else {
+            ready.clear_ready_matching(Ready::READABLE);
+            return Ok(());
+        };
+        hand_on(event, descriptors, routes, drain)?;
+    }
+    Ok(())
+}
+
+fn send(ready: &mut ReadyGuard<'_>, unsent: &mut Option<Outgoing>, routes: &mut Routes) -> Result<(), Ended> {
+    let Some(outgoing) = unsent.take() else { return Ok(()) };
+    match ready.get_inner().0.try_send(&outgoing.request, &[]) {
+        Ok(()) => {
+            if let Some((replica, facts)) = outgoing.route {
+                routes.insert(replica, facts);
+            }
+            Ok(())
+        }
+        Err(ChannelError::Full) => {
+            ready.clear_ready_matching(Ready::WRITABLE);
+            *unsent = Some(outgoing);
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hand_on(
+    event: Event,
+    descriptors: Vec<OwnedFd>,
+    routes: &mut Routes,
+    drain: &watch::Sender<bool>,
+) -> Result<(), Ended> {
+    if event == Event::Drain {
+        drain.send_replace(true);
+        return Ok(());
+    }
+    let Some(replica) = subject(&event).cloned() else {
+        tracing::warn!(?event, "the spawner told something about no replica");
+        return Ok(());
+    };
+    let Some(owner) = routes.get(&replica) else {
+        tracing::debug!(?event, "the spawner told something about a replica nobody owns");
+        return Ok(());
+    };
+    let is_last = matches!(event, Event::Removed { .. });
+    owner.tell(Fact::Spawner(event, descriptors.into_iter().next()))?;
+    if is_last {
+        routes.remove(&replica);
+    }
+    Ok(())
+}
+
+fn subject(event: &Event) -> Option<&ReplicaId> {
+    match event {
+        Event::Created { replica, .. }
+        | Event::Ready { replica }
+        | Event::LoadFailed { replica, .. }
+        | Event::Frozen { replica }
+        | Event::Thawed { replica, .. }
+        | Event::Exited { replica, .. }
+        | Event::Removed { replica } => Some(replica),
+        Event::Refused { replica, .. } => replica.as_ref(),
+        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::Drain => None,
+    }
+}

@@ -1,0 +1,110 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use dormouse_sandbox::messages::ReplicaId;
+
+/// The two files of one replica: the one that is written, and the one before it.
+#[derive(Debug)]
+pub(super) struct LogFiles {
+    current: PathBuf,
+    previous: PathBuf,
+    bytes_max: u64,
+    open: Option<(File, u64)>,
+}
+
+impl LogFiles {
+    pub(super) fn new(directory: &Path, replica: &ReplicaId, bytes_max: u64) -> Self {
+        let current = directory.join(format!("{replica}.log"));
+        let previous = directory.join(format!("{replica}.log.1"));
+        Self { current, previous, bytes_max, open: None }
+    }
+
+    /// Appends whole lines; where they do not fit the file, it becomes the one before.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let bytes = lines.len() as u64;
+        let (mut file, mut written) = match self.open.take() {
+            Some(open) => open,
+            None => open_to_append(&self.current)?,
+        };
+        if written > 0 && written.saturating_add(bytes) > self.bytes_max {
+            fs::rename(&self.current, &self.previous)?;
+            (file, written) = open_to_append(&self.current)?;
+        }
+        file.write_all(lines)?;
+        self.open = Some((file, written.saturating_add(bytes)));
+        Ok(())
+    }
+
+    /// Both files, oldest first, opened so that a rotation does not matter any more.
+    pub(super) fn open_to_read(&self) -> io::Result<Vec<(File, u64)>> {
+        let mut opened = Vec::new();
+        for path in [&self.previous, &self.current] {
+            match File::open(path) {
+                Ok(file) => {
+                    let bytes = file.metadata()?.len();
+                    opened.push((file, bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
+    }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        for path in [&self.previous, &self.current] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok((file, bytes))
+}
+
+/// Removes the logs of replicas that do not live; their time was counted by a process that is gone.
+pub(super) fn sweep(directory: &Path, living: &[ReplicaId]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let replica = name.strip_suffix(".1").unwrap_or(name).strip_suffix(".log");
+        let is_dead = |replica: &str| living.iter().all(|living| living.as_str() != replica);
+        if replica.is_some_and(is_dead) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn two_files_hold_the_newest_lines_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let replica = ReplicaId::try_from("a-1-1".to_owned()).unwrap();
+        let mut files = LogFiles::new(directory.path(), &replica, 100);
+        for number in 0..100 {
+            files.append(format!("line {number:03}\n").as_bytes()).unwrap();
+        }
+        let opened = files.open_to_read().unwrap();
+        assert_eq!(opened.len(), 2);
+        assert!(opened.iter().all(|(_, bytes)| *bytes <= 100));
+        let text = fs::read_to_string(directory.path().join("a-1-1.log")).unwrap();
+        assert!(text.ends_with("line 099\n"));
+        sweep(directory.path(), &[]).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,146 @@
+use std::{fs::File, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use dormouse_sandbox::messages::ReplicaId;
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::pipe,
+    sync::{broadcast, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use super::{Line, blocking, files::LogFiles, lines::Lines};
+
+/// Readers of one replica's log that wait for their snapshot.
+pub(super) const ASKS_MAX: usize = 16;
+/// What is read from a replica at a time.
+const READ_BYTES_MAX: usize = 16 << 10;
+
+/// A reader asks for everything that was written so far.
+pub(super) type Ask = oneshot::Sender<Snapshot>;
+
+/// What was written so far: the files with how much of them counts, and the number of the line
+/// that comes next. Only the writer's task knows all three at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) files: Vec<(File, u64)>,
+    pub(super) next_line: u64,
+}
+
+/// Writes the log of one replica.
+#[derive(Debug)]
+pub(super) struct Writer {
+    replica: ReplicaId,
+    /// `None` while the files are with a thread that writes.
+    files: Option<LogFiles>,
+    lines: Lines,
+    followers: broadcast::Sender<Line>,
+    next_line: u64,
+}
+
+impl Writer {
+    pub(super) fn new(replica: ReplicaId, files: LogFiles, followers: broadcast::Sender<Line>) -> Self {
+        Self { replica, files: Some(files), lines: Lines::default(), followers, next_line: 0 }
+    }
+
+    /// Copies what the replica prints until it ends.
+    pub(super) async fn copy(&mut self, pipe: OwnedFd, asks: &mut mpsc::Receiver<Ask>) {
+        let mut pipe = match pipe::Receiver::from_owned_fd(pipe) {
+            Ok(pipe) => pipe,
+            Err(error) => return warn(&self.replica, "its log is not read", &error),
+        };
+        let mut buffer = vec![0; READ_BYTES_MAX];
+        let mut may_be_asked = true;
+        loop {
+            tokio::select! {
+                read = pipe.read(&mut buffer) => match read {
+                    Ok(0) => break,
+                    Ok(bytes) => self.write(buffer.get(..bytes).unwrap_or_default()).await,
+                    Err(error) => {
+                        warn(&self.replica, "reading its log failed", &error);
+                        break;
+                    }
+                },
+                ask = asks.recv(), if may_be_asked => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => may_be_asked = false,
+                },
+            }
+        }
+        let rest = self.lines.rest();
+        self.keep(rest.into_iter().collect()).await;
+    }
+
+    /// Answers readers for `time`, or until nobody can ask any more, and removes the files.
+    pub(super) async fn linger(mut self, time: Duration, mut asks: mpsc::Receiver<Ask>) {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => break,
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => break,
+                },
+            }
+        }
+        if let Some(files) = self.files
+            && let Err(error) = blocking(move || files.remove()).await
+        {
+            warn(&self.replica, "its log was not removed", &error);
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        let mut complete = Vec::new();
+        self.lines.push(bytes, |line| complete.push(line));
+        self.keep(complete).await;
+    }
+
+    async fn keep(&mut self, lines: Vec<String>) {
+        if lines.is_empty() {
+            return;
+        }
+        let Some(mut files) = self.files.take() else { return };
+        let mut text = lines.join("\n");
+        text.push('\n');
+        let written = blocking(move || {
+            let written = files.append(text.as_bytes());
+            Ok((files, written))
+        });
+        match written.await {
+            Ok((files, written)) => {
+                self.files = Some(files);
+                if let Err(error) = written {
+                    warn(&self.replica, "writing its log failed", &error);
+                }
+            }
+            Err(error) => warn(&self.replica, "its log is kept no longer", &error),
+        }
+        for text in lines {
+            let line = Line { replica: self.replica.clone(), number: self.next_line, text: Arc::from(text) };
+            self.next_line += 1;
+            // Nobody follows most of the time.
+            let _ = self.followers.send(line);
+        }
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        let Some(files) = self.files.take() else { return };
+        let opened = blocking(move || {
+            let opened = files.open_to_read();
+            Ok((files, opened))
+        });
+        if let Ok((files, opened)) = opened.await {
+            self.files = Some(files);
+            match opened {
+                Ok(files) => {
+                    let _ = ask.send(Snapshot { files, next_line: self.next_line });
+                }
+                Err(error) => warn(&self.replica, "opening its log failed", &error),
+            }
+        }
+    }
+}
+
+fn warn(replica: &ReplicaId, what: &str, error: &std::io::Error) {
+    tracing::warn!(%replica, error = error as &dyn std::error::Error, "{what}");
+}

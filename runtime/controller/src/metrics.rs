@@ -1,0 +1,163 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use dormouse_sandbox::messages::CreatePhases;
+use dormouse_spec::{Bytes, EndpointName};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::{EndpointView, Phase};
+
+/// From a fork in half a millisecond to a large model in half a minute.
+const START_SECONDS_BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+const PHASES: [(Phase, &str); 7] = [
+    (Phase::Pending, "pending"),
+    (Phase::Initializing, "initializing"),
+    (Phase::Starting, "starting"),
+    (Phase::Ready, "ready"),
+    (Phase::Frozen, "frozen"),
+    (Phase::Draining, "draining"),
+    (Phase::Exited, "exited"),
+];
+
+/// From where a replica was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rung {
+    Cold,
+    Thaw,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Failed,
+}
+
+impl Rung {
+    const ALL: [Self; 2] = [Self::Cold, Self::Thaw];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Thaw => "thaw",
+        }
+    }
+}
+
+impl Outcome {
+    const ALL: [Self; 2] = [Self::Ok, Self::Failed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the controller counts, in the registry that was handed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    queue_waiters: IntGaugeVec,
+    replicas: IntGaugeVec,
+    starts: IntCounterVec,
+    start_phase_seconds: HistogramVec,
+    memory_budget: IntGauge,
+    memory_used: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let seconds = HistogramOpts::new("dormouse_start_phase_seconds", "Where the time of cold starts goes")
+            .buckets(START_SECONDS_BUCKETS.to_vec());
+        let metrics = Self {
+            queue_waiters: IntGaugeVec::new(
+                Opts::new("dormouse_queue_waiters", "Requests that wait for a replica"),
+                &["endpoint"],
+            )?,
+            replicas: IntGaugeVec::new(Opts::new("dormouse_replicas", "Replicas by phase"), &["endpoint", "phase"])?,
+            starts: IntCounterVec::new(
+                Opts::new("dormouse_starts_total", "Replicas woken: created (cold) or thawed"),
+                &["endpoint", "rung", "result"],
+            )?,
+            start_phase_seconds: HistogramVec::new(seconds, &["phase"])?,
+            memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
+            memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
+        };
+        registry.register(Box::new(metrics.queue_waiters.clone()))?;
+        registry.register(Box::new(metrics.replicas.clone()))?;
+        registry.register(Box::new(metrics.starts.clone()))?;
+        registry.register(Box::new(metrics.start_phase_seconds.clone()))?;
+        registry.register(Box::new(metrics.memory_budget.clone()))?;
+        registry.register(Box::new(metrics.memory_used.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(crate) fn set_memory_budget(&self, budget: Bytes) {
+        self.memory_budget.set(i64::try_from(budget.get()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn memory_used(&self) -> IntGauge {
+        self.memory_used.clone()
+    }
+
+    pub(crate) fn creation(&self, phases: &CreatePhases) {
+        let CreatePhases { fork_us, cgroup_us, container_us, release_us } = *phases;
+        for (phase, micros) in
+            [("fork", fork_us), ("cgroup", cgroup_us), ("container", container_us), ("release", release_us)]
+        {
+            self.observe(phase, Duration::from_micros(micros));
+        }
+    }
+
+    /// A replica became ready: how long its worker loaded, and the whole start from granted memory.
+    pub(crate) fn start(&self, load: Duration, total: Duration) {
+        self.observe("load", load);
+        self.observe("total", total);
+    }
+
+    fn observe(&self, phase: &str, time: Duration) {
+        self.start_phase_seconds.with_label_values(&[phase]).observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn endpoint(&self, name: &EndpointName) -> EndpointMetrics {
+        EndpointMetrics { name: name.clone(), all: self.clone() }
+    }
+}
+
+/// The series of one endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointMetrics {
+    name: EndpointName,
+    all: Metrics,
+}
+
+impl EndpointMetrics {
+    pub(crate) fn started(&self, rung: Rung, outcome: Outcome) {
+        self.all.starts.with_label_values(&[self.name.as_str(), rung.label(), outcome.label()]).inc();
+    }
+
+    pub(crate) fn show(&self, view: &EndpointView) {
+        let mut counts: BTreeMap<Phase, i64> = BTreeMap::new();
+        for replica in &view.replicas {
+            *counts.entry(replica.phase).or_default() += 1;
+        }
+        self.all.queue_waiters.with_label_values(&[self.name.as_str()]).set(view.waiters.into());
+        for (phase, label) in PHASES {
+            let count = counts.get(&phase).copied().unwrap_or(0);
+            self.all.replicas.with_label_values(&[self.name.as_str(), label]).set(count);
+        }
+    }
+
+    /// The endpoint is gone, and what it counted with it. A series that never was is no error.
+    pub(crate) fn remove(&self) {
+        let name = self.name.as_str();
+        let _ = self.all.queue_waiters.remove_label_values(&[name]);
+        for (_, phase) in PHASES {
+            let _ = self.all.replicas.remove_label_values(&[name, phase]);
+        }
+        for (rung, outcome) in Rung::ALL.into_iter().flat_map(|rung| Outcome::ALL.map(|outcome| (rung, outcome))) {
+            let _ = self.all.starts.remove_label_values(&[name, rung.label(), outcome.label()]);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec};
+use dormouse_spec::EndpointName;
+
+use crate::{
+    ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics, revision::Revision,
+};
+
+/// What every endpoint and every deploy works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) settings: Arc<ControllerSettings>,
+    pub(crate) clock: Clock,
+    pub(crate) outbox: Outbox,
+    pub(crate) memory: Memory,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Metrics,
+    pub(crate) serials: Arc<Serials>,
+}
+
+/// The last part of replica ids, counted for all endpoints together.
+///
+/// A count that began anew with each node process would give ids again that the same spawner used
+/// before, and the ones that live are not all there were. So it begins with the milliseconds since
+/// 1970: it would take more than a thousand starts a second to catch up with the clock.
+#[derive(Debug)]
+pub(crate) struct Serials(AtomicU64);
+
+impl Serials {
+    pub(crate) fn start() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(AtomicU64::new(u64::try_from(since_1970.as_millis()).unwrap_or(0)))
+    }
+
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Node {
+    pub(crate) fn new_id(&self, endpoint: &EndpointName, revision: u32) -> ReplicaId {
+        ReplicaId::new(endpoint, revision, self.serials.next())
+    }
+
+    /// Where the spawner makes the replica's listening socket.
+    pub(crate) fn socket(&self, replica: &ReplicaId) -> PathBuf {
+        self.settings.run.join("sockets").join(format!("{replica}.sock"))
+    }
+
+    pub(crate) fn replica_spec(&self, revision: &Revision, replica: ReplicaId) -> ReplicaSpec {
+        ReplicaSpec {
+            replica,
+            endpoint: revision.endpoint.name.clone(),
+            model: revision.model,
+            revision: revision.number,
+            limits: revision.endpoint.limits,
+            intra_op_threads: revision.endpoint.intra_op_threads,
+            concurrency: revision.endpoint.container_concurrency,
+            body_bytes_max: self.settings.body_bytes_max,
+        }
+    }
+}

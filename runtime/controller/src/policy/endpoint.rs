@@ -1,0 +1,162 @@
+mod demand;
+mod idle;
+mod life;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Action, Event, ReplicaKey, State, Time,
+    back_off::{BackOff, BackOffSettings},
+    replica::Replica,
+    waiters::Waiters,
+};
+
+/// How long a replica without requests has between SIGTERM and SIGKILL. It has nothing to finish.
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
+/// After a freeze that did not end, the replica runs this long before the next is tried.
+pub(super) const FREEZE_RETRY: Duration = Duration::from_secs(10);
+/// The least that `Retry-After` says.
+pub(super) const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// The settings of an endpoint that decisions depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PolicySettings {
+    pub(crate) min_replicas: u32,
+    pub(crate) max_replicas: u32,
+    pub(crate) concurrency: u32,
+    pub(crate) queue_waiters_max: u32,
+    pub(crate) freeze_after: Duration,
+    pub(crate) zero_after: Duration,
+    pub(crate) start_deadline: Duration,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) back_off: BackOffSettings,
+}
+
+/// Decides when replicas of one endpoint run, how many, and who gets them.
+///
+/// Every waiter is answered exactly once: by a grant, or by a refusal with its reason. While one
+/// waits, a replica is on its way or will return its leases, or its own deadline wakes it.
+///
+/// A replica that dies while it serves costs no back-off the first time: one bad request must not
+/// turn the next away. The back-off begins with the second death without a lease returned in
+/// between. A start that fails always begins one.
+#[derive(Debug)]
+pub(crate) struct EndpointPolicy {
+    settings: PolicySettings,
+    replicas: BTreeMap<ReplicaKey, Replica>,
+    waiters: Waiters,
+    back_off: BackOff,
+    deaths_in_service: u32,
+    last_start: Duration,
+    next_key: u64,
+    draining: bool,
+}
+
+impl EndpointPolicy {
+    pub(crate) fn new(settings: PolicySettings) -> Self {
+        Self {
+            back_off: BackOff::new(settings.back_off),
+            settings,
+            replicas: BTreeMap::new(),
+            waiters: Waiters::default(),
+            deaths_in_service: 0,
+            last_start: RETRY_AFTER_MIN,
+            next_key: 0,
+            draining: false,
+        }
+    }
+
+    /// A key for a replica that is yet to be adopted.
+    pub(crate) fn new_key(&mut self) -> ReplicaKey {
+        self.next_key += 1;
+        ReplicaKey(self.next_key)
+    }
+
+    /// Takes in what happened at `now` and says what is to be done.
+    pub(crate) fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.take_in(now, event, &mut actions);
+        self.expire(now, &mut actions);
+        self.end_drained(now, &mut actions);
+        self.serve(&mut actions);
+        self.scale(now, &mut actions);
+        self.refuse_the_rest(now, &mut actions);
+        self.let_rest(now, &mut actions);
+        self.report(&mut actions);
+        actions
+    }
+
+    /// When [`Event::Tick`] is due if nothing happens before.
+    pub(crate) fn next_wake(&self, now: Time) -> Option<Time> {
+        // Its end is an event for those who look at the endpoint, and for replicas that must run.
+        let back_off = self.back_off.holds(now).map(|(until, _)| until);
+        let replicas = self.replicas.values().filter_map(|replica| self.replica_wakes(replica));
+        replicas.chain(self.waiters.next_deadline()).chain(back_off).min()
+    }
+
+    /// Drained, and nothing is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.draining && self.replicas.is_empty()
+    }
+
+    pub(crate) fn waiters(&self) -> u32 {
+        self.waiters.len()
+    }
+
+    pub(crate) fn leases(&self) -> u32 {
+        self.replicas.values().map(|replica| replica.leases).sum()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// No replica runs or starts, and none may before the back-off is over.
+    pub(crate) fn is_failed(&self, now: Time) -> bool {
+        self.back_off.holds(now).is_some() && !self.replicas.values().any(Replica::accepts)
+    }
+
+    /// The replicas with their states and leases.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaKey, State, u32)> + '_ {
+        self.replicas.iter().map(|(key, replica)| (*key, replica.state, replica.leases))
+    }
+
+    fn take_in(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Acquire { waiter, deadline } => self.waiters.push(waiter, deadline),
+            Event::Cancel { waiter } => {
+                self.waiters.remove(waiter);
+            }
+            Event::Release { replica } => self.released(now, replica),
+            Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
+            Event::MemoryShort { replica, short } => self.memory_short(replica, short),
+            Event::Evict { replica } => self.retire(replica, None, actions),
+            Event::Created { replica } => self.created(replica),
+            Event::Ready { replica } => self.ready(now, replica, actions),
+            Event::LoadFailed { replica, reason } => self.load_failed(now, replica, reason, actions),
+            Event::Frozen { replica } => self.frozen(replica, actions),
+            Event::Thawed { replica, unasked } => self.thawed(now, replica, unasked, actions),
+            Event::Refused { replica, reason } => self.refused(now, replica, reason, actions),
+            Event::Exited { replica, cause } => self.exited(now, replica, &cause, actions),
+            Event::Removed { replica } => self.removed(now, replica, actions),
+            Event::Adopt { replica, state } => self.adopt(now, replica, state, actions),
+            Event::NewRevision { settings } => self.new_revision(now, settings, actions),
+            Event::Drain { until } => self.drain(until, actions),
+            Event::Tick => {}
+        }
+    }
+
+    /// Tells the ledger of each replica whose use changed in this step.
+    fn report(&mut self, actions: &mut Vec<Action>) {
+        for (key, replica) in &mut self.replicas {
+            let usage = replica.usage();
+            if usage != replica.reported {
+                replica.reported = usage;
+                actions.push(Action::Report { replica: *key, usage });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Replicas without requests: running, frozen, gone. And what wakes the endpoint for each.
+
+use super::{EndpointPolicy, STOP_GRACE};
+use crate::policy::{Action, ReplicaKey, State, Time, replica::Replica};
+
+/// What an idle replica comes to next, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Freeze(Time),
+    Stop(Time),
+}
+
+impl EndpointPolicy {
+    /// Freezes and stops what was idle long enough. One at a time, as each changes how many run.
+    pub(super) fn let_rest(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let keys: Vec<ReplicaKey> = self.replicas.keys().copied().collect();
+        for key in keys {
+            let Some(rest) = self.replicas.get(&key).and_then(|replica| self.next_rest(replica)) else { continue };
+            let Some(replica) = self.replicas.get_mut(&key) else { continue };
+            match rest {
+                Rest::Stop(at) if at <= now => {
+                    replica.state = State::Stopping;
+                    actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
+                }
+                Rest::Freeze(at) if at <= now => {
+                    replica.state = State::Frozen { told: false };
+                    actions.push(Action::Freeze { replica: key });
+                }
+                Rest::Stop(_) | Rest::Freeze(_) => {}
+            }
+        }
+    }
+
+    fn next_rest(&self, replica: &Replica) -> Option<Rest> {
+        let stop_at = replica.last_used.after(self.settings.zero_after);
+        let freeze_at = replica.last_used.after(self.settings.freeze_after).max(replica.freeze_from);
+        match replica.state {
+            State::Frozen { .. } => Some(Rest::Stop(stop_at)),
+            State::Ready if replica.leases == 0 && self.may_rest() => {
+                Some(if stop_at <= freeze_at { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
+            }
+            _ => None,
+        }
+    }
+
+    /// As many replicas as must always run are never frozen or stopped.
+    fn may_rest(&self) -> bool {
+        self.count(|replica| replica.state == State::Ready) > self.settings.min_replicas
+    }
+
+    pub(super) fn replica_wakes(&self, replica: &Replica) -> Option<Time> {
+        match replica.state {
+            State::Creating { since } | State::Loading { since } => Some(since.after(self.settings.start_deadline)),
+            State::Draining { until } => until,
+            _ => self.next_rest(replica).map(|rest| match rest {
+                Rest::Freeze(at) | Rest::Stop(at) => at,
+            }),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What becomes of one replica: from memory through ready to gone, and every way that goes wrong.
+
+use std::time::Duration;
+
+use dormouse_sandbox::messages::ExitCause;
+use dormouse_spec::{Bytes, format_duration};
+
+use super::{EndpointPolicy, FREEZE_RETRY, PolicySettings, STOP_GRACE};
+use crate::policy::{Action, AdoptedState, Note, Refusal, ReplicaKey, State, Time, back_off::BackOff, replica::Replica};
+
+impl EndpointPolicy {
+    pub(super) fn memory_granted(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        if let Some(replica) = self.replicas.get_mut(&key)
+            && matches!(replica.state, State::Pending { .. })
+        {
+            replica.state = State::Creating { since: now };
+            actions.push(Action::Create { replica: key });
+        }
+    }
+
+    pub(super) fn memory_short(&mut self, key: ReplicaKey, missing: Bytes) {
+        if let Some(Replica { state: State::Pending { short }, .. }) = self.replicas.get_mut(&key) {
+            *short = Some(missing);
+        }
+    }
+
+    pub(super) fn created(&mut self, key: ReplicaKey) {
+        if let Some(replica) = self.replicas.get_mut(&key)
+            && let State::Creating { since } = replica.state
+        {
+            replica.state = State::Loading { since };
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        if let Some(replica) = self.replicas.get_mut(&key)
+            && let State::Creating { since } | State::Loading { since } = replica.state
+        {
+            replica.state = State::Ready;
+            replica.last_used = now;
+            self.last_start = now.since(since);
+            actions.push(Action::Note(Note::Started { replica: key, took: self.last_start }));
+        }
+    }
+
+    pub(super) fn load_failed(&mut self, now: Time, key: ReplicaKey, reason: String, actions: &mut Vec<Action>) {
+        if let Some(replica) = self.replicas.get_mut(&key)
+            && replica.starts()
+        {
+            replica.state = State::Stopping;
+            // It said that it exits; a worker that does not is not waited for.
+            actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
+            self.start_failed(now, key, reason, actions);
+        }
+    }
+
+    pub(super) fn frozen(&mut self, key: ReplicaKey, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        match &mut replica.state {
+            State::Frozen { told } => *told = true,
+            // An answer that a thaw has overtaken is nothing; one that none follows must be undone.
+            State::Ready | State::Draining { .. } if replica.thaws_unanswered == 0 => {
+                replica.thaws_unanswered += 1;
+                actions.push(Action::Thaw { replica: key });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn thawed(&mut self, now: Time, key: ReplicaKey, unasked: bool, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        if !unasked {
+            replica.thaws_unanswered = replica.thaws_unanswered.saturating_sub(1);
+            return;
+        }
+        replica.freeze_from = now.after(FREEZE_RETRY);
+        if let State::Frozen { .. } = replica.state {
+            replica.state = State::Ready;
+            actions.push(Action::Note(Note::FreezeFailed { replica: key }));
+        }
+    }
+
+    /// The spawner knows nothing of it, or cannot do it: what was asked decides what that means.
+    pub(super) fn refused(&mut self, now: Time, key: ReplicaKey, reason: String, actions: &mut Vec<Action>) {
+        match self.replicas.get(&key).map(|replica| replica.state) {
+            Some(State::Creating { .. }) => {
+                self.exited(now, key, &ExitCause::NotCreated { reason }, actions);
+                self.removed(now, key, actions);
+            }
+            // Told to end and not known: it is gone.
+            Some(State::Stopping) => self.removed(now, key, actions),
+            Some(State::Frozen { .. }) => self.thawed(now, key, true, actions),
+            _ => {}
+        }
+    }
+
+    pub(super) fn released(&mut self, now: Time, key: ReplicaKey) {
+        if let Some(replica) = self.replicas.get_mut(&key)
+            && replica.leases > 0
+        {
+            replica.leases -= 1;
+            replica.last_used = now;
+            self.deaths_in_service = 0;
+        }
+    }
+
+    pub(super) fn exited(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        let was = std::mem::replace(&mut replica.state, State::Exited);
+        replica.leases = 0;
+        match was {
+            State::Pending { .. } | State::Creating { .. } | State::Loading { .. } => {
+                self.start_failed(now, key, cause.to_string(), actions);
+            }
+            State::Ready | State::Frozen { .. } => self.died_in_service(now, key, cause, actions),
+            State::Draining { .. } => {
+                actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
+            }
+            State::Stopping | State::Exited => {}
+        }
+    }
+
+    /// The next request starts another at once, unless the one before died like this as well.
+    fn died_in_service(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
+        self.deaths_in_service = self.deaths_in_service.saturating_add(1);
+        if self.deaths_in_service > 1 {
+            self.back_off.fail(now, cause.to_string());
+        }
+        actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
+    }
+
+    /// Arms the back-off; reservations go back, as what they are for would fail alike.
+    fn start_failed(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
+        self.back_off.fail(now, cause.clone());
+        let waiting = |replica: &Replica| matches!(replica.state, State::Pending { .. });
+        let freed = self.replicas.extract_if(.., |_, replica| waiting(replica));
+        actions.extend(freed.map(|(replica, _)| Action::Free { replica }));
+        if !self.replicas.values().any(Replica::accepts) {
+            let retry_after = self.back_off.holds(now).map_or(Duration::ZERO, |(until, _)| until.since(now));
+            let refusal = Refusal::StartFailed { cause: cause.clone(), retry_after: retry_after.max(self.retry_after()) };
+            self.refuse_all(&refusal, actions);
+        }
+        actions.push(Action::Note(Note::StartFailed { replica: key, cause }));
+    }
+
+    pub(super) fn removed(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        if self.replicas.get(&key).is_some_and(|replica| replica.state != State::Exited) {
+            self.exited(now, key, &ExitCause::Stopped, actions);
+        }
+        if self.replicas.remove(&key).is_some() {
+            actions.push(Action::Free { replica: key });
+        }
+    }
+
+    pub(super) fn adopt(&mut self, now: Time, key: ReplicaKey, found: AdoptedState, actions: &mut Vec<Action>) {
+        let state = match found {
+            AdoptedState::Loading => State::Loading { since: now },
+            AdoptedState::Ready | AdoptedState::Outdated => State::Ready,
+            AdoptedState::Frozen => State::Frozen { told: true },
+            AdoptedState::Stopping => State::Stopping,
+        };
+        let mut replica = Replica::new(state, now);
+        replica.current = found != AdoptedState::Outdated;
+        self.replicas.insert(key, replica);
+        if found == AdoptedState::Outdated {
+            self.retire(key, None, actions);
+        }
+    }
+
+    pub(super) fn new_revision(&mut self, now: Time, settings: PolicySettings, actions: &mut Vec<Action>) {
+        let until = now.after(self.settings.drain_deadline);
+        self.retire_all(until, actions);
+        self.replicas.values_mut().for_each(|replica| replica.current = false);
+        self.back_off = BackOff::new(settings.back_off);
+        self.deaths_in_service = 0;
+        self.settings = settings;
+    }
+
+    pub(super) fn drain(&mut self, until: Time, actions: &mut Vec<Action>) {
+        self.draining = true;
+        self.retire_all(until, actions);
+    }
+
+    fn retire_all(&mut self, until: Time, actions: &mut Vec<Action>) {
+        let keys: Vec<ReplicaKey> = self.replicas.keys().copied().collect();
+        for key in keys {
+            self.retire(key, Some(until), actions);
+        }
+    }
+
+    /// Takes no more requests, and ends: at once where it has none, else with its last lease, at
+    /// the latest `until`.
+    pub(super) fn retire(&mut self, key: ReplicaKey, until: Option<Time>, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        match &mut replica.state {
+            State::Pending { .. } => {
+                self.replicas.remove(&key);
+                actions.push(Action::Free { replica: key });
+            }
+            State::Ready if replica.leases > 0 => replica.state = State::Draining { until },
+            State::Creating { .. } | State::Loading { .. } | State::Ready | State::Frozen { .. } => {
+                replica.state = State::Stopping;
+                actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
+            }
+            State::Draining { until: earlier } => {
+                *earlier = match (*earlier, until) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            State::Stopping | State::Exited => {}
+        }
+    }
+
+    /// Stops what is drained, what drained too long, and what did not start in time.
+    pub(super) fn end_drained(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let mut late = Vec::new();
+        for (key, replica) in &mut self.replicas {
+            let grace = match replica.state {
+                State::Draining { .. } if replica.leases == 0 => STOP_GRACE,
+                State::Draining { until: Some(until) } if until <= now => Duration::ZERO,
+                State::Creating { since } | State::Loading { since }
+                    if since.after(self.settings.start_deadline) <= now =>
+                {
+                    late.push(*key);
+                    Duration::ZERO
+                }
+                _ => continue,
+            };
+            replica.state = State::Stopping;
+            actions.push(Action::Stop { replica: *key, grace });
+        }
+        for key in late {
+            let waited = format_duration(self.settings.start_deadline);
+            self.start_failed(now, key, format!("it was not ready within {waited}"), actions);
+        }
+    }
+}

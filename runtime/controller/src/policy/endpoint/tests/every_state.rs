@@ -1,0 +1,317 @@
+//! Every event in every state that a spawner and a ledger can bring about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dormouse_sandbox::messages::ExitCause;
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::AdoptedState;
+
+/// What may happen next; numbers choose among the replicas and waiters that are there.
+#[derive(Debug, Clone)]
+enum Step {
+    Acquire { seconds: u64 },
+    Cancel { index: usize },
+    Release { index: usize },
+    /// The ledger or the spawner answers the oldest thing it was asked about one replica.
+    Answer { index: usize, well: bool },
+    Crash { index: usize },
+    Evict { index: usize },
+    Adopt { state: AdoptedState },
+    /// Any fact about any replica, in any order: nothing may panic or break an invariant.
+    Stray { index: usize, fact: u8 },
+    Pass { seconds: u64 },
+    NewRevision { settings: PolicySettings },
+    Drain,
+}
+
+fn any_settings() -> impl Strategy<Value = PolicySettings> {
+    (0..3_u32, 0..3_u32, 1..4_u32, 1..6_u32).prop_map(|(min, more, concurrency, queue)| PolicySettings {
+        min_replicas: min,
+        max_replicas: (min + more).max(1),
+        concurrency,
+        queue_waiters_max: queue,
+        ..settings()
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let adopted = prop_oneof![
+        Just(AdoptedState::Loading),
+        Just(AdoptedState::Ready),
+        Just(AdoptedState::Frozen),
+        Just(AdoptedState::Outdated),
+        Just(AdoptedState::Stopping)
+    ];
+    prop_oneof![
+        20 => (1..200_u64).prop_map(|seconds| Step::Acquire { seconds }),
+        3 => any::<usize>().prop_map(|index| Step::Cancel { index }),
+        12 => any::<usize>().prop_map(|index| Step::Release { index }),
+        30 => (any::<usize>(), proptest::bool::weighted(0.8)).prop_map(|(index, well)| Step::Answer { index, well }),
+        3 => any::<usize>().prop_map(|index| Step::Crash { index }),
+        3 => any::<usize>().prop_map(|index| Step::Evict { index }),
+        1 => adopted.prop_map(|state| Step::Adopt { state }),
+        4 => (any::<usize>(), 0..5_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
+        10 => prop_oneof![Just(1_u64), Just(10), Just(61), Just(301)].prop_map(|seconds| Step::Pass { seconds }),
+        1 => any_settings().prop_map(|settings| Step::NewRevision { settings }),
+        1 => Just(Step::Drain),
+    ]
+}
+
+/// What the outside knows of a replica.
+#[derive(Debug, Default)]
+struct Outside {
+    /// Memory was asked for, and neither granted nor taken back.
+    reserved: bool,
+    created: bool,
+    alive: bool,
+    stopping: bool,
+    ready: bool,
+    leases: u32,
+    old: bool,
+}
+
+struct World {
+    policy: EndpointPolicy,
+    settings: PolicySettings,
+    now: Time,
+    replicas: BTreeMap<ReplicaKey, Outside>,
+    waiting: BTreeSet<WaiterId>,
+    waiters: u64,
+    adopted: bool,
+}
+
+impl World {
+    fn happen(&mut self, event: Event) {
+        let actions = self.policy.step(self.now, event);
+        for action in actions {
+            self.obey(action);
+        }
+        self.check();
+    }
+
+    /// Does what the action says, and complains about one that makes no sense.
+    fn obey(&mut self, action: Action) {
+        match action {
+            Action::Reserve { replica } => {
+                let is_new = self.replicas.insert(replica, Outside { reserved: true, ..Outside::default() }).is_none();
+                assert!(is_new, "a key was used twice");
+            }
+            Action::Free { replica } => {
+                let outside = self.replicas.remove(&replica).expect("freed what is not there");
+                assert!(!outside.alive, "freed what lives");
+            }
+            Action::Create { replica } => {
+                let outside = self.replicas.get_mut(&replica).expect("created what is not there");
+                assert!(!outside.created && !outside.reserved, "created without memory or twice");
+                (outside.created, outside.alive) = (true, true);
+            }
+            Action::Freeze { replica } => {
+                let outside = &self.replicas[&replica];
+                assert!(outside.alive && outside.ready && outside.leases == 0, "froze what does not idle");
+            }
+            Action::Thaw { replica } => assert!(self.replicas[&replica].alive),
+            Action::Stop { replica, .. } => {
+                let outside = self.replicas.get_mut(&replica).expect("stopped what is not there");
+                assert!(outside.alive, "stopped the dead");
+                outside.stopping = true;
+            }
+            Action::Grant { waiter, replica } => {
+                assert!(self.waiting.remove(&waiter), "answered twice, or who did not wait");
+                let outside = self.replicas.get_mut(&replica).expect("granted what is not there");
+                assert!(outside.alive && outside.ready && !outside.stopping && !outside.old, "granted {outside:?}");
+                outside.leases += 1;
+                assert!(outside.leases <= self.settings.concurrency, "more leases than one replica serves");
+            }
+            Action::Refuse { waiter, .. } => {
+                assert!(self.waiting.remove(&waiter), "answered twice, or who did not wait");
+            }
+            Action::Report { replica, .. } => assert!(self.replicas.contains_key(&replica)),
+            Action::Note(_) => {}
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.policy.waiters() as usize, self.waiting.len());
+        assert!(self.waiting.len() <= self.settings.queue_waiters_max as usize);
+        let leases: u32 = self.replicas.values().map(|outside| outside.leases).sum();
+        assert_eq!(self.policy.leases(), leases);
+        let current = self.policy.replicas.values().filter(|replica| replica.lives()).count();
+        // What is adopted is there, however many it is.
+        assert!(self.adopted || current <= self.settings.max_replicas as usize, "too many replicas");
+        if !self.waiting.is_empty() {
+            let wake = self.policy.next_wake(self.now);
+            assert!(wake.is_some_and(|wake| wake > self.now), "waiters and nothing to wake them");
+        }
+        self.check_floor();
+    }
+
+    /// Replicas that must run do, or nothing may start, or the room is taken by what is ending.
+    fn check_floor(&self) {
+        let accepting = self.policy.count(Replica::awake);
+        let lives = self.policy.count(Replica::lives);
+        assert!(
+            accepting >= self.settings.min_replicas
+                || self.policy.is_draining()
+                || self.policy.back_off.holds(self.now).is_some()
+                || lives >= self.settings.max_replicas,
+            "fewer than must run"
+        );
+    }
+
+    fn pick(&self, index: usize, is: impl Fn(&Outside) -> bool) -> Option<ReplicaKey> {
+        let keys: Vec<_> = self.replicas.iter().filter(|(_, outside)| is(outside)).map(|(key, _)| *key).collect();
+        (!keys.is_empty()).then(|| keys[index % keys.len()])
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Acquire { seconds } => {
+                self.waiters += 1;
+                let waiter = WaiterId(self.waiters);
+                self.waiting.insert(waiter);
+                let deadline = self.now.after(Duration::from_secs(*seconds));
+                self.happen(Event::Acquire { waiter, deadline });
+            }
+            Step::Cancel { index } => {
+                let waiters: Vec<_> = self.waiting.iter().copied().collect();
+                if !waiters.is_empty() {
+                    let waiter = waiters[index % waiters.len()];
+                    self.waiting.remove(&waiter);
+                    self.happen(Event::Cancel { waiter });
+                }
+            }
+            Step::Release { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
+                    self.replicas.get_mut(&replica).unwrap().leases -= 1;
+                    self.happen(Event::Release { replica });
+                }
+            }
+            Step::Answer { index, well } => {
+                if let Some(replica) = self.pick(*index, |_| true) {
+                    self.answer(replica, *well);
+                }
+            }
+            Step::Crash { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.alive) {
+                    self.die(replica, ExitCause::Signal { signal: 9 });
+                }
+            }
+            Step::Evict { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.happen(Event::Evict { replica });
+                }
+            }
+            Step::Adopt { state } => self.adopt(*state),
+            Step::Stray { index, fact } => {
+                let replica = self.pick(*index, |outside| outside.ready).unwrap_or(ReplicaKey(999_999));
+                self.happen(match fact {
+                    0 => Event::Frozen { replica },
+                    1 => Event::Thawed { replica, unasked: true },
+                    2 => Event::Thawed { replica, unasked: false },
+                    3 => Event::Created { replica },
+                    _ => Event::MemoryGranted { replica: ReplicaKey(999_999) },
+                });
+            }
+            Step::Pass { seconds } => self.pass(Duration::from_secs(*seconds)),
+            Step::NewRevision { settings } => {
+                self.replicas.values_mut().for_each(|outside| outside.old = true);
+                self.settings = settings.clone();
+                self.adopted = false;
+                self.happen(Event::NewRevision { settings: settings.clone() });
+            }
+            Step::Drain => {
+                let until = self.now.after(30 * SECOND);
+                self.happen(Event::Drain { until });
+            }
+        }
+    }
+
+    /// The next thing the ledger or the spawner tells of a replica.
+    fn answer(&mut self, replica: ReplicaKey, well: bool) {
+        let outside = self.replicas.get_mut(&replica).unwrap();
+        if outside.reserved {
+            if well {
+                outside.reserved = false;
+                self.happen(Event::MemoryGranted { replica });
+            } else {
+                self.happen(Event::MemoryShort { replica, short: dormouse_spec::Bytes::new(1) });
+            }
+        } else if !outside.alive {
+            self.happen(Event::Removed { replica });
+        } else if outside.stopping {
+            self.die(replica, ExitCause::Stopped);
+        } else if !outside.ready && well {
+            outside.ready = true;
+            self.happen(Event::Ready { replica });
+        } else if !outside.ready {
+            self.happen(Event::LoadFailed { replica, reason: "no such op".to_owned() });
+        }
+    }
+
+    fn die(&mut self, replica: ReplicaKey, cause: ExitCause) {
+        let outside = self.replicas.get_mut(&replica).unwrap();
+        (outside.alive, outside.ready, outside.leases) = (false, false, 0);
+        self.happen(Event::Exited { replica, cause });
+    }
+
+    fn adopt(&mut self, state: AdoptedState) {
+        if self.policy.is_draining() {
+            return;
+        }
+        let replica = self.policy.new_key();
+        let ready = matches!(state, AdoptedState::Ready | AdoptedState::Frozen);
+        let (stopping, old) = (state == AdoptedState::Stopping, state == AdoptedState::Outdated);
+        let outside = Outside { created: true, alive: true, ready, stopping, old, ..Outside::default() };
+        self.replicas.insert(replica, outside);
+        self.adopted = true;
+        self.happen(Event::Adopt { replica, state });
+    }
+
+    /// Time passes as it does for the task: with a tick whenever the policy asked for one.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while let Some(wake) = self.policy.next_wake(self.now).filter(|wake| *wake <= end) {
+            assert!(wake > self.now, "it wakes again and again at one moment");
+            self.now = wake;
+            self.happen(Event::Tick);
+        }
+        self.now = end;
+        self.happen(Event::Tick);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn no_order_of_events_breaks_an_invariant(
+        settings in any_settings(),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World {
+            policy: EndpointPolicy::new(settings.clone()),
+            settings,
+            now: Time::default(),
+            replicas: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            waiters: 0,
+            adopted: false,
+        };
+        for step in &steps {
+            world.step(step);
+        }
+        // Whatever happened: everybody is answered, at the latest by their deadline.
+        world.pass(300 * SECOND);
+        prop_assert!(world.waiting.is_empty());
+        // And a drain ends once the world does what it was told.
+        world.step(&Step::Drain);
+        world.pass(30 * SECOND);
+        for _ in 0..4 {
+            let keys: Vec<_> = world.replicas.keys().copied().collect();
+            keys.into_iter().for_each(|key| if world.replicas.contains_key(&key) { world.answer(key, true) });
+        }
+        prop_assert!(world.policy.is_over(), "{:?}", world.policy);
+    }
+}

@@ -1,0 +1,61 @@
+use super::*;
+use crate::policy::AdoptedState;
+
+#[test]
+fn idle_then_frozen_then_gone_then_back() {
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(10 * SECOND)));
+    assert_eq!(case.pass(10 * SECOND)[0], Action::Freeze { replica });
+    case.step(Event::Frozen { replica });
+    assert_eq!(case.pass(290 * SECOND)[0], Action::Stop { replica, grace: STOP_GRACE });
+    case.die(replica);
+    assert_eq!(case.policy.next_wake(case.now), None, "nothing runs and nothing wakes");
+    let again = reserved(&case.acquire())[0];
+    assert_eq!(granted(&case.start(again)), [(2, again)]);
+}
+
+#[test]
+fn replicas_that_must_run_are_started_unasked_and_rest_never() {
+    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
+    let first = reserved(&case.step(Event::Tick))[0];
+    case.start(first);
+    assert_eq!(case.pass(1000 * SECOND), []);
+    let again = case.die(first);
+    assert_eq!(reserved(&again).len(), 1);
+}
+
+#[test]
+fn an_answer_overtaken_by_a_thaw_changes_nothing() {
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    case.pass(10 * SECOND);
+    assert_eq!(granted(&case.acquire()), [(2, replica)]);
+    assert_eq!(case.step(Event::Frozen { replica }), []);
+    assert_eq!(case.step(Event::Thawed { replica, unasked: false }), []);
+    // None is on its way now, so this one would leave the request waiting.
+    assert_eq!(case.step(Event::Frozen { replica }), [Action::Thaw { replica }]);
+}
+
+#[test]
+fn a_freeze_that_fails_is_tried_again_later() {
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    case.pass(10 * SECOND);
+    let actions = case.step(Event::Thawed { replica, unasked: true });
+    assert!(!actions.contains(&Action::Freeze { replica }));
+    assert_eq!(case.pass(FREEZE_RETRY)[0], Action::Freeze { replica });
+}
+
+#[test]
+fn adopted_replicas_serve_at_once_and_outdated_ones_end() {
+    let mut case = Case::new(settings());
+    let (ready, frozen, outdated) = (case.policy.new_key(), case.policy.new_key(), case.policy.new_key());
+    case.step(Event::Adopt { replica: ready, state: AdoptedState::Ready });
+    case.step(Event::Adopt { replica: frozen, state: AdoptedState::Frozen });
+    let actions = case.step(Event::Adopt { replica: outdated, state: AdoptedState::Outdated });
+    assert_eq!(actions[0], Action::Stop { replica: outdated, grace: STOP_GRACE });
+    assert_eq!(granted(&case.acquire()), [(1, ready)]);
+    case.acquire();
+    assert_eq!(granted(&case.acquire()), [(3, frozen)]);
+}

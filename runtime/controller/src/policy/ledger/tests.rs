@@ -1,0 +1,232 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn owner(name: &str) -> Owner {
+    Owner::Endpoint(name.parse().unwrap())
+}
+
+fn replica(name: &str) -> ReplicaId {
+    ReplicaId::try_from(name.to_owned()).unwrap()
+}
+
+fn at(seconds: u64) -> Time {
+    Time::from_millis(seconds * 1000)
+}
+
+fn grant(name: &str, id: &str) -> Order {
+    Order::Grant { owner: owner(name), replica: replica(id) }
+}
+
+fn evict(name: &str, id: &str) -> Order {
+    Order::Evict { owner: owner(name), replica: replica(id) }
+}
+
+/// A ledger of 100 bytes in which `a-1` and `b-1` have 50 each, used in this order.
+fn full() -> Ledger {
+    let mut ledger = Ledger::new(Bytes::new(100));
+    for (name, id, second) in [("a", "a-1", 1), ("b", "b-1", 2)] {
+        assert_eq!(ledger.reserve(at(second), owner(name), replica(id), Bytes::new(50)), [grant(name, id)]);
+        ledger.report(at(second), &replica(id), Usage::Busy);
+    }
+    ledger
+}
+
+fn ask(ledger: &mut Ledger, second: u64, name: &str, id: &str) -> Vec<Order> {
+    let mut orders = ledger.reserve(at(second), owner(name), replica(id), Bytes::new(50));
+    orders.retain(|order| !matches!(order, Order::Short { .. }));
+    orders
+}
+
+#[test]
+fn what_does_not_fit_is_told_how_much_is_short() {
+    let mut ledger = full();
+    let orders = ledger.reserve(at(3), owner("c"), replica("c-1"), Bytes::new(60));
+    assert_eq!(orders, [Order::Short { owner: owner("c"), replica: replica("c-1"), short: Bytes::new(60) }]);
+}
+
+#[test]
+fn frozen_goes_before_idle_and_the_least_recently_used_first() {
+    let mut ledger = full();
+    ledger.report(at(3), &replica("a-1"), Usage::Idle);
+    ledger.report(at(4), &replica("b-1"), Usage::Idle);
+    ledger.report(at(5), &replica("b-1"), Usage::Frozen);
+    assert_eq!(ask(&mut ledger, 6, "c", "c-1"), [evict("b", "b-1")]);
+    assert_eq!(ask(&mut ledger, 7, "d", "d-1"), [evict("a", "a-1")]);
+    assert_eq!(ledger.release(at(8), &replica("b-1")), [grant("c", "c-1")]);
+    assert_eq!(ledger.release(at(9), &replica("a-1")), [grant("d", "d-1")]);
+}
+
+#[test]
+fn who_becomes_idle_while_others_wait_makes_room() {
+    let mut ledger = full();
+    assert!(ask(&mut ledger, 3, "c", "c-1").is_empty());
+    assert_eq!(ledger.report(at(4), &replica("b-1"), Usage::Idle), [evict("b", "b-1")]);
+    assert!(ledger.report(at(4), &replica("a-1"), Usage::Idle).is_empty(), "one is enough");
+}
+
+#[test]
+fn who_has_nothing_comes_before_who_grows() {
+    let mut ledger = full();
+    assert!(ask(&mut ledger, 3, "a", "a-2").is_empty());
+    assert!(ask(&mut ledger, 4, "c", "c-1").is_empty());
+    assert_eq!(ledger.release(at(5), &replica("b-1")), [grant("c", "c-1")]);
+}
+
+#[test]
+fn constant_load_yields_after_a_while_to_who_has_nothing_and_not_to_growth() {
+    let mut ledger = full();
+    assert!(ask(&mut ledger, 3, "b", "b-2").is_empty());
+    assert!(ledger.tick(at(60)).is_empty());
+    ledger.release(at(60), &replica("b-2"));
+    assert!(ask(&mut ledger, 60, "c", "c-1").is_empty());
+    assert_eq!(ledger.next_wake(at(60)), Some(at(60).after(YIELD_AFTER)));
+    assert_eq!(ledger.tick(at(60).after(YIELD_AFTER)), [evict("a", "a-1")]);
+}
+
+#[test]
+fn replicas_that_must_run_are_never_evicted_and_what_cannot_fit_beside_them_blocks_nobody() {
+    let mut ledger = full();
+    ledger.set_floor(owner("a"), 1);
+    ledger.report(at(3), &replica("a-1"), Usage::Idle);
+    ledger.release(at(3), &replica("b-1"));
+    let orders = ledger.reserve(at(4), owner("big"), replica("big-1"), Bytes::new(60));
+    assert!(matches!(orders.as_slice(), [Order::Short { .. }]));
+    assert_eq!(ask(&mut ledger, 5, "c", "c-1"), [grant("c", "c-1")]);
+    assert!(ledger.tick(at(100)).is_empty());
+}
+
+#[test]
+fn nobody_overtakes_who_waits_for_what_is_being_freed() {
+    let mut ledger = full();
+    let waits = ledger.reserve(at(3), owner("big"), replica("big-1"), Bytes::new(80));
+    assert!(matches!(waits.as_slice(), [Order::Short { .. }]));
+    assert!(ledger.release(at(4), &replica("a-1")).is_empty());
+    assert!(ask(&mut ledger, 5, "c", "c-1").is_empty());
+    assert_eq!(ledger.release(at(6), &replica("b-1")), [grant("big", "big-1")]);
+}
+
+/// Something that happens to the ledger; numbers choose among what is there.
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve { owner: u8, bytes: u64 },
+    Use { index: usize, usage: Usage },
+    Release { index: usize },
+    Floor { owner: u8, replicas: u32 },
+    Pass { millis: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let usage = prop_oneof![Just(Usage::Busy), Just(Usage::Idle), Just(Usage::Frozen)];
+    let step = prop_oneof![
+        3 => (0..5_u8, 1..60_u64).prop_map(|(owner, bytes)| Step::Reserve { owner, bytes }),
+        4 => (any::<usize>(), usage).prop_map(|(index, usage)| Step::Use { index, usage }),
+        2 => any::<usize>().prop_map(|index| Step::Release { index }),
+        1 => (0..5_u8, 0..2_u32).prop_map(|(owner, replicas)| Step::Floor { owner, replicas }),
+        1 => (0..5000_u64).prop_map(|millis| Step::Pass { millis }),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// Drives a ledger and checks every order against what it may be.
+struct World {
+    ledger: Ledger,
+    now: Time,
+    waiting: BTreeSet<ReplicaId>,
+    serial: u64,
+}
+
+impl World {
+    fn step(&mut self, step: &Step) {
+        let name = |owner: u8| Owner::Endpoint(format!("e{owner}").parse().unwrap());
+        let chosen = |ledger: &Ledger, index: usize| {
+            let ids: Vec<_> = ledger.held.keys().cloned().collect();
+            (!ids.is_empty()).then(|| ids[index % ids.len()].clone())
+        };
+        let orders = match step {
+            Step::Reserve { owner, bytes } => {
+                self.serial += 1;
+                let id = replica(&format!("e{owner}-{:04}", self.serial));
+                self.waiting.insert(id.clone());
+                self.ledger.reserve(self.now, name(*owner), id, Bytes::new(*bytes))
+            }
+            Step::Use { index, usage } => match chosen(&self.ledger, *index) {
+                Some(id) => self.ledger.report(self.now, &id, *usage),
+                None => return,
+            },
+            Step::Release { index } => match chosen(&self.ledger, *index) {
+                Some(id) => self.ledger.release(self.now, &id),
+                None => return,
+            },
+            Step::Floor { owner, replicas } => {
+                self.ledger.set_floor(name(*owner), *replicas);
+                self.ledger.tick(self.now)
+            }
+            Step::Pass { millis } => {
+                self.now = Time::from_millis(self.now.millis() + millis);
+                self.ledger.tick(self.now)
+            }
+        };
+        self.check(&orders);
+    }
+
+    fn check(&mut self, orders: &[Order]) {
+        assert!(self.ledger.used() <= Bytes::new(100), "over the budget");
+        for order in orders {
+            match order {
+                Order::Grant { replica, .. } => assert!(self.waiting.remove(replica), "granted twice or unasked"),
+                Order::Short { replica, .. } => assert!(self.waiting.contains(replica)),
+                Order::Evict { owner, replica } => {
+                    assert_eq!(self.ledger.held.get(replica).unwrap().usage, Usage::Leaving);
+                    let floor = self.ledger.floors.get(owner).copied().unwrap_or(0);
+                    let left =
+                        self.ledger.held.values().filter(|it| it.owner == *owner && it.usage != Usage::Leaving);
+                    assert!(left.count() >= floor as usize, "below the floor");
+                }
+            }
+        }
+    }
+
+    /// What an obedient world does: what was evicted goes, and what started serves and is done.
+    fn obey(&mut self) {
+        let held: Vec<_> = self.ledger.held.iter().map(|(id, held)| (id.clone(), held.usage)).collect();
+        for (id, usage) in held {
+            let orders = match usage {
+                Usage::Leaving => self.ledger.release(self.now, &id),
+                Usage::Starting => self.ledger.report(self.now, &id, Usage::Busy),
+                Usage::Busy | Usage::Idle | Usage::Frozen => continue,
+            };
+            self.check(&orders);
+        }
+        self.now = self.ledger.next_wake(self.now).unwrap_or(self.now);
+        let orders = self.ledger.tick(self.now);
+        self.check(&orders);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_budget_holds_and_whoever_has_nothing_is_served_in_the_end(steps in steps()) {
+        let mut world =
+            World { ledger: Ledger::new(Bytes::new(100)), now: Time::default(), waiting: BTreeSet::new(), serial: 0 };
+        for step in &steps {
+            world.step(step);
+        }
+        // Everything stays busy for ever; those who have nothing must be served nevertheless.
+        let starved = |ledger: &Ledger| {
+            (0..ledger.waiting.len()).any(|index| {
+                ledger.could_fit(index) && !ledger.has_any(&ledger.waiting[index].owner)
+            })
+        };
+        let mut rounds = 0;
+        while starved(&world.ledger) {
+            world.obey();
+            rounds += 1;
+            prop_assert!(rounds < 1000, "starved: {:?}", world.ledger);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use dormouse_spec::Bytes;
+
+use super::{Time, Usage};
+use crate::Phase;
+
+/// Where a replica is, as far as decisions depend on it.
+///
+/// ```text
+/// Pending → Creating → Loading → Ready ⇄ Frozen        accepting
+///     any → Draining → Stopping → Exited → (removed)   not accepting
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Waits for memory. `short` is what the ledger said is missing.
+    Pending { short: Option<Bytes> },
+    /// The spawner was asked at `since`.
+    Creating { since: Time },
+    /// The worker loads; the spawner was asked at `since`.
+    Loading { since: Time },
+    Ready,
+    /// Asked to freeze; `told` once the spawner said so.
+    Frozen { told: bool },
+    /// Ends with its last lease, or at `until`.
+    Draining { until: Option<Time> },
+    /// Told to end.
+    Stopping,
+    /// Dead, not removed yet.
+    Exited,
+}
+
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) state: State,
+    /// Of the revision that serves.
+    pub(super) current: bool,
+    pub(super) leases: u32,
+    /// When it became ready or last gave a lease back; idle times count from here.
+    pub(super) last_used: Time,
+    /// After a freeze that failed, when the next may be tried.
+    pub(super) freeze_from: Time,
+    /// Thaws that were asked for and not yet answered.
+    pub(super) thaws_unanswered: u32,
+    pub(super) reported: Usage,
+}
+
+impl Replica {
+    pub(super) fn new(state: State, now: Time) -> Self {
+        Self {
+            state,
+            current: true,
+            leases: 0,
+            last_used: now,
+            freeze_from: now,
+            thaws_unanswered: 0,
+            reported: Usage::Starting,
+        }
+    }
+
+    /// It serves, or will, and may be given further requests.
+    pub(super) fn accepts(&self) -> bool {
+        self.awake() || matches!(self.state, State::Frozen { .. })
+    }
+
+    /// Accepting and not frozen: what a floor of running replicas is counted in.
+    pub(super) fn awake(&self) -> bool {
+        self.starts() || self.state == State::Ready
+    }
+
+    pub(super) fn starts(&self) -> bool {
+        matches!(self.state, State::Pending { .. } | State::Creating { .. } | State::Loading { .. })
+    }
+
+    /// Counts against the most replicas an endpoint may have.
+    pub(super) fn lives(&self) -> bool {
+        self.current && self.state != State::Exited
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        match self.state {
+            State::Pending { .. } | State::Creating { .. } | State::Loading { .. } => Usage::Starting,
+            State::Ready if self.leases > 0 => Usage::Busy,
+            State::Ready => Usage::Idle,
+            State::Frozen { .. } => Usage::Frozen,
+            State::Draining { .. } | State::Stopping | State::Exited => Usage::Leaving,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn phase(self) -> Phase {
+        match self {
+            Self::Pending { .. } => Phase::Pending,
+            Self::Creating { .. } => Phase::Initializing,
+            Self::Loading { .. } => Phase::Starting,
+            Self::Ready | Self::Frozen { told: false } => Phase::Ready,
+            Self::Frozen { told: true } => Phase::Frozen,
+            Self::Draining { .. } | Self::Stopping => Phase::Draining,
+            Self::Exited => Phase::Exited,
+        }
+    }
+}
