@@ -137,9 +137,9 @@ fn errors_name_what_is_missing() {
 }
 
 #[test]
-fn a_damaged_model_and_one_that_takes_its_own_name_are_refused() {
+fn a_model_that_takes_its_own_name_is_refused_and_a_damaged_one_is_left_to_the_runtime() {
     let (_outside, directory) = model_directory(&[MODEL_FILE]);
     assert!(matches!(open_model(&directory).unwrap_err(), OpenError::NameTaken { .. }));
     fs::write(directory.join(MODEL_FILE), "no protobuf").unwrap();
-    assert!(matches!(open_model(&directory).unwrap_err(), OpenError::Onnx { .. }));
+    assert_eq!(open_model(&directory).unwrap().len(), 1);
 }
