@@ -1,0 +1,200 @@
+//! What the control plane says and is told, as JSON. `--json` of the command line prints these.
+
+use std::net::SocketAddr;
+
+use dormouse_controller::{self as controller, DeployStep, Deployed, EndpointView, ReplicaView};
+use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/node`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub version: String,
+    /// Tells this daemon's control groups and processes from another's.
+    pub instance: String,
+    /// Where inference requests are served.
+    pub listen: SocketAddr,
+    pub memory_budget: Bytes,
+    pub cpus: u32,
+    pub draining: bool,
+}
+
+/// `GET /v1/endpoints/NAME`, and a list of them is `GET /v1/endpoints`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub endpoint: Endpoint,
+    pub url: String,
+    /// The revision that serves; 0 while the first is being deployed.
+    pub revision: u32,
+    pub condition: Condition,
+    pub model: Option<Digest>,
+    pub model_bytes: Bytes,
+    pub replicas: Vec<ReplicaStatus>,
+    /// Requests that wait for a replica.
+    pub waiters: u32,
+    pub last_failure: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub id: String,
+    pub revision: u32,
+    pub phase: Phase,
+    /// Requests it serves.
+    pub leases: u32,
+    /// Milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// Its memory limit.
+    pub memory: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    Deploying,
+    Ready,
+    Failed,
+    Draining,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Pending,
+    Initializing,
+    Starting,
+    Ready,
+    Frozen,
+    Draining,
+    Exited,
+}
+
+/// `POST /v1/endpoints`, with one descriptor for each of the files, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployOrder {
+    pub endpoint: EndpointRequest,
+    pub files: Vec<FileEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Beneath the model's directory.
+    pub path: String,
+}
+
+/// One line of the answer to a [`DeployOrder`]; the last is [`Self::Deployed`] or [`Self::Failed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum DeployEvent {
+    /// The model's files are being copied into the store.
+    Storing {
+        bytes_done: u64,
+        bytes_total: u64,
+    },
+    /// One confined replica loads the model.
+    Probing,
+    /// The endpoint is being written down.
+    Committing,
+    Deployed {
+        name: String,
+        revision: u32,
+        model: Digest,
+        model_bytes: Bytes,
+        url: String,
+    },
+    Failed {
+        status: u16,
+        error: String,
+    },
+}
+
+/// The answer where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: String,
+}
+
+/// The address clients call an endpoint at.
+pub(super) fn url(listen: SocketAddr, name: &str) -> String {
+    format!("http://{listen}/v2/models/{name}")
+}
+
+impl EndpointStatus {
+    pub(super) fn of(view: &EndpointView, listen: SocketAddr) -> Self {
+        Self {
+            endpoint: view.endpoint.clone(),
+            url: url(listen, view.endpoint.name.as_str()),
+            revision: view.revision,
+            condition: view.condition.into(),
+            model: view.model,
+            model_bytes: view.model_bytes,
+            replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
+            waiters: view.waiters,
+            last_failure: view.last_failure.clone(),
+        }
+    }
+}
+
+impl DeployEvent {
+    pub(super) fn deployed(deployed: &Deployed, listen: SocketAddr) -> Self {
+        Self::Deployed {
+            name: deployed.name.to_string(),
+            revision: deployed.revision,
+            model: deployed.model,
+            model_bytes: deployed.model_bytes,
+            url: url(listen, deployed.name.as_str()),
+        }
+    }
+}
+
+impl From<DeployStep> for DeployEvent {
+    fn from(step: DeployStep) -> Self {
+        match step {
+            DeployStep::Storing { bytes_done, bytes_total } => Self::Storing { bytes_done, bytes_total },
+            DeployStep::Probing => Self::Probing,
+            DeployStep::Committing => Self::Committing,
+        }
+    }
+}
+
+impl From<&ReplicaView> for ReplicaStatus {
+    fn from(view: &ReplicaView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            revision: view.revision,
+            phase: view.phase.into(),
+            leases: view.leases,
+            started_at_ms: view.started_at_ms,
+            memory: view.memory,
+        }
+    }
+}
+
+impl From<controller::Condition> for Condition {
+    fn from(condition: controller::Condition) -> Self {
+        use controller::Condition as C;
+        match condition {
+            C::Deploying => Self::Deploying,
+            C::Ready => Self::Ready,
+            C::Failed => Self::Failed,
+            C::Draining => Self::Draining,
+        }
+    }
+}
+
+impl From<controller::Phase> for Phase {
+    fn from(phase: controller::Phase) -> Self {
+        use controller::Phase as P;
+        match phase {
+            P::Pending => Self::Pending,
+            P::Initializing => Self::Initializing,
+            P::Starting => Self::Starting,
+            P::Ready => Self::Ready,
+            P::Frozen => Self::Frozen,
+            P::Draining => Self::Draining,
+            P::Exited => Self::Exited,
+        }
+    }
+}

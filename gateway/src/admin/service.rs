@@ -1,0 +1,215 @@
+use std::{net::SocketAddr, os::fd::OwnedFd};
+
+use bytes::Bytes;
+use dormouse_controller::{Controller, DeployRequest, ModelFile};
+use dormouse_spec::EndpointName;
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{
+    AdminError, DOCUMENT_BYTES_MAX,
+    api::{DeployEvent, DeployOrder, EndpointStatus, NodeStatus},
+    descriptors::Received,
+    lines::Lines,
+};
+use crate::status::{Refusal, chain};
+
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
+
+/// Steps of a deploy that wait to be written to a caller who does not read.
+const STEPS_MAX: usize = 64;
+
+/// The control plane of one node.
+#[derive(Debug)]
+pub struct Admin {
+    pub controller: Controller,
+    /// Told to callers but for `draining`, which is looked up.
+    pub node: NodeStatus,
+}
+
+enum Route<'a> {
+    Node,
+    List,
+    Deploy,
+    Status(&'a str),
+    Delete(&'a str),
+    Logs { name: &'a str, follow: bool },
+}
+
+impl Admin {
+    /// Answers one request; an error is an answer too.
+    pub(super) async fn handle(&self, request: Request<Incoming>, received: &Received) -> Answer {
+        match self.dispatch(request, received).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let refusal = Refusal::from(&error);
+                if refusal.status.is_server_error() {
+                    tracing::error!(error = chain(&error), "a request to the admin API failed");
+                }
+                refused(&error)
+            }
+        }
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, received: &Received) -> Result<Answer, AdminError> {
+        let (head, body) = request.into_parts();
+        match route(&head.method, head.uri.path(), head.uri.query())? {
+            Route::Node => {
+                let draining = *self.controller.draining().borrow();
+                Ok(document(&NodeStatus { draining, ..self.node.clone() }))
+            }
+            Route::List => {
+                let views = self.controller.endpoints();
+                Ok(document(&views.iter().map(|view| EndpointStatus::of(view, self.listen())).collect::<Vec<_>>()))
+            }
+            Route::Status(name) => match self.controller.endpoint(name) {
+                Some(view) => Ok(document(&EndpointStatus::of(&view, self.listen()))),
+                None => Err(AdminError::NoSuchEndpoint(name.to_owned())),
+            },
+            Route::Delete(name) => {
+                let name: EndpointName = name.parse()?;
+                self.controller.delete(&name).await?;
+                tracing::info!(endpoint = %name, "deleted");
+                Ok(document(&serde_json::json!({})))
+            }
+            Route::Logs { name, follow } => {
+                let lines = self.controller.logs(name, follow).await?;
+                Ok(streamed("text/plain; charset=utf-8", Lines::new(None, lines, |line| line)))
+            }
+            Route::Deploy => {
+                let order = read_order(body).await?;
+                Ok(self.deploy(with_descriptors(order, received.take())?).await)
+            }
+        }
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.node.listen
+    }
+
+    /// Answers with the steps as they happen, or, where it failed before the first, with the error.
+    async fn deploy(&self, request: DeployRequest) -> Answer {
+        let (events, mut steps) = mpsc::channel(STEPS_MAX);
+        // Its own task: a deploy that began goes to its end although the caller went away.
+        tokio::spawn(run_deploy(self.controller.clone(), request, self.listen(), events));
+        match steps.recv().await {
+            Some(DeployEvent::Failed { status, error }) => {
+                let mut answer = document(&super::api::ErrorBody { error });
+                *answer.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+                answer
+            }
+            first => streamed("application/jsonl", Lines::new(first, steps, |event| json(&event))),
+        }
+    }
+}
+
+async fn run_deploy(
+    controller: Controller,
+    request: DeployRequest,
+    listen: SocketAddr,
+    events: mpsc::Sender<DeployEvent>,
+) {
+    let name = request.endpoint.name.clone();
+    let (progress, mut steps) = mpsc::channel(STEPS_MAX);
+    let deploy = controller.deploy(request, progress);
+    tokio::pin!(deploy);
+    let result = loop {
+        tokio::select! {
+            biased;
+            // A step that the caller does not take is left out: it must not hold the deploy up.
+            Some(step) = steps.recv() => drop(events.try_send(step.into())),
+            result = &mut deploy => break result,
+        }
+    };
+    let last = match result {
+        Ok(deployed) => {
+            tracing::info!(endpoint = %name, revision = deployed.revision, model = %deployed.model, "deployed");
+            DeployEvent::deployed(&deployed, listen)
+        }
+        Err(error) => {
+            tracing::warn!(endpoint = %name, error = chain(&error), "a deploy failed");
+            let refusal = Refusal::from(&AdminError::Deploy(error));
+            DeployEvent::Failed { status: refusal.status.as_u16(), error: refusal.message }
+        }
+    };
+    // A caller that went away finds it in the endpoint's status.
+    let _ = events.send(last).await;
+}
+
+fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Route<'a>, AdminError> {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    Ok(match (segments.as_slice(), method.as_str()) {
+        (["v1", "node"], "GET") => Route::Node,
+        (["v1", "endpoints"], "GET") => Route::List,
+        (["v1", "endpoints"], "POST") => Route::Deploy,
+        (["v1", "endpoints", name], "GET") => Route::Status(name),
+        (["v1", "endpoints", name], "DELETE") => Route::Delete(name),
+        (["v1", "endpoints", name, "logs"], "GET") => {
+            let follow = query.is_some_and(|query| query.split('&').any(|pair| pair == "follow=true"));
+            Route::Logs { name, follow }
+        }
+        (["v1", "node"] | ["v1", "endpoints", _, "logs"], _) => return Err(AdminError::Method { allow: "GET" }),
+        (["v1", "endpoints"], _) => return Err(AdminError::Method { allow: "GET, POST" }),
+        (["v1", "endpoints", _], _) => return Err(AdminError::Method { allow: "GET, DELETE" }),
+        _ => return Err(AdminError::NoSuchPath),
+    })
+}
+
+async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
+    let body = Limited::new(body, DOCUMENT_BYTES_MAX).collect().await.map_err(|error| {
+        let limit = dormouse_spec::Bytes::new(DOCUMENT_BYTES_MAX as u64);
+        if error.is::<LengthLimitError>() {
+            AdminError::BodyTooLarge { limit }
+        } else {
+            AdminError::BodyUnreadable(error)
+        }
+    })?;
+    serde_json::from_slice(&body.to_bytes()).map_err(AdminError::Malformed)
+}
+
+fn with_descriptors(order: DeployOrder, descriptors: Vec<OwnedFd>) -> Result<DeployRequest, AdminError> {
+    if order.files.len() != descriptors.len() {
+        return Err(AdminError::Descriptors { files: order.files.len(), descriptors: descriptors.len() });
+    }
+    let files = order.files.into_iter().zip(descriptors).map(|(entry, file)| ModelFile { path: entry.path, file });
+    Ok(DeployRequest { endpoint: order.endpoint, files: files.collect() })
+}
+
+fn json(document: &impl Serialize) -> String {
+    // These types have no map with keys that JSON cannot write.
+    serde_json::to_string(document).unwrap_or_default()
+}
+
+fn document(value: &impl Serialize) -> Answer {
+    let body = json(value);
+    with_type("application/json", Full::from(body).boxed_unsync())
+}
+
+fn streamed<T: Unpin + Send + 'static>(content_type: &'static str, lines: Lines<T>) -> Answer {
+    with_type(content_type, lines.boxed_unsync())
+}
+
+fn with_type(content_type: &'static str, body: UnsyncBoxBody<Bytes, std::convert::Infallible>) -> Answer {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+pub(super) fn refused(error: &AdminError) -> Answer {
+    let refusal = Refusal::from(error);
+    let mut answer = with_type("application/json", Full::from(refusal.body()).boxed_unsync());
+    *answer.status_mut() = refusal.status;
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(allow) = refusal.allow {
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    answer
+}

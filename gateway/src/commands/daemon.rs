@@ -1,0 +1,50 @@
+use std::{ffi::OsString, net::SocketAddr};
+
+use clap::Args;
+use dormouse_sandbox::spawner::{self, SpawnerSettings};
+
+use super::{CommandError, Common, log_to_stderr};
+use crate::config::{self, DaemonSettings, Overrides};
+
+/// Run the daemon in the foreground (root); what is deployed outlives it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse daemon
+  dormouse daemon --config configs/dormouse.toml
+  dormouse daemon --data /srv/models --run /run/second --listen 127.0.0.1:8081   a second one beside it
+
+SIGINT and SIGTERM let running requests finish, then stop all replicas. Endpoints stay deployed.")]
+pub(super) struct Daemon {
+    /// Address for inference requests [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+impl Daemon {
+    pub(super) fn run(self, common: &Common) -> Result<(), CommandError> {
+        let overrides = Overrides { listen: self.listen, data: common.data.clone(), run: common.run.clone() };
+        start(config::load(common.config.as_deref(), &overrides)?, None)
+    }
+}
+
+/// Becomes the spawner. With `companion` the daemon is one that leaves nothing: the command is run
+/// once it serves, and its directories go with it.
+pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) -> Result<(), CommandError> {
+    log_to_stderr();
+    let DaemonSettings { listen, node_user, onnxruntime, node } = settings;
+    Ok(spawner::run(SpawnerSettings {
+        data: node.data.clone(),
+        run: node.run.clone(),
+        listen,
+        node_user,
+        admin_group: node.admin_group.clone(),
+        uid_base: node.uid_base,
+        uid_count: node.uid_count,
+        onnxruntime,
+        node_settings: serde_json::to_string(&node).map_err(CommandError::Json)?,
+        drain_deadline: node.drain_deadline,
+        ephemeral: companion.is_some(),
+        companion,
+    })?)
+}

@@ -1,0 +1,60 @@
+mod call;
+mod zeros;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dormouse_spec::EndpointName;
+use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
+
+use self::{call::call, zeros::ModelMetadata};
+use super::{CommandError, output::print_line};
+use crate::admin::Client;
+
+/// Call an endpoint once and print the answer as V2 JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse infer silero-vad                       zeros of the model's shapes, to see that it answers
+  dormouse infer magika --input request.json
+  echo '{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[0.5]}]}' | dormouse infer m --input -")]
+pub(super) struct Infer {
+    name: EndpointName,
+    /// A V2 inference request as JSON; `-` reads stdin
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+}
+
+impl Infer {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CommandError> {
+        let listen = client.node().await?.listen;
+        let model = format!("/v2/models/{}", self.name);
+        let mut headers = HeaderMap::new();
+        let body = match &self.input {
+            Some(input) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                read(input)?
+            }
+            None => {
+                let metadata = call(listen, Method::GET, &model, headers.clone(), Vec::new()).await?;
+                let metadata: ModelMetadata = serde_json::from_slice(&metadata).map_err(CommandError::Metadata)?;
+                let request = zeros::request(&metadata)?;
+                eprintln!("no --input: sending zeros for {}", request.shapes);
+                headers.insert(zeros::JSON_LENGTH_HEADER, HeaderValue::from(request.json_bytes));
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+                request.body
+            }
+        };
+        print_line(call(listen, Method::POST, &format!("{model}/infer"), headers, body).await?)
+    }
+}
+
+fn read(input: &Path) -> Result<Vec<u8>, CommandError> {
+    let mut bytes = Vec::new();
+    let read = if input == Path::new("-") {
+        std::io::copy(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(input)
+    };
+    read.map_err(|source| CommandError::Read { what: input.display().to_string(), source })
+}

@@ -1,0 +1,109 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use dormouse_spec::{EndpointName, format_duration};
+
+use super::{
+    CommandError, Common,
+    ls::{condition, phase, phases},
+    output::{print, print_json, size, table},
+};
+use crate::admin::{
+    Client,
+    api::{EndpointStatus, ReplicaStatus},
+};
+
+/// Show one endpoint: its replicas and their phases, limits, the last failure
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse status silero-vad
+  dormouse status silero-vad --json | jq '.replicas[].phase'")]
+pub(super) struct Status {
+    name: EndpointName,
+}
+
+impl Status {
+    pub(super) async fn run(self, common: &Common, client: &Client) -> Result<(), CommandError> {
+        let status = client.endpoint(self.name.as_str()).await?;
+        if common.json {
+            return print_json(&status);
+        }
+        print(table(&facts(&status)))?;
+        if status.replicas.is_empty() {
+            return Ok(());
+        }
+        let heading = ["REPLICA", "REVISION", "PHASE", "REQUESTS", "MEMORY", "AGE"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(heading).chain(status.replicas.iter().map(row)).collect();
+        print(format!("\n{}", table(&rows)))
+    }
+}
+
+fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
+    let endpoint = &status.endpoint;
+    let limits = &endpoint.limits;
+    let alias = endpoint.alias.as_ref().map(|alias| format!(" (also {})", alias.as_str())).unwrap_or_default();
+    let model = status.model.map_or_else(|| "none yet".to_owned(), |model| model.to_string());
+    let mut facts = [
+        ["Name", &format!("{}{alias}", endpoint.name)],
+        ["URL", &status.url],
+        ["Condition", condition(status.condition)],
+        ["Revision", &status.revision.to_string()],
+        ["Model", &format!("{model}, {}", size(status.model_bytes.get()))],
+        ["Replicas", &phases(&status.replicas)],
+        [
+            "Scale",
+            &format!(
+                "{} to {} replicas, {} requests each",
+                endpoint.min_replicas, endpoint.max_replicas, endpoint.container_concurrency
+            ),
+        ],
+        ["Waiting", &format!("{} of {} requests", status.waiters, endpoint.queue_waiters_max)],
+        [
+            "Limits",
+            &format!(
+                "cpu {}, memory {}, pids {}, tmp {}, intra-op threads {}",
+                limits.cpu, limits.memory, limits.pids, limits.tmp, endpoint.intra_op_threads
+            ),
+        ],
+        [
+            "Idle",
+            &format!(
+                "frozen after {}, ended after {}",
+                format_duration(endpoint.freeze_after),
+                format_duration(endpoint.zero_after)
+            ),
+        ],
+        [
+            "Deadlines",
+            &format!(
+                "request {}, start {}, drain {}",
+                format_duration(endpoint.timeout),
+                format_duration(endpoint.start_deadline),
+                format_duration(endpoint.drain_deadline)
+            ),
+        ],
+    ]
+    .map(|fact| fact.map(str::to_owned))
+    .to_vec();
+    facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
+    facts
+}
+
+fn row(replica: &ReplicaStatus) -> [String; 6] {
+    [
+        replica.id.clone(),
+        replica.revision.to_string(),
+        phase(replica.phase).to_owned(),
+        replica.leases.to_string(),
+        replica.memory.to_string(),
+        age(replica.started_at_ms),
+    ]
+}
+
+/// In whole seconds; empty where it has not been created.
+fn age(started_at_ms: u64) -> String {
+    let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return String::new() };
+    let age = now.saturating_sub(Duration::from_millis(started_at_ms));
+    if started_at_ms == 0 { String::new() } else { format_duration(Duration::from_secs(age.as_secs())) }
+}

@@ -1,0 +1,168 @@
+//! The configuration file as it is written.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use dormouse_spec::Bytes;
+use serde::Deserialize;
+
+use super::{
+    bounds::{Auto, SearchList, bytes, integer, seconds},
+    defaults::Defaults,
+    error::Fault,
+};
+
+const MIB: u64 = 1 << 20;
+const DAY_SECONDS: u64 = 24 * 3600;
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) node: Node,
+    pub(super) gateway: Gateway,
+    pub(super) sandbox: Sandbox,
+    pub(super) endpoint: Endpoint,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) user: String,
+    pub(super) admin_group: String,
+    pub(super) data: PathBuf,
+    pub(super) run: PathBuf,
+    pub(super) memory_budget: Auto<Bytes>,
+    #[serde(deserialize_with = "seconds::<_, 1, DAY_SECONDS>")]
+    pub(super) drain_deadline: Duration,
+}
+
+/// Who may call, before there are tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Auth {
+    /// Everyone on this machine; no other address may be listened on.
+    Loopback,
+    /// Everyone who reaches the address.
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub(super) listen: SocketAddr,
+    pub(super) auth: Auth,
+    #[serde(deserialize_with = "bytes::<_, 1024, { 4096 * MIB }>")]
+    pub(super) body_bytes_max: u64,
+    // hyper refuses to read with less than 8 KiB.
+    #[serde(deserialize_with = "bytes::<_, 8192, MIB>")]
+    pub(super) head_bytes_max: u64,
+    #[serde(deserialize_with = "seconds::<_, 1, 3600>")]
+    pub(super) head_timeout: Duration,
+    #[serde(deserialize_with = "integer::<_, 1, 65_536>")]
+    pub(super) connections_max: u64,
+    #[serde(deserialize_with = "integer::<_, 1, 10_000>")]
+    pub(super) streams_per_connection_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Sandbox {
+    // Below are the uids of people and system services.
+    #[serde(deserialize_with = "integer::<_, 65_536, { u32::MAX as u64 - 1 }>")]
+    pub(super) uid_base: u64,
+    #[serde(deserialize_with = "integer::<_, 1, 16_777_216>")]
+    pub(super) uid_count: u64,
+    pub(super) onnxruntime: SearchList,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) defaults: Defaults,
+    pub(super) crash_back_off: CrashBackOff,
+    pub(super) logs: Logs,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CrashBackOff {
+    #[serde(deserialize_with = "seconds::<_, 1, DAY_SECONDS>")]
+    pub(super) first: Duration,
+    #[serde(deserialize_with = "seconds::<_, 1, DAY_SECONDS>")]
+    pub(super) max: Duration,
+    #[serde(deserialize_with = "seconds::<_, 1, DAY_SECONDS>")]
+    pub(super) reset_after: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Logs {
+    #[serde(deserialize_with = "bytes::<_, 4096, { 1024 * MIB }>")]
+    pub(super) file_bytes_max: u64,
+    #[serde(deserialize_with = "seconds::<_, 0, { 30 * DAY_SECONDS }>")]
+    pub(super) kept_after_exit: Duration,
+}
+
+impl ConfigFile {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        toml::from_str(text).map_err(|error| Fault::new(text, error))
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            user: "dormouse".to_owned(),
+            admin_group: "dormouse-admin".to_owned(),
+            data: "/var/lib/dormouse".into(),
+            run: "/run/dormouse".into(),
+            memory_budget: Auto::Auto,
+            drain_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            auth: Auth::Loopback,
+            body_bytes_max: 64 * MIB,
+            head_bytes_max: 64 << 10,
+            head_timeout: Duration::from_secs(60),
+            connections_max: 1024,
+            streams_per_connection_max: 256,
+        }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        let searched = [
+            "../lib/dormouse/libonnxruntime.so",
+            "../setup/onnxruntime/libonnxruntime.so",
+            "/usr/lib/dormouse/libonnxruntime.so",
+            "/usr/local/lib/libonnxruntime.so",
+        ];
+        Self {
+            uid_base: 1_879_048_192,
+            uid_count: 65_536,
+            onnxruntime: SearchList(searched.map(PathBuf::from).to_vec()),
+        }
+    }
+}
+
+impl Default for CrashBackOff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), max: Duration::from_secs(60), reset_after: Duration::from_secs(600) }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { file_bytes_max: MIB, kept_after_exit: Duration::from_secs(600) }
+    }
+}

@@ -1,0 +1,154 @@
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use dormouse_controller::ControllerSettings;
+use dormouse_spec::{Bytes, EndpointDefaults, EndpointName, EndpointRequest};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ConfigError,
+    file::{Auth, ConfigFile},
+    machine,
+};
+
+/// What the command line says of a daemon, above its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub listen: Option<SocketAddr>,
+    pub data: Option<PathBuf>,
+    pub run: Option<PathBuf>,
+}
+
+/// Everything a daemon needs, present and within bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DaemonSettings {
+    pub listen: SocketAddr,
+    pub node_user: String,
+    pub onnxruntime: PathBuf,
+    /// The part the node process gets, as JSON.
+    pub node: NodeSettings,
+}
+
+/// What the node process is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSettings {
+    pub data: PathBuf,
+    pub run: PathBuf,
+    /// Members of this group may use the admin API.
+    pub admin_group: String,
+    /// Containers run as host uids from here; none of them may use the admin API.
+    pub uid_base: u32,
+    pub uid_count: u32,
+    pub gateway: GatewaySettings,
+    pub endpoint_defaults: EndpointDefaults,
+    pub memory_budget: Bytes,
+    pub cpus: u32,
+    /// How long running requests may take once the daemon was told to end.
+    pub drain_deadline: Duration,
+    pub crash_back_off_first: Duration,
+    pub crash_back_off_max: Duration,
+    pub crash_back_off_reset: Duration,
+    pub log_file_bytes_max: u64,
+    pub log_kept_after_exit: Duration,
+}
+
+/// Limits of the data plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// The largest request body, as sent and inflated.
+    pub body_bytes_max: u64,
+    /// The largest request head.
+    pub head_bytes_max: u32,
+    /// The longest a client may take for a request's head, idle time before it included.
+    pub head_timeout: Duration,
+    pub connections_max: u32,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams_per_connection_max: u32,
+}
+
+/// Resolves a file for this machine.
+///
+/// # Errors
+/// Where two settings contradict each other or the machine lacks something.
+pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonSettings, ConfigError> {
+    let ConfigFile { node, gateway, sandbox, endpoint } = file;
+    let listen = overrides.listen.unwrap_or(gateway.listen);
+    if gateway.auth == Auth::Loopback && !listen.ip().is_loopback() {
+        return Err(ConfigError::Exposed(listen));
+    }
+    let (uid_base, uid_count) = (saturate(sandbox.uid_base), saturate(sandbox.uid_count));
+    // u32::MAX is no uid: it means "leave it as it is".
+    if uid_base.checked_add(uid_count).is_none() {
+        return Err(ConfigError::UidRange { base: uid_base, count: uid_count });
+    }
+    if endpoint.crash_back_off.first > endpoint.crash_back_off.max {
+        return Err(ConfigError::BackOff);
+    }
+    let cpus = machine::cpus()?;
+    let endpoint_defaults = checked(endpoint.defaults.into(), cpus)?;
+    let memory_budget = match node.memory_budget.set() {
+        Some(budget) => budget,
+        None => machine::memory_budget()?,
+    };
+    Ok(DaemonSettings {
+        listen,
+        node_user: node.user,
+        onnxruntime: machine::onnxruntime(&sandbox.onnxruntime.0)?,
+        node: NodeSettings {
+            data: overrides.data.clone().unwrap_or(node.data),
+            run: overrides.run.clone().unwrap_or(node.run),
+            admin_group: node.admin_group,
+            uid_base,
+            uid_count,
+            gateway: GatewaySettings {
+                body_bytes_max: gateway.body_bytes_max,
+                head_bytes_max: saturate(gateway.head_bytes_max),
+                head_timeout: gateway.head_timeout,
+                connections_max: saturate(gateway.connections_max),
+                streams_per_connection_max: saturate(gateway.streams_per_connection_max),
+            },
+            endpoint_defaults,
+            memory_budget,
+            cpus,
+            drain_deadline: node.drain_deadline,
+            crash_back_off_first: endpoint.crash_back_off.first,
+            crash_back_off_max: endpoint.crash_back_off.max,
+            crash_back_off_reset: endpoint.crash_back_off.reset_after,
+            log_file_bytes_max: endpoint.logs.file_bytes_max,
+            log_kept_after_exit: endpoint.logs.kept_after_exit,
+        },
+    })
+}
+
+/// The file's bounds are far below where this would saturate.
+fn saturate(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Defaults that no endpoint could be resolved with are refused at start, not at the first deploy.
+fn checked(defaults: EndpointDefaults, cpus: u32) -> Result<EndpointDefaults, ConfigError> {
+    if let Ok(any) = "any".parse::<EndpointName>() {
+        EndpointRequest::named(any).resolve(&defaults, Bytes::default(), cpus)?;
+    }
+    Ok(defaults)
+}
+
+impl NodeSettings {
+    #[must_use]
+    pub fn controller(&self) -> ControllerSettings {
+        ControllerSettings {
+            data: self.data.clone(),
+            run: self.run.clone(),
+            defaults: self.endpoint_defaults.clone(),
+            memory_budget: self.memory_budget,
+            node_cpus: self.cpus,
+            body_bytes_max: self.gateway.body_bytes_max,
+            crash_back_off_first: self.crash_back_off_first,
+            crash_back_off_max: self.crash_back_off_max,
+            crash_back_off_reset: self.crash_back_off_reset,
+            log_file_bytes_max: self.log_file_bytes_max,
+            log_kept_after_exit: self.log_kept_after_exit,
+        }
+    }
+}

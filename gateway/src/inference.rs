@@ -1,0 +1,27 @@
+//! The data plane: clients' requests in, replicas' answers out.
+//!
+//! A request is routed, admitted, given a lease on a replica and passed on; both bodies stream and
+//! are never parsed here. What is asked about models is answered from what their deploys told, so
+//! that asking wakes nothing.
+
+mod documents;
+mod error;
+mod exchange;
+mod headers;
+mod infer;
+mod metrics;
+mod pool;
+mod preface;
+mod reply;
+mod request_body;
+mod request_id;
+mod router;
+mod server;
+mod service;
+
+pub use error::InferenceError;
+pub use server::serve;
+pub use service::Gateway;
+
+#[cfg(test)]
+mod tests;

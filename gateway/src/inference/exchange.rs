@@ -1,0 +1,129 @@
+//! One request and its answer between a client and one replica.
+
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use dormouse_controller::Lease;
+use dormouse_sandbox::messages::ExitCause;
+use dormouse_spec::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    InferenceError,
+    error::UnsentCause,
+    headers,
+    pool::{Connection, Pool},
+    reply::Reply,
+    request_body::{Progress, RequestBody},
+};
+
+/// A connection usually breaks a moment before the cause is known: so long it is waited for.
+const CAUSE_WAIT: Duration = Duration::from_secs(1);
+
+/// One replica that may be sent one request. Dropping it gives the replica back.
+pub(super) struct Grant {
+    pub(super) socket: PathBuf,
+    /// Resolves when the replica is dead. It owns the lease.
+    pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
+}
+
+impl From<Lease> for Grant {
+    fn from(lease: Lease) -> Self {
+        Self { socket: lease.socket().to_owned(), lost: Box::pin(async move { lease.lost().await }) }
+    }
+}
+
+/// Why an exchange gave no answer.
+#[derive(Debug)]
+pub(super) enum ExchangeError {
+    /// The replica got no byte of it, so that another one may be asked.
+    Unsent(Box<(Request<RequestBody>, UnsentCause)>),
+    Failed(InferenceError),
+}
+
+impl From<InferenceError> for ExchangeError {
+    fn from(error: InferenceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Sends `request` and waits for the head of the answer; its body then streams, and holds `grant`
+/// until it ended.
+pub(super) async fn exchange(
+    pool: &Arc<Pool>,
+    mut grant: Grant,
+    request: Request<RequestBody>,
+    deadline: Instant,
+    body_bytes_max: u64,
+) -> Result<Response<Reply>, ExchangeError> {
+    let mut connection = match connect(pool, &mut grant, deadline).await? {
+        Ok(connection) => connection,
+        Err(cause) => return Err(unsent(request, cause)),
+    };
+    let progress = request.body().progress();
+    let sent = connection.sender.try_send_request(request);
+    let answered = tokio::select! {
+        biased;
+        answered = sent => answered,
+        cause = &mut grant.lost => {
+            pool.forget(&grant.socket);
+            return Err(InferenceError::ReplicaDied(cause).into());
+        }
+        () = sleep_until(deadline) => return Err(InferenceError::DeadlineInInference.into()),
+    };
+    match answered {
+        Ok(response) => Ok(reply(response, grant, connection, pool, progress, deadline)),
+        Err(mut error) => Err(match error.take_message() {
+            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error())),
+            None => failure(error.into_error(), &progress, &mut grant, body_bytes_max).await.into(),
+        }),
+    }
+}
+
+async fn connect(
+    pool: &Arc<Pool>,
+    grant: &mut Grant,
+    deadline: Instant,
+) -> Result<Result<Connection, UnsentCause>, InferenceError> {
+    tokio::select! {
+        biased;
+        cause = &mut grant.lost => {
+            pool.forget(&grant.socket);
+            Ok(Err(UnsentCause::Died(cause)))
+        }
+        connected = pool.connect(&grant.socket) => Ok(connected),
+        () = sleep_until(deadline) => Err(InferenceError::DeadlineInInference),
+    }
+}
+
+fn unsent(request: Request<RequestBody>, cause: UnsentCause) -> ExchangeError {
+    ExchangeError::Unsent(Box::new((request, cause)))
+}
+
+/// Whose fault it was that a request broke on its way: the client's, or the replica's.
+async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, body_bytes_max: u64) -> InferenceError {
+    if progress.is_over_limit() {
+        return InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) };
+    }
+    if progress.is_broken() {
+        return InferenceError::BodyBroken;
+    }
+    match timeout(CAUSE_WAIT, &mut grant.lost).await {
+        Ok(cause) => InferenceError::ReplicaDied(cause),
+        Err(_) => InferenceError::ReplicaBroke(error),
+    }
+}
+
+fn reply(
+    response: Response<Incoming>,
+    grant: Grant,
+    connection: Connection,
+    pool: &Arc<Pool>,
+    progress: Arc<Progress>,
+    deadline: Instant,
+) -> Response<Reply> {
+    let (mut head, incoming) = response.into_parts();
+    headers::to_client(&mut head.headers);
+    Response::from_parts(head, Reply::new(incoming, grant, connection, Arc::clone(pool), progress, deadline))
+}

@@ -1,0 +1,112 @@
+//! An inference request from its admission to the head of its answer.
+
+use std::{net::IpAddr, sync::Arc};
+
+use dormouse_controller::EndpointView;
+use dormouse_spec::Bytes;
+use http::{HeaderValue, Request, Response};
+use tokio::time::Instant;
+
+use super::{
+    Gateway, InferenceError,
+    exchange::{ExchangeError, Grant, exchange},
+    headers,
+    metrics::Observation,
+    reply::Reply,
+    request_body::RequestBody,
+    router::ModelPath,
+};
+
+/// Who asked, and how the request is called in logs.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) address: IpAddr,
+    pub(super) request_id: HeaderValue,
+}
+
+impl Gateway {
+    /// # Errors
+    /// See [`InferenceError`]; nothing was answered then.
+    pub(super) async fn infer(
+        &self,
+        model: ModelPath<'_>,
+        request: Request<RequestBody>,
+        caller: &Caller,
+    ) -> Result<Response<Reply>, InferenceError> {
+        let view = self.controller.endpoint(model.name);
+        let mut observation = self.metrics.watch(view.as_ref().map(|view| &view.endpoint.name));
+        let answered = match self.endpoint_of(model, view) {
+            Ok(view) => self.answer(&view, request, caller).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(mut response) => {
+                observation.answered(response.status());
+                response.body_mut().watch(observation, caller.request_id.clone());
+                Ok(response)
+            }
+            Err(error) => {
+                tell(&mut observation, &error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        view: &EndpointView,
+        mut request: Request<RequestBody>,
+        caller: &Caller,
+    ) -> Result<Response<Reply>, InferenceError> {
+        let deadline = Instant::now() + view.endpoint.timeout;
+        let body_bytes_max = self.settings.body_bytes_max;
+        if request.body().is_declared_too_large() {
+            return Err(InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) });
+        }
+        let uri = request.uri().clone();
+        headers::to_replica(request.headers_mut(), &uri, caller.address, &caller.request_id);
+        *request.uri_mut() = uri.path_and_query().cloned().map_or(uri, Into::into);
+        *request.version_mut() = http::Version::HTTP_11;
+        let mut retried = false;
+        loop {
+            let lease = self.controller.acquire(&view.endpoint.name, deadline.into_std()).await?;
+            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max).await {
+                Ok(response) => return Ok(response),
+                Err(ExchangeError::Failed(error)) => return Err(error),
+                Err(ExchangeError::Unsent(unsent)) if !retried => {
+                    retried = true;
+                    request = unsent.0;
+                }
+                Err(ExchangeError::Unsent(unsent)) => return Err(InferenceError::Unreachable(unsent.1)),
+            }
+        }
+    }
+
+    /// The endpoint a path means, if it has the version that the path means.
+    pub(super) fn endpoint_of(
+        &self,
+        model: ModelPath<'_>,
+        view: Option<Arc<EndpointView>>,
+    ) -> Result<Arc<EndpointView>, InferenceError> {
+        let view = view.ok_or_else(|| InferenceError::NoSuchModel(shown(model.name)))?;
+        match model.version {
+            Some(asked) if asked != view.revision.to_string() => Err(InferenceError::NoSuchVersion {
+                model: view.endpoint.name.to_string(),
+                asked: shown(asked),
+                serving: view.revision,
+            }),
+            _ => Ok(view),
+        }
+    }
+}
+
+fn tell(observation: &mut Observation, error: &InferenceError) {
+    observation.answered(crate::status::Refusal::from(error).status);
+}
+
+/// No name is longer, so that more of what a client sent tells nothing.
+const SHOWN_CHARS_MAX: usize = 128;
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
+}

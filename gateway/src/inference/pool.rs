@@ -1,0 +1,96 @@
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, task::AbortHandle};
+
+use super::{error::UnsentCause, request_body::RequestBody};
+
+/// Connections kept open to one replica between requests.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+/// A replica is not trusted: the head of its answer has a limit like that of a client's request.
+const REPLY_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Idle connections to replicas. A replica's socket is never another's later, so its path is its key.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    idle: Mutex<HashMap<PathBuf, Vec<Connection>>>,
+}
+
+/// A connection that carries one request at a time; closed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+    driver: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Also where a request is under way: the replica then learns that nobody waits for it.
+        self.driver.abort();
+    }
+}
+
+impl Pool {
+    /// A connection on which nothing is under way.
+    pub(super) async fn connect(self: &Arc<Self>, socket: &Path) -> Result<Connection, UnsentCause> {
+        while let Some(mut connection) = self.take(socket) {
+            if connection.sender.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
+        let stream = UnixStream::connect(socket).await.map_err(UnsentCause::Connect)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(REPLY_HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(UnsentCause::Handshake)?;
+        let (pool, socket) = (Arc::clone(self), socket.to_owned());
+        let driver = tokio::spawn(async move {
+            // Its error is also that of the request under way, which tells it.
+            let _ = connection.await;
+            pool.sweep(&socket);
+        });
+        Ok(Connection { sender, driver: driver.abort_handle() })
+    }
+
+    pub(super) fn put(&self, socket: &Path, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.lock();
+        let connections = idle.entry(socket.to_owned()).or_default();
+        if connections.len() < IDLE_CONNECTIONS_MAX {
+            connections.push(connection);
+        }
+    }
+
+    /// For a replica that is lost: connections to it may never tell.
+    pub(super) fn forget(&self, socket: &Path) {
+        let connections = self.lock().remove(socket);
+        drop(connections);
+    }
+
+    fn take(&self, socket: &Path) -> Option<Connection> {
+        self.lock().get_mut(socket)?.pop()
+    }
+
+    /// Drops what was closed by the other side, as all connections are when a replica ends.
+    fn sweep(&self, socket: &Path) {
+        let mut idle = self.lock();
+        if let Some(connections) = idle.get_mut(socket) {
+            connections.retain(|connection| !connection.sender.is_closed());
+            if connections.is_empty() {
+                idle.remove(socket);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<Connection>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,106 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+use super::{Gateway, preface::Prefaced};
+use crate::config::GatewaySettings;
+
+/// How long accepting pauses where the process has no descriptor left for one more connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A silent HTTP/2 connection is asked whether it lives, and ended where it does not say so.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Accepts and answers until `ended` resolves, then takes no more and finishes what runs, for
+/// `drain_deadline` at most. The listener stays bound: it belongs to the daemon.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    ended: impl Future<Output = ()>,
+    drain_deadline: Duration,
+) {
+    let server = protocols(&gateway.settings);
+    let permits = Arc::new(Semaphore::new(gateway.settings.connections_max as usize));
+    let connections = GracefulShutdown::new();
+    tokio::pin!(ended);
+    loop {
+        let (stream, client, permit) = tokio::select! {
+            () = &mut ended => break,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, connections.watcher(), permit));
+    }
+    if timeout(drain_deadline, connections.shutdown()).await.is_err() {
+        tracing::warn!(?drain_deadline, "requests that still ran when the deadline passed were cut off");
+    }
+}
+
+fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.head_timeout)
+        .max_buf_size(settings.head_bytes_max as usize);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(settings.head_bytes_max)
+        .max_concurrent_streams(settings.streams_per_connection_max)
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+    server
+}
+
+/// The next connection, once there may be one more.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
+            // The semaphore is never closed.
+            return std::future::pending().await;
+        };
+        match listener.accept().await {
+            Ok((stream, client)) => return (stream, client, permit),
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    gateway: Arc<Gateway>,
+    server: Builder<TokioExecutor>,
+    stream: TcpStream,
+    client: SocketAddr,
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+) {
+    // An answer is written at once: it never waits to be joined by another.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%client, %error, "a connection ended before it was served");
+        return;
+    }
+    let stream = TokioIo::new(Prefaced::new(stream, gateway.settings.head_timeout));
+    let service = service_fn(move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.handle(request, client.ip()).await }
+    });
+    if let Err(error) = watcher.watch(server.serve_connection(stream, service).into_owned()).await {
+        tracing::debug!(%client, error = crate::status::chain(error.as_ref()), "a connection broke");
+    }
+    drop(permit);
+}

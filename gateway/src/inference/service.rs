@@ -1,0 +1,180 @@
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use dormouse_controller::{Controller, EndpointView};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    InferenceError, documents,
+    infer::Caller,
+    metrics::Metrics,
+    pool::Pool,
+    reply::Reply,
+    request_body::{RequestBody, RequestBodyError},
+    request_id::{self, RequestIds},
+    router::{ModelPath, Route, route},
+};
+use crate::{config::GatewaySettings, status::Refusal};
+
+/// What a client gets: a document of ours, or a replica's answer.
+pub(super) type Answer = Response<Either<Full<Bytes>, Reply>>;
+
+/// The largest body of a request that is parsed here: a filter for the repository's index.
+const DOCUMENT_BYTES_MAX: usize = 64 << 10;
+
+/// The data plane of one node.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(super) controller: Controller,
+    pub(super) settings: GatewaySettings,
+    pub(super) metrics: Metrics,
+    pub(super) pool: Arc<Pool>,
+    registry: Registry,
+    request_ids: RequestIds,
+    draining: watch::Receiver<bool>,
+}
+
+impl Gateway {
+    /// # Errors
+    /// Where the registry has these metrics already.
+    pub fn new(controller: Controller, settings: GatewaySettings, registry: Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            draining: controller.draining(),
+            controller,
+            settings,
+            metrics: Metrics::register(&registry)?,
+            pool: Arc::default(),
+            registry,
+            request_ids: RequestIds::new(),
+        })
+    }
+
+    /// Answers one request; an error is an answer too.
+    pub(super) async fn handle(&self, request: Request<Incoming>, address: IpAddr) -> Result<Answer, Infallible> {
+        let caller = Caller { address, request_id: self.request_ids.of(request.headers()) };
+        let path = request.uri().path().to_owned();
+        let request = RequestBody::of(request, self.settings.body_bytes_max);
+        let mut response = match self.dispatch(&path, request, &caller).await {
+            Ok(response) => response,
+            Err(error) => refused(&error, &path, &caller),
+        };
+        response.headers_mut().insert(request_id::HEADER, caller.request_id);
+        Ok(response)
+    }
+
+    async fn dispatch(
+        &self,
+        path: &str,
+        request: Request<RequestBody>,
+        caller: &Caller,
+    ) -> Result<Answer, InferenceError> {
+        Ok(match route(request.method(), path)? {
+            Route::Infer(model) => self.infer(model, request, caller).await?.map(Either::Right),
+            Route::Health => text("text/plain; charset=utf-8", "ok\n".to_owned()),
+            Route::Metrics => self.exposition()?,
+            Route::ServerMetadata => document(&documents::server_metadata()),
+            Route::ServerLive => document(&json!({ "live": true })),
+            Route::ServerReady if *self.draining.borrow() => return Err(InferenceError::Draining),
+            Route::ServerReady => document(&json!({ "ready": true, "live": true })),
+            Route::Models => document(&documents::models(self.controller.endpoints().iter().map(AsRef::as_ref))),
+            Route::RepositoryIndex => self.index(request).await?,
+            Route::ModelMetadata(model) => document(&self.model_metadata(model)?),
+            Route::ModelReady(model) => document(&self.model_ready(model)?),
+            Route::NotServed(what) => return Err(InferenceError::NotServed(what)),
+        })
+    }
+
+    fn find(&self, model: ModelPath<'_>) -> Result<Arc<EndpointView>, InferenceError> {
+        self.endpoint_of(model, self.controller.endpoint(model.name))
+    }
+
+    fn model_metadata(&self, model: ModelPath<'_>) -> Result<Value, InferenceError> {
+        let view = self.find(model)?;
+        documents::model_metadata(&view).ok_or_else(|| not_ready(&view, "it has not been deployed yet"))
+    }
+
+    fn model_ready(&self, model: ModelPath<'_>) -> Result<Value, InferenceError> {
+        let view = self.find(model)?;
+        match documents::not_ready(&view) {
+            None => Ok(documents::model_ready(&view)),
+            Some(reason) => Err(not_ready(&view, reason)),
+        }
+    }
+
+    async fn index(&self, request: Request<RequestBody>) -> Result<Answer, InferenceError> {
+        let body = read_document(request.into_body()).await?;
+        let filter = if body.is_empty() {
+            documents::IndexFilter::default()
+        } else {
+            serde_json::from_slice(&body).map_err(InferenceError::Malformed)?
+        };
+        Ok(document(&documents::index(self.controller.endpoints().iter().map(AsRef::as_ref), &filter)))
+    }
+
+    fn exposition(&self) -> Result<Answer, InferenceError> {
+        let endpoints = self.controller.endpoints();
+        self.metrics.keep_only(|name| endpoints.iter().any(|view| view.endpoint.name.as_str() == name));
+        let encoded = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather());
+        Ok(text(prometheus::TEXT_FORMAT, encoded.map_err(InferenceError::Metrics)?))
+    }
+}
+
+async fn read_document(body: RequestBody) -> Result<Bytes, InferenceError> {
+    let too_large = || InferenceError::BodyTooLarge { limit: dormouse_spec::Bytes::new(DOCUMENT_BYTES_MAX as u64) };
+    match Limited::new(body, DOCUMENT_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(match error.downcast::<RequestBodyError>().map(|error| *error) {
+            Ok(RequestBodyError::Client(error)) => InferenceError::BodyUnreadable(error),
+            _ => too_large(),
+        }),
+    }
+}
+
+fn not_ready(view: &EndpointView, reason: &'static str) -> InferenceError {
+    InferenceError::NotReady { model: view.endpoint.name.to_string(), reason }
+}
+
+fn text(content_type: &'static str, body: String) -> Answer {
+    let mut response = Response::new(Either::Left(Full::from(body)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn document(document: &Value) -> Answer {
+    text("application/json", document.to_string())
+}
+
+fn refused(error: &InferenceError, path: &str, caller: &Caller) -> Answer {
+    let refusal = Refusal::from(error);
+    log(&refusal, path, caller);
+    let mut response = text("application/json", refusal.body());
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(allow) = refusal.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// A client's mistake is told to the client; what the operator may have to see to is logged.
+fn log(refusal: &Refusal, path: &str, caller: &Caller) {
+    let request_id = caller.request_id.to_str().unwrap_or_default();
+    let status = refusal.status.as_u16();
+    if refusal.status.is_server_error() && refusal.status != StatusCode::NOT_IMPLEMENTED {
+        tracing::warn!(request_id, status, path, error = refusal.message, "request refused");
+    } else {
+        tracing::debug!(request_id, status, path, error = refusal.message, "request refused");
+    }
+}

@@ -1,0 +1,210 @@
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use dormouse_sandbox::messages::ExitCause;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    super::{
+        InferenceError,
+        exchange::{ExchangeError, Grant, exchange},
+        pool::Pool,
+        reply::Reply,
+        request_body::RequestBody,
+    },
+    replica::Replica,
+};
+use crate::status::Refusal;
+
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+/// A test fails where what it waits for takes so long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that sends every request to one replica, whose sockets and death are the test's.
+pub(super) struct Front {
+    address: SocketAddr,
+    connections: mpsc::UnboundedReceiver<Replica>,
+    kept: Option<Replica>,
+    made: Arc<AtomicUsize>,
+    lost: watch::Sender<Option<ExitCause>>,
+    given_back: mpsc::UnboundedReceiver<()>,
+    listening: AbortHandle,
+    _directory: tempfile::TempDir,
+}
+
+/// Tells when the grant it belongs to is dropped.
+struct GivesBack(mpsc::UnboundedSender<()>);
+
+impl Drop for GivesBack {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+struct State {
+    pool: Arc<Pool>,
+    socket: PathBuf,
+    timeout: Duration,
+    lost: watch::Receiver<Option<ExitCause>>,
+    given_back: mpsc::UnboundedSender<()>,
+}
+
+impl Front {
+    pub(super) async fn start() -> Self {
+        Self::with_timeout(PATIENCE).await
+    }
+
+    pub(super) async fn with_timeout(timeout: Duration) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("replica.sock");
+        let (arrived, connections) = mpsc::unbounded_channel();
+        let made = Arc::new(AtomicUsize::new(0));
+        let listening = tokio::spawn(accept(UnixListener::bind(&socket).unwrap(), arrived, Arc::clone(&made)));
+        let (lost, losing) = watch::channel(None);
+        let (giving_back, given_back) = mpsc::unbounded_channel();
+        let state = State { pool: Arc::default(), socket, timeout, lost: losing, given_back: giving_back };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::new(state)));
+        Self {
+            address,
+            connections,
+            kept: None,
+            made,
+            lost,
+            given_back,
+            listening: listening.abort_handle(),
+            _directory: directory,
+        }
+    }
+
+    pub(super) async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The connection the next request comes on: a new one, or the one that was kept.
+    pub(super) async fn connected(&mut self) -> Replica {
+        match self.kept.take() {
+            Some(replica) => replica,
+            None => timeout(PATIENCE, self.connections.recv()).await.unwrap().unwrap(),
+        }
+    }
+
+    pub(super) fn keep(&mut self, replica: Replica) {
+        self.kept = Some(replica);
+    }
+
+    pub(super) fn connections_made(&self) -> usize {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn lose(&self, cause: ExitCause) {
+        self.lost.send_replace(Some(cause));
+    }
+
+    pub(super) async fn given_back(&mut self) {
+        timeout(PATIENCE, self.given_back.recv()).await.unwrap().unwrap();
+    }
+
+    pub(super) fn stop_listening(&mut self) {
+        self.listening.abort();
+        std::fs::remove_file(self._directory.path().join("replica.sock")).unwrap();
+    }
+}
+
+async fn accept(listener: UnixListener, arrived: mpsc::UnboundedSender<Replica>, made: Arc<AtomicUsize>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        made.fetch_add(1, Ordering::SeqCst);
+        let _ = arrived.send(Replica { stream });
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, Infallible>(state.handle(request).await) }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+impl State {
+    fn grant(&self) -> Grant {
+        let (mut lost, gives_back) = (self.lost.clone(), GivesBack(self.given_back.clone()));
+        let lost = Box::pin(async move {
+            let _gives_back = gives_back;
+            let cause = lost.wait_for(Option::is_some).await.unwrap().clone();
+            cause.unwrap()
+        });
+        Grant { socket: self.socket.clone(), lost }
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {
+        let request = RequestBody::of(request, BODY_BYTES_MAX as u64);
+        let deadline = Instant::now() + self.timeout;
+        let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64).await {
+            Ok(response) => return response.map(Either::Right),
+            Err(ExchangeError::Failed(error)) => error,
+            Err(ExchangeError::Unsent(unsent)) => InferenceError::Unreachable(unsent.1),
+        };
+        let refusal = Refusal::from(&error);
+        let mut response = Response::new(Either::Left(Full::from(refusal.body())));
+        *response.status_mut() = refusal.status;
+        response
+    }
+}
+
+/// Sends a whole body in chunks, and only then would look at an answer.
+pub(super) async fn send_chunked(mut client: TcpStream, bytes: usize) -> TcpStream {
+    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    let chunk = [b"1000\r\n".as_slice(), &[b'x'; 4096], b"\r\n"].concat();
+    for _ in 0..bytes / 4096 {
+        timeout(PATIENCE, client.write_all(&chunk)).await.unwrap().unwrap();
+    }
+    client.write_all(b"0\r\n\r\n").await.unwrap();
+    client
+}
+
+pub(super) async fn send_declared(mut client: TcpStream, bytes: usize) -> TcpStream {
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {bytes}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    timeout(PATIENCE, client.write_all(&vec![b'x'; bytes])).await.unwrap().unwrap();
+    client
+}
+
+/// A whole response with a declared length, as it came.
+pub(super) async fn response(client: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    while !is_whole(&String::from_utf8_lossy(&received)) {
+        let read = timeout(PATIENCE, client.read_buf(&mut received)).await.unwrap().unwrap();
+        assert!(read > 0, "the response broke off: {}", String::from_utf8_lossy(&received));
+    }
+    String::from_utf8(received).unwrap()
+}
+
+fn is_whole(response: &str) -> bool {
+    let Some((head, body)) = response.split_once("\r\n\r\n") else { return false };
+    let declared = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    body.len() >= declared.parse::<usize>().unwrap()
+}

@@ -1,0 +1,149 @@
+//! Status codes: the one place that says what a client sees of an error.
+
+use std::time::Duration;
+
+use dormouse_controller::{AcquireError, DeleteError, DeployError, LogError};
+use http::StatusCode;
+
+use crate::{admin::AdminError, inference::InferenceError};
+
+/// An error as it goes to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// The methods of a path that was called with another one.
+    pub(crate) allow: Option<&'static str>,
+}
+
+/// What is told where nothing better is known: a replica that died is started again at once.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+impl Refusal {
+    fn new(status: StatusCode, error: &dyn std::error::Error) -> Self {
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_DEFAULT);
+        Self { status, message: chain(error), retry_after, allow: None }
+    }
+
+    fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// For `Retry-After`, which is in whole seconds: rounded up, at least one.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    pub(crate) fn body(&self) -> String {
+        serde_json::json!({ "error": self.message }).to_string()
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl From<&InferenceError> for Refusal {
+    fn from(error: &InferenceError) -> Self {
+        use InferenceError as E;
+        let status = match error {
+            E::Acquire(error) => return error.into(),
+            E::Method { allow } => {
+                return Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) };
+            }
+            E::NoSuchPath | E::NoSuchModel(_) | E::NoSuchVersion { .. } => StatusCode::NOT_FOUND,
+            E::NotServed(_) => StatusCode::NOT_IMPLEMENTED,
+            E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            E::BodyUnreadable(_) | E::BodyBroken | E::Malformed(_) => StatusCode::BAD_REQUEST,
+            E::NotReady { .. } | E::Draining | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            E::DeadlineInInference => StatusCode::GATEWAY_TIMEOUT,
+            E::ReplicaDied(_) | E::ReplicaBroke(_) => StatusCode::BAD_GATEWAY,
+            E::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&AcquireError> for Refusal {
+    fn from(error: &AcquireError) -> Self {
+        use AcquireError as E;
+        match error {
+            E::NotFound => Self::new(StatusCode::NOT_FOUND, error),
+            E::DeadlineExceeded { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, error),
+            E::Deploying { retry_after }
+            | E::QueueFull { retry_after, .. }
+            | E::BackOff { retry_after, .. }
+            | E::StartFailed { retry_after, .. }
+            | E::Draining { retry_after }
+            | E::OutOfCapacity { retry_after, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error).after(*retry_after)
+            }
+        }
+    }
+}
+
+impl From<&AdminError> for Refusal {
+    fn from(error: &AdminError) -> Self {
+        use AdminError as E;
+        let status = match error {
+            E::Deploy(error) => return error.into(),
+            E::Delete(error) => return error.into(),
+            E::Logs(error) => return error.into(),
+            E::Method { allow } => {
+                return Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) };
+            }
+            E::NotAMember { .. } | E::NeverAdmitted { .. } => StatusCode::FORBIDDEN,
+            E::NoSuchPath | E::NoSuchEndpoint(_) => StatusCode::NOT_FOUND,
+            E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Descriptors { .. } => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&DeployError> for Refusal {
+    fn from(error: &DeployError) -> Self {
+        use DeployError as E;
+        let status = match error {
+            E::Invalid(_) => StatusCode::BAD_REQUEST,
+            E::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::NeverFits { .. } | E::Busy(_) => StatusCode::CONFLICT,
+            E::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            E::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&DeleteError> for Refusal {
+    fn from(error: &DeleteError) -> Self {
+        let status = match error {
+            DeleteError::NotFound(_) => StatusCode::NOT_FOUND,
+            DeleteError::Busy(_) => StatusCode::CONFLICT,
+            DeleteError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&LogError> for Refusal {
+    fn from(error: &LogError) -> Self {
+        let status = match error {
+            LogError::NotFound(_) => StatusCode::NOT_FOUND,
+            LogError::Read { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error)
+    }
+}
+
+#[cfg(test)]
+mod tests;
