@@ -181,7 +181,23 @@ fn tail(log: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::devices::program::allow_all;
+
+    #[test]
+    fn a_refused_program_is_told_with_the_verifiers_reason() {
+        assert!(nix::unistd::geteuid().is_root(), "needs root");
+        let program = allow_all();
+        let loaded = load(&program).unwrap();
+        assert!(id(&loaded).unwrap() > 0);
+        // Without its first step it answers with what nobody has set.
+        let Err(DeviceError::Bpf { log, source, .. }) = load(program.get(1..).unwrap()) else {
+            panic!("the kernel took a program without an answer")
+        };
+        assert!(log.contains("R0 !read_ok"), "{log}");
+        assert!(source.raw_os_error().is_some());
+    }
 
     #[test]
     fn the_end_of_a_log_is_kept() {

@@ -18,7 +18,8 @@ use nix::{
 /// What a child answers that panicked.
 const PANICKED: i32 = 99;
 
-/// A child that is killed and reaped when it goes out of scope.
+/// A child that is killed when it goes out of scope. It is reaped by [`Child::wait`] only: a frozen one
+/// does not end before its group is killed, and waiting for it then would be for ever.
 pub struct Child {
     pub pid: Pid,
     is_reaped: bool,
@@ -58,10 +59,9 @@ impl Child {
         }
     }
 
-    /// Whether it has not ended.
+    /// Whether it has not ended; reaps it where it has.
     pub fn is_alive(&self) -> bool {
-        waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED))
-            .is_ok_and(|status| status == WaitStatus::StillAlive)
+        waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive)
     }
 
     pub fn send_kill(&self) {
@@ -73,7 +73,6 @@ impl Drop for Child {
     fn drop(&mut self) {
         if !self.is_reaped {
             let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
         }
     }
 }

@@ -91,8 +91,8 @@ pub fn too_much_memory_is_an_out_of_memory_kill() {
 
 pub fn one_that_is_refused_leaves_no_group() {
     let fixture = Fixture::new("refused");
-    // More processors than the kernel can count time for.
-    let limits = Limits { cpu: MilliCpu::from_milli(u32::MAX), ..LIMITS };
+    // More processes than the kernel has numbers for.
+    let limits = Limits { pids: u32::MAX, ..LIMITS };
     let error = fixture.instance.create("replica", &limits).unwrap_err();
     assert!(error.to_string().contains("replica"), "{error}");
     assert_eq!(fixture.leftovers(), [""; 0]);
