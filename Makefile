@@ -46,7 +46,7 @@ test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgrou
 	tests/guest/run.sh
 
 bench: root build ## Measure cold starts, wakes and throughput (root).
-	cargo bench --locked --package dormouse-bench
+	cargo run --locked --release --package dormouse-bench
 
 clean: ## Remove builds; keep what set-up fetched.
 	rm -rf target/debug target/release target/guest
