@@ -142,7 +142,8 @@ impl ReplicaGroup {
         Ok(processes.into_iter().collect())
     }
 
-    /// How many processes the kernel killed for exceeding the memory limit.
+    /// How often the kernel killed a process for exceeding the memory limit. Not a number of
+    /// processes: where v2 kills the whole group, it counts the first one twice.
     ///
     /// # Errors
     /// Where the group is gone.

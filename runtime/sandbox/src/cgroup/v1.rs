@@ -188,3 +188,23 @@ impl Group for Directories {
         devices::v1::apply(&self.devices, rules)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_controller_is_named_with_what_to_do() {
+        let mounted = V1_CONTROLLERS.map(|name| mounts::Hierarchy {
+            root: Path::new("/sys/fs/cgroup").join(name),
+            controllers: vec![name.to_owned()],
+        });
+        assert!(Hierarchies::new(&mounted).is_ok());
+        for (missing, name) in V1_CONTROLLERS.into_iter().enumerate() {
+            let mut mounted = mounted.to_vec();
+            mounted.remove(missing);
+            let error = Hierarchies::new(&mounted).map(drop).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|text| text.contains(&format!("cgroup_enable={name}"))), "{name}");
+        }
+    }
+}

@@ -142,3 +142,20 @@ impl Group for Directory {
         devices::v2::apply(&self.directory, rules)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_missing_controller_is_named_with_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let detect = |controllers: &str| {
+            std::fs::write(root.path().join("cgroup.controllers"), controllers).unwrap();
+            Unified::new(root.path().to_owned()).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(detect("cpuset cpu io memory hugetlb pids rdma\n"), Ok(()));
+        assert!(detect("cpuset cpu io hugetlb pids\n").is_err_and(|text| text.contains("cgroup_enable=memory")));
+    }
+}

@@ -15,24 +15,26 @@ use nix::{
     unistd::{ForkResult, Pid, fork, pause},
 };
 
+use crate::fixture::until_some;
+
 /// What a child answers that panicked.
 const PANICKED: i32 = 99;
 
 /// A child that is killed when it goes out of scope. It is reaped by [`Child::wait`] only: a frozen one
 /// does not end before its group is killed, and waiting for it then would be for ever.
-pub struct Child {
-    pub pid: Pid,
+pub(crate) struct Child {
+    pub(crate) pid: Pid,
     is_reaped: bool,
 }
 
 impl Child {
     /// Runs `body` in a child, whose exit status is its answer.
-    pub fn run(body: impl FnOnce() -> i32) -> Self {
+    pub(crate) fn run(body: impl FnOnce() -> i32) -> Self {
         Self { pid: fork_and_run(body), is_reaped: false }
     }
 
     /// A child that has carried out `preparation` and waits for ever.
-    pub fn waiting(preparation: impl FnOnce()) -> Self {
+    pub(crate) fn waiting(preparation: impl FnOnce()) -> Self {
         let (mut reading, mut writing) = pipe().unwrap();
         let child = Self::run(|| {
             preparation();
@@ -46,13 +48,16 @@ impl Child {
         child
     }
 
-    pub fn wait(mut self) -> WaitStatus {
+    pub(crate) fn wait(mut self) -> WaitStatus {
         self.is_reaped = true;
-        waitpid(self.pid, None).unwrap()
+        until_some("the child ends", || {
+            let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG)).unwrap();
+            (status != WaitStatus::StillAlive).then_some(status)
+        })
     }
 
     /// Waits for the answer of `body`.
-    pub fn answer(self) -> i32 {
+    pub(crate) fn answer(self) -> i32 {
         match self.wait() {
             WaitStatus::Exited(_, code) => code,
             other => panic!("{other:?}"),
@@ -60,11 +65,11 @@ impl Child {
     }
 
     /// Whether it has not ended; reaps it where it has.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive)
     }
 
-    pub fn send_kill(&self) {
+    pub(crate) fn send_kill(&self) {
         kill(self.pid, Signal::SIGKILL).unwrap();
     }
 }
@@ -79,12 +84,12 @@ impl Drop for Child {
 
 /// Forks as often as the kernel allows, up to `count` times; tells how often that was. The
 /// children wait for ever.
-pub fn fork_often(count: i32) -> i32 {
+pub(crate) fn fork_often(count: i32) -> i32 {
     (0..count).find(|_| try_fork(wait_for_ever).is_none()).unwrap_or(count)
 }
 
 /// Keeps a group full of new processes: each child forks on in its parent's place, which ends.
-pub fn fork_for_ever() -> i32 {
+pub(crate) fn fork_for_ever() -> i32 {
     loop {
         let _ = try_fork(fork_for_ever);
         let _ = waitpid(None, Some(WaitPidFlag::WNOHANG));

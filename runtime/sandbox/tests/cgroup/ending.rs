@@ -8,7 +8,7 @@ use crate::{
     fixture::{Fixture, LIMITS, mount, until},
 };
 
-pub fn a_frozen_group_is_killed() {
+pub(crate) fn a_frozen_group_is_killed() {
     let fixture = Fixture::new("frozen");
     let group = fixture.replica();
     let child = Child::waiting(|| group.join_self().unwrap());
@@ -47,7 +47,7 @@ fn has_kill_pending(child: &Child) -> bool {
     pending.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).any(|mask| mask & kill != 0)
 }
 
-pub fn a_group_that_forks_is_killed() {
+pub(crate) fn a_group_that_forks_is_killed() {
     let fixture = Fixture::new("forking");
     let group = fixture.replica();
     let child = Child::run(|| {
@@ -61,7 +61,7 @@ pub fn a_group_that_forks_is_killed() {
     until("the group is removed", || group.remove().unwrap() == Removal::Removed);
 }
 
-pub fn removal_waits_for_the_last_process() {
+pub(crate) fn removal_waits_for_the_last_process() {
     let fixture = Fixture::new("removal");
     let group = fixture.replica();
     let child = Child::waiting(|| group.join_self().unwrap());
@@ -74,7 +74,7 @@ pub fn removal_waits_for_the_last_process() {
     fixture.instance.remove().unwrap();
 }
 
-pub fn leftovers_are_listed_and_swept() {
+pub(crate) fn leftovers_are_listed_and_swept() {
     let fixture = Fixture::new("leftovers");
     assert_eq!(fixture.hierarchy.leftovers("dormouse-test-of-nobody").unwrap(), [""; 0]);
     assert_eq!(fixture.leftovers(), [""; 0]);
@@ -94,7 +94,7 @@ pub fn leftovers_are_listed_and_swept() {
     assert_eq!(fixture.leftovers(), ["second"]);
 }
 
-pub fn what_is_left_in_part_is_swept() {
+pub(crate) fn what_is_left_in_part_is_swept() {
     let fixture = Fixture::new("part");
     let group = fixture.replica();
     if fixture.is_v1() {

@@ -7,7 +7,7 @@ use crate::{
 };
 use dormouse_sandbox::cgroup::ReplicaGroup;
 
-pub fn are_read_back_and_change_live() {
+pub(crate) fn are_read_back_and_change_live() {
     let fixture = Fixture::new("limits");
     let group = fixture.replica();
     let _child = Child::waiting(|| group.join_self().unwrap());
@@ -41,7 +41,7 @@ fn assert_limits(fixture: &Fixture, group: &ReplicaGroup, limits: &Limits) {
     }
 }
 
-pub fn too_many_processes_are_refused() {
+pub(crate) fn too_many_processes_are_refused() {
     let fixture = Fixture::new("pids");
     let group = fixture.replica();
     let forks = |group: Option<&ReplicaGroup>| {
@@ -64,7 +64,7 @@ pub fn too_many_processes_are_refused() {
     assert_eq!(forks(Some(&group)), 40);
 }
 
-pub fn too_much_memory_is_an_out_of_memory_kill() {
+pub(crate) fn too_much_memory_is_an_out_of_memory_kill() {
     let fixture = Fixture::new("memory");
     let group = fixture.replica();
     let touch = |mebibytes: usize| {
@@ -86,10 +86,10 @@ pub fn too_much_memory_is_an_out_of_memory_kill() {
     assert!(statistics.cpu_us > 0);
 
     assert!(matches!(touch(256), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
-    assert_eq!(group.out_of_memory_kills().unwrap(), 1);
+    assert!(group.out_of_memory_kills().unwrap() > 0);
 }
 
-pub fn one_that_is_refused_leaves_no_group() {
+pub(crate) fn one_that_is_refused_leaves_no_group() {
     let fixture = Fixture::new("refused");
     // More processes than the kernel has numbers for.
     let limits = Limits { pids: u32::MAX, ..LIMITS };
