@@ -5,8 +5,8 @@ use dormouse_spec::Bytes;
 
 use super::*;
 
-fn told(error: InferenceError) -> (u16, String, Option<u64>) {
-    let refusal = Refusal::from(&error);
+fn told(error: impl Into<InferenceError>) -> (u16, String, Option<u64>) {
+    let refusal = Refusal::from(&error.into());
     (refusal.status.as_u16(), refusal.message.clone(), refusal.retry_after_seconds())
 }
 
@@ -22,19 +22,19 @@ fn what_a_later_call_may_cure_is_503_with_a_time_in_whole_seconds() {
         AcquireError::Draining { retry_after },
         AcquireError::OutOfCapacity { short: Bytes::new(1), retry_after },
     ] {
-        let (status, message, seconds) = told(error.into());
+        let (status, message, seconds) = told(error);
         assert_eq!((status, seconds), (503, Some(2)), "{message}");
     }
     let soon = AcquireError::QueueFull { waiters: 1, retry_after: Duration::ZERO };
-    assert_eq!(told(soon.into()).2, Some(1));
+    assert_eq!(told(soon).2, Some(1));
     assert_eq!(told(InferenceError::Draining).2, Some(1));
 }
 
 #[test]
 fn a_deadline_is_504_and_names_its_place() {
-    let (status, queue, _) = told(AcquireError::DeadlineExceeded { place: Place::Queue }.into());
+    let (status, queue, _) = told(AcquireError::DeadlineExceeded { place: Place::Queue });
     assert!(status == 504 && queue.contains("queue"), "{queue}");
-    let (status, start, _) = told(AcquireError::DeadlineExceeded { place: Place::Start }.into());
+    let (status, start, _) = told(AcquireError::DeadlineExceeded { place: Place::Start });
     assert!(status == 504 && start.contains("start"), "{start}");
     let (status, inference, _) = told(InferenceError::DeadlineInInference);
     assert!(status == 504 && inference.contains("inference"), "{inference}");
@@ -52,7 +52,7 @@ fn a_replica_that_died_is_502_and_out_of_memory_is_told_from_a_crash() {
 fn a_clients_mistake_is_4xx() {
     assert_eq!(told(InferenceError::NoSuchPath).0, 404);
     assert_eq!(told(InferenceError::NoSuchModel("x".to_owned())).0, 404);
-    assert_eq!(told(AcquireError::NotFound.into()).0, 404);
+    assert_eq!(told(AcquireError::NotFound).0, 404);
     assert_eq!(told(InferenceError::BodyTooLarge { limit: Bytes::from_mebibytes(64) }).0, 413);
     let method = Refusal::from(&InferenceError::Method { allow: "POST" });
     assert_eq!((method.status.as_u16(), method.allow), (405, Some("POST")));

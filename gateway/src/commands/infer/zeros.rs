@@ -77,13 +77,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn of(inputs: serde_json::Value) -> Result<ZeroRequest, CommandError> {
+    fn of(inputs: &serde_json::Value) -> Result<ZeroRequest, CommandError> {
         request(&serde_json::from_value(json!({ "name": "m", "inputs": inputs })).unwrap())
     }
 
     #[test]
     fn dynamic_dimensions_are_one_and_every_datatype_has_its_size() {
-        let request = of(json!([
+        let request = of(&json!([
             { "name": "x", "datatype": "FP32", "shape": [-1, 3] },
             { "name": "half", "datatype": "FP16", "shape": [2] },
             { "name": "text", "datatype": "BYTES", "shape": [-1] },
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn shapes_too_large_to_send_are_refused() {
         for shape in [json!([1_i64 << 40]), json!([i64::MAX, i64::MAX])] {
-            assert!(of(json!([{ "name": "x", "datatype": "FP32", "shape": shape }])).is_err());
+            assert!(of(&json!([{ "name": "x", "datatype": "FP32", "shape": shape }])).is_err());
         }
-        assert!(of(json!([{ "name": "x", "datatype": "COMPLEX", "shape": [1] }])).is_err());
+        assert!(of(&json!([{ "name": "x", "datatype": "COMPLEX", "shape": [1] }])).is_err());
     }
 }

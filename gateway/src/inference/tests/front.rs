@@ -35,7 +35,8 @@ use super::{
 };
 use crate::status::Refusal;
 
-pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+/// More than the buffers of a connection hold, so that nobody gets rid of it without a reader.
+pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 /// A test fails where what it waits for takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
