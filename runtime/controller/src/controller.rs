@@ -13,10 +13,7 @@ pub use start::StartError;
 
 use crate::{
     AcquireError, Condition, ControllerSettings, DeleteError, DeployError, DeployProgress, DeployRequest, Deployed,
-    EndpointView, Lease, LogError, LogLines, SpawnerLink,
-    deploy::Deploys,
-    directory::Entry,
-    endpoint::EndpointHandle,
+    EndpointView, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry, endpoint::EndpointHandle,
 };
 
 /// What a caller is told to wait where no start was measured.

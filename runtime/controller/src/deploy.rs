@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 pub(crate) use procedure::{Deploys, collect_garbage};
 
-
 /// One file of a model, opened by the caller with the caller's rights.
 #[derive(Debug)]
 pub struct ModelFile {

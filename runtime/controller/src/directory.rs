@@ -150,9 +150,10 @@ impl Directory {
 impl Names {
     /// The endpoint that has this text for its name or alias, or is to have it.
     fn owner(&self, text: &str) -> Option<String> {
-        let claimed = self.claims.iter().find(|(name, alias)| {
-            name.as_str() == text || alias.as_ref().is_some_and(|alias| alias.as_str() == text)
-        });
+        let claimed = self
+            .claims
+            .iter()
+            .find(|(name, alias)| name.as_str() == text || alias.as_ref().is_some_and(|alias| alias.as_str() == text));
         let there = self.entries.get_key_value(text).map(|(name, _)| name);
         there.or_else(|| self.aliases.get(text)).cloned().or_else(|| claimed.map(|(name, _)| name.to_string()))
     }

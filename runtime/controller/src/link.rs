@@ -116,6 +116,15 @@ impl FactSender {
     }
 }
 
+/// Where that goes which the spawner tells about itself and the daemon.
+#[derive(Debug)]
+pub(crate) struct DaemonSigns {
+    /// Becomes true when the daemon is told to end.
+    pub(crate) drain: watch::Sender<bool>,
+    /// The longest turn of the spawner's loop, in seconds.
+    pub(crate) slowest_turn: prometheus::Gauge,
+}
+
 /// Who is told of which replica.
 pub(crate) type Routes = HashMap<ReplicaId, FactSender>;
 
@@ -177,10 +186,10 @@ impl SpawnerLink {
         }
     }
 
-    /// Starts the task that reads and sends. `drain` becomes true when the daemon is told to end.
-    pub(crate) fn run(self, routes: Routes, drain: watch::Sender<bool>) -> Outbox {
+    /// Starts the task that reads and sends.
+    pub(crate) fn run(self, routes: Routes, daemon: DaemonSigns) -> Outbox {
         let (sender, outgoing) = mpsc::channel(OUTBOX_REQUESTS_MAX);
-        tokio::spawn(pump::run(self, routes, drain, outgoing));
+        tokio::spawn(pump::run(self, routes, daemon, outgoing));
         Outbox(sender)
     }
 }

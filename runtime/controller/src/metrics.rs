@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dormouse_sandbox::messages::CreatePhases;
 use dormouse_spec::{Bytes, EndpointName};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::{EndpointView, Phase};
 
@@ -64,6 +64,7 @@ pub(crate) struct Metrics {
     start_phase_seconds: HistogramVec,
     memory_budget: IntGauge,
     memory_used: IntGauge,
+    slowest_turn: Gauge,
 }
 
 impl Metrics {
@@ -83,6 +84,7 @@ impl Metrics {
             start_phase_seconds: HistogramVec::new(seconds, &["phase"])?,
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
+            slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
         };
         registry.register(Box::new(metrics.queue_waiters.clone()))?;
         registry.register(Box::new(metrics.replicas.clone()))?;
@@ -90,6 +92,7 @@ impl Metrics {
         registry.register(Box::new(metrics.start_phase_seconds.clone()))?;
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
+        registry.register(Box::new(metrics.slowest_turn.clone()))?;
         Ok(metrics)
     }
 
@@ -99,6 +102,10 @@ impl Metrics {
 
     pub(crate) fn memory_used(&self) -> IntGauge {
         self.memory_used.clone()
+    }
+
+    pub(crate) fn slowest_turn(&self) -> Gauge {
+        self.slowest_turn.clone()
     }
 
     pub(crate) fn creation(&self, phases: &CreatePhases) {

@@ -80,10 +80,8 @@ impl Store {
     pub(crate) async fn open(data: &Path) -> Result<Self, StoreError> {
         let directory = data.join("endpoints");
         let store = Self { directory: directory.clone() };
-        on_thread(move || {
-            fs::create_dir_all(&directory).map_err(|source| failed("making", &directory, source))
-        })
-        .await?;
+        on_thread(move || fs::create_dir_all(&directory).map_err(|source| failed("making", &directory, source)))
+            .await?;
         Ok(store)
     }
 

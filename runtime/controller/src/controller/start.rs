@@ -1,12 +1,7 @@
 //! The start of a node process: what is to run is compared with what runs. There is no other
 //! recovery code.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoreLimits};
 use dormouse_sandbox::messages::ReplicaReport;
@@ -21,7 +16,7 @@ use crate::{
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
     endpoint::{self, Parts},
-    link::{Fact, FactSender, Routes, fact_inbox},
+    link::{DaemonSigns, Fact, FactSender, Routes, fact_inbox},
     logs::Logs,
     memory::{Account, Memory},
     metrics::Metrics,
@@ -73,7 +68,8 @@ pub(super) async fn start(
     let (found, strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
-    let outbox = link.run(routes(&found, &strays, &strays_sender), drain);
+    let daemon = DaemonSigns { drain, slowest_turn: metrics.slowest_turn() };
+    let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
     let (settings, serials) = (Arc::new(settings), Arc::new(Serials::start()));
@@ -160,10 +156,7 @@ fn show_failed(
 }
 
 /// Gives each replica to its endpoint; the others are strays.
-fn assign(
-    revisions: Vec<Revision>,
-    replicas: Vec<(ReplicaReport, OwnedFd)>,
-) -> (Vec<Found>, Vec<ReplicaReport>) {
+fn assign(revisions: Vec<Revision>, replicas: Vec<(ReplicaReport, OwnedFd)>) -> (Vec<Found>, Vec<ReplicaReport>) {
     let mut found: BTreeMap<EndpointName, Found> = revisions
         .into_iter()
         .map(|revision| {

@@ -48,11 +48,7 @@ pub(super) struct EndpointTask {
 }
 
 impl EndpointTask {
-    pub(super) fn new(
-        node: Node,
-        parts: Parts,
-        returns: Arc<Returns>,
-    ) -> (Self, watch::Receiver<Arc<EndpointView>>) {
+    pub(super) fn new(node: Node, parts: Parts, returns: Arc<Returns>) -> (Self, watch::Receiver<Arc<EndpointView>>) {
         let Parts { revision, account, facts, facts_sender, adopted } = parts;
         let mut policy = EndpointPolicy::new(revision.policy_settings(&node.settings));
         let mut members = Members::default();
@@ -67,8 +63,7 @@ impl EndpointTask {
             members.insert(key, member);
         }
         ahead.push(Event::Tick);
-        let (publisher, view) =
-            Publisher::new(snapshot(&revision, &policy, &members, None, node.clock.now()));
+        let (publisher, view) = Publisher::new(snapshot(&revision, &policy, &members, None, node.clock.now()));
         let metrics = node.metrics.endpoint(&revision.endpoint.name);
         let task = Self {
             node,
@@ -112,9 +107,8 @@ impl EndpointTask {
     async fn happen(&mut self, event: Event) {
         let by_request = matches!(event, Event::Acquire { .. } | Event::Cancel { .. } | Event::Release { .. });
         let actions = self.policy.step(self.node.clock.now(), event);
-        let small = |action: &Action| {
-            matches!(action, Action::Grant { .. } | Action::Refuse { .. } | Action::Report { .. })
-        };
+        let small =
+            |action: &Action| matches!(action, Action::Grant { .. } | Action::Refuse { .. } | Action::Report { .. });
         self.publisher.changed(!by_request || !actions.iter().all(small));
         for action in actions {
             self.act(action).await;

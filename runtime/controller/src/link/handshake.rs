@@ -16,10 +16,13 @@ pub(super) async fn greet(socket: &mut AsyncFd<Socket>) -> Result<Welcome, LinkE
     let told = |source| LinkError::Channel { operation: "greeting over", source };
     socket.get_ref().0.try_send(&hello, &[]).map_err(told)?;
     let mut welcome = welcomed(next(socket).await?)?;
-    while let Some(replica) = adopted(next(socket).await?)? {
-        welcome.replicas.push(replica);
+    loop {
+        match adopted(next(socket).await?)? {
+            Told::Replica(replica) => welcome.replicas.push(*replica),
+            Told::Other => {}
+            Told::All => return Ok(welcome),
+        }
     }
-    Ok(welcome)
 }
 
 fn welcomed((event, descriptors): (Event, Vec<OwnedFd>)) -> Result<Welcome, LinkError> {
@@ -35,10 +38,19 @@ fn welcomed((event, descriptors): (Event, Vec<OwnedFd>)) -> Result<Welcome, Link
     }
 }
 
-fn adopted((event, descriptors): (Event, Vec<OwnedFd>)) -> Result<Option<(ReplicaReport, OwnedFd)>, LinkError> {
+/// What follows a welcome.
+enum Told {
+    Replica(Box<(ReplicaReport, OwnedFd)>),
+    /// Of the spawner itself; it is told again when it changes.
+    Other,
+    All,
+}
+
+fn adopted((event, descriptors): (Event, Vec<OwnedFd>)) -> Result<Told, LinkError> {
     match (event, descriptors.into_iter().next()) {
-        (Event::Adopt(report), Some(log)) => Ok(Some((*report, log))),
-        (Event::Synced, _) => Ok(None),
+        (Event::Adopt(report), Some(log)) => Ok(Told::Replica(Box::new((*report, log)))),
+        (Event::SlowTurn { .. }, _) => Ok(Told::Other),
+        (Event::Synced, _) => Ok(Told::All),
         (other, _) => Err(out_of_order(&other, "a replica with its log, or the end of the list")),
     }
 }

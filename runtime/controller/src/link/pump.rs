@@ -1,4 +1,4 @@
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use dormouse_sandbox::{
     channel::ChannelError,
@@ -6,10 +6,10 @@ use dormouse_sandbox::{
 };
 use tokio::{
     io::{Interest, Ready},
-    sync::{mpsc, watch},
+    sync::mpsc,
 };
 
-use super::{Fact, InboxFull, Outgoing, Routes, SpawnerLink};
+use super::{DaemonSigns, Fact, InboxFull, Outgoing, Routes, SpawnerLink};
 
 /// Messages read before the task looks at what is to be sent.
 const READS_PER_TURN_MAX: usize = 64;
@@ -33,7 +33,7 @@ enum Ended {
 pub(super) async fn run(
     mut link: SpawnerLink,
     mut routes: Routes,
-    drain: watch::Sender<bool>,
+    daemon: DaemonSigns,
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) {
     let mut unsent = None;
@@ -46,7 +46,7 @@ pub(super) async fn run(
             ready = link.socket.ready_mut(interest) => match ready {
                 Ok(mut ready) => {
                     let able = ready.ready();
-                    turn(&mut ready, able, &mut unsent, &mut routes, &drain)
+                    turn(&mut ready, able, &mut unsent, &mut routes, &daemon)
                 }
                 Err(error) => Err(error.into()),
             },
@@ -76,10 +76,10 @@ fn turn(
     able: Ready,
     unsent: &mut Option<Outgoing>,
     routes: &mut Routes,
-    drain: &watch::Sender<bool>,
+    daemon: &DaemonSigns,
 ) -> Result<(), Ended> {
     if able.is_readable() || able.is_read_closed() {
-        read(ready, routes, drain)?;
+        read(ready, routes, daemon)?;
     }
     if able.is_writable() || able.is_write_closed() {
         send(ready, unsent, routes)?;
@@ -87,13 +87,13 @@ fn turn(
     Ok(())
 }
 
-fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, drain: &watch::Sender<bool>) -> Result<(), Ended> {
+fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<(), Ended> {
     for _ in 0..READS_PER_TURN_MAX {
         let Some((event, descriptors)) = ready.get_inner_mut().0.try_receive()? else {
             ready.clear_ready_matching(Ready::READABLE);
             return Ok(());
         };
-        hand_on(event, descriptors, routes, drain)?;
+        hand_on(event, descriptors, routes, daemon)?;
     }
     Ok(())
 }
@@ -116,15 +116,17 @@ fn send(ready: &mut ReadyGuard<'_>, unsent: &mut Option<Outgoing>, routes: &mut 
     }
 }
 
-fn hand_on(
-    event: Event,
-    descriptors: Vec<OwnedFd>,
-    routes: &mut Routes,
-    drain: &watch::Sender<bool>,
-) -> Result<(), Ended> {
-    if event == Event::Drain {
-        drain.send_replace(true);
-        return Ok(());
+fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<(), Ended> {
+    match event {
+        Event::Drain => {
+            daemon.drain.send_replace(true);
+            return Ok(());
+        }
+        Event::SlowTurn { micros } => {
+            daemon.slowest_turn.set(Duration::from_micros(micros).as_secs_f64());
+            return Ok(());
+        }
+        _ => {}
     }
     let Some(replica) = subject(&event).cloned() else {
         tracing::warn!(?event, "the spawner told something about no replica");
@@ -152,6 +154,6 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         | Event::Exited { replica, .. }
         | Event::Removed { replica } => Some(replica),
         Event::Refused { replica, .. } => replica.as_ref(),
-        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::Drain => None,
+        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::SlowTurn { .. } | Event::Drain => None,
     }
 }

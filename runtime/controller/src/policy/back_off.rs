@@ -50,8 +50,11 @@ impl BackOff {
 mod tests {
     use super::*;
 
-    const SETTINGS: BackOffSettings =
-        BackOffSettings { first: Duration::from_secs(1), max: Duration::from_secs(60), reset: Duration::from_secs(600) };
+    const SETTINGS: BackOffSettings = BackOffSettings {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(60),
+        reset: Duration::from_secs(600),
+    };
 
     fn delay_of(back_off: &mut BackOff, now: Time) -> Duration {
         back_off.fail(now, "it broke".to_owned());

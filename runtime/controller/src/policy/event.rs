@@ -102,17 +102,39 @@ pub(crate) enum AdoptedState {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Ask the ledger for the memory of a new replica.
-    Reserve { replica: ReplicaKey },
+    Reserve {
+        replica: ReplicaKey,
+    },
     /// Give its memory back, or take the reservation back.
-    Free { replica: ReplicaKey },
+    Free {
+        replica: ReplicaKey,
+    },
     /// Tell the ledger what the replica does.
-    Report { replica: ReplicaKey, usage: Usage },
-    Create { replica: ReplicaKey },
-    Freeze { replica: ReplicaKey },
-    Thaw { replica: ReplicaKey },
-    Stop { replica: ReplicaKey, grace: Duration },
-    Grant { waiter: WaiterId, replica: ReplicaKey },
-    Refuse { waiter: WaiterId, refusal: Refusal },
+    Report {
+        replica: ReplicaKey,
+        usage: Usage,
+    },
+    Create {
+        replica: ReplicaKey,
+    },
+    Freeze {
+        replica: ReplicaKey,
+    },
+    Thaw {
+        replica: ReplicaKey,
+    },
+    Stop {
+        replica: ReplicaKey,
+        grace: Duration,
+    },
+    Grant {
+        waiter: WaiterId,
+        replica: ReplicaKey,
+    },
+    Refuse {
+        waiter: WaiterId,
+        refusal: Refusal,
+    },
     Note(Note),
 }
 

@@ -25,11 +25,21 @@ pub(crate) enum Owner {
 /// What the ledger wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    Grant { owner: Owner, replica: ReplicaId },
+    Grant {
+        owner: Owner,
+        replica: ReplicaId,
+    },
     /// The reservation waits, `short` bytes of memory are missing now.
-    Short { owner: Owner, replica: ReplicaId, short: Bytes },
+    Short {
+        owner: Owner,
+        replica: ReplicaId,
+        short: Bytes,
+    },
     /// Always obeyed: the replica takes no more requests and ends.
-    Evict { owner: Owner, replica: ReplicaId },
+    Evict {
+        owner: Owner,
+        replica: ReplicaId,
+    },
 }
 
 #[derive(Debug)]
@@ -77,7 +87,11 @@ impl Ledger {
     }
 
     pub(crate) fn set_floor(&mut self, owner: Owner, replicas: u32) {
-        if replicas == 0 { self.floors.remove(&owner) } else { self.floors.insert(owner, replicas) };
+        if replicas == 0 {
+            self.floors.remove(&owner)
+        } else {
+            self.floors.insert(owner, replicas)
+        };
     }
 
     /// A replica that lives already; it is held whether it fits or not.
@@ -88,7 +102,12 @@ impl Ledger {
 
     /// Asks for memory; granted here and now or later, in turn.
     pub(crate) fn reserve(&mut self, now: Time, owner: Owner, replica: ReplicaId, bytes: Bytes) -> Vec<Order> {
-        self.waiting.push(Reservation { owner: owner.clone(), replica: replica.clone(), bytes: bytes.get(), since: now });
+        self.waiting.push(Reservation {
+            owner: owner.clone(),
+            replica: replica.clone(),
+            bytes: bytes.get(),
+            since: now,
+        });
         let short = bytes.get().saturating_sub(self.free());
         let mut orders = self.settle(now);
         if self.waiting.iter().any(|waiting| waiting.replica == replica) {
@@ -158,8 +177,7 @@ impl Ledger {
             return None;
         }
         let Reservation { owner, replica, bytes, since } = self.waiting.remove(first);
-        let held =
-            Held { owner: owner.clone(), bytes, usage: Usage::Starting, last_used: since, serving_since: None };
+        let held = Held { owner: owner.clone(), bytes, usage: Usage::Starting, last_used: since, serving_since: None };
         self.held.insert(replica.clone(), held);
         Some(Order::Grant { owner, replica })
     }

@@ -12,16 +12,26 @@ use crate::Phase;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Waits for memory. `short` is what the ledger said is missing.
-    Pending { short: Option<Bytes> },
+    Pending {
+        short: Option<Bytes>,
+    },
     /// The spawner was asked at `since`.
-    Creating { since: Time },
+    Creating {
+        since: Time,
+    },
     /// The worker loads; the spawner was asked at `since`.
-    Loading { since: Time },
+    Loading {
+        since: Time,
+    },
     Ready,
     /// Asked to freeze; `told` once the spawner said so.
-    Frozen { told: bool },
+    Frozen {
+        told: bool,
+    },
     /// Ends with its last lease, or at `until`.
-    Draining { until: Option<Time> },
+    Draining {
+        until: Option<Time>,
+    },
     /// Told to end.
     Stopping,
     /// Dead, not removed yet.

@@ -122,7 +122,7 @@ impl EndpointTask {
                 tracing::warn!(%replica, reason, "the spawner refused a request");
                 Event::Refused { replica: key(&replica)?, reason }
             }
-            Told::Welcome { .. } | Told::Adopt(_) | Told::Synced | Told::Drain => return None,
+            Told::Welcome { .. } | Told::Adopt(_) | Told::Synced | Told::SlowTurn { .. } | Told::Drain => return None,
         })
     }
 

@@ -105,9 +105,7 @@ impl EndpointPolicy {
         let serving = any(|state| matches!(state, State::Ready | State::Frozen { .. }));
         let starting = any(|state| matches!(state, State::Creating { .. } | State::Loading { .. }));
         match short {
-            Some(short) if !serving && !starting => {
-                Refusal::OutOfCapacity { short, retry_after: self.retry_after() }
-            }
+            Some(short) if !serving && !starting => Refusal::OutOfCapacity { short, retry_after: self.retry_after() },
             _ if serving || self.count(Replica::starts) == 0 => Refusal::Deadline { place: Place::Queue },
             _ => Refusal::Deadline { place: Place::Start },
         }

@@ -6,7 +6,9 @@ use dormouse_sandbox::messages::ExitCause;
 use dormouse_spec::{Bytes, format_duration};
 
 use super::{EndpointPolicy, FREEZE_RETRY, PolicySettings, STOP_GRACE};
-use crate::policy::{Action, AdoptedState, Note, Refusal, ReplicaKey, State, Time, back_off::BackOff, replica::Replica};
+use crate::policy::{
+    Action, AdoptedState, Note, Refusal, ReplicaKey, State, Time, back_off::BackOff, replica::Replica,
+};
 
 impl EndpointPolicy {
     pub(super) fn memory_granted(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
@@ -137,7 +139,8 @@ impl EndpointPolicy {
         actions.extend(freed.map(|(replica, _)| Action::Free { replica }));
         if !self.replicas.values().any(Replica::accepts) {
             let retry_after = self.back_off.holds(now).map_or(Duration::ZERO, |(until, _)| until.since(now));
-            let refusal = Refusal::StartFailed { cause: cause.clone(), retry_after: retry_after.max(self.retry_after()) };
+            let refusal =
+                Refusal::StartFailed { cause: cause.clone(), retry_after: retry_after.max(self.retry_after()) };
             self.refuse_all(&refusal, actions);
         }
         actions.push(Action::Note(Note::StartFailed { replica: key, cause }));

@@ -106,7 +106,7 @@ fn nobody_overtakes_who_waits_for_what_is_being_freed() {
     let waits = ledger.reserve(at(3), owner("big"), replica("big-1"), Bytes::new(80));
     assert!(matches!(waits.as_slice(), [Order::Short { .. }]));
     assert!(ledger.release(at(4), &replica("a-1")).is_empty());
-    assert!(ask(&mut ledger, 5, "c", "c-1").is_empty());
+    assert!(ask(&mut ledger, 4, "c", "c-1").is_empty());
     assert_eq!(ledger.release(at(6), &replica("b-1")), [grant("big", "big-1")]);
 }
 
@@ -183,8 +183,7 @@ impl World {
                 Order::Evict { owner, replica } => {
                     assert_eq!(self.ledger.held.get(replica).unwrap().usage, Usage::Leaving);
                     let floor = self.ledger.floors.get(owner).copied().unwrap_or(0);
-                    let left =
-                        self.ledger.held.values().filter(|it| it.owner == *owner && it.usage != Usage::Leaving);
+                    let left = self.ledger.held.values().filter(|it| it.owner == *owner && it.usage != Usage::Leaving);
                     assert!(left.count() >= floor as usize, "below the floor");
                 }
             }

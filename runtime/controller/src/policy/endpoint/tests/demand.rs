@@ -102,7 +102,9 @@ fn a_new_revision_drains_the_old_and_starts_for_who_waits() {
 #[test]
 fn what_is_evicted_ends_with_its_last_lease() {
     let (mut case, replica) = Case::serving(settings());
-    assert!(case.step(Event::Evict { replica }).contains(&Action::Report { replica, usage: crate::policy::Usage::Leaving }));
+    assert!(
+        case.step(Event::Evict { replica }).contains(&Action::Report { replica, usage: crate::policy::Usage::Leaving })
+    );
     assert_eq!(granted(&case.acquire()), [], "it takes no more requests");
     let actions = case.step(Event::Release { replica });
     assert_eq!(actions, [Action::Stop { replica, grace: STOP_GRACE }]);

@@ -11,18 +11,40 @@ use crate::policy::AdoptedState;
 /// What may happen next; numbers choose among the replicas and waiters that are there.
 #[derive(Debug, Clone)]
 enum Step {
-    Acquire { seconds: u64 },
-    Cancel { index: usize },
-    Release { index: usize },
+    Acquire {
+        seconds: u64,
+    },
+    Cancel {
+        index: usize,
+    },
+    Release {
+        index: usize,
+    },
     /// The ledger or the spawner answers the oldest thing it was asked about one replica.
-    Answer { index: usize, well: bool },
-    Crash { index: usize },
-    Evict { index: usize },
-    Adopt { state: AdoptedState },
+    Answer {
+        index: usize,
+        well: bool,
+    },
+    Crash {
+        index: usize,
+    },
+    Evict {
+        index: usize,
+    },
+    Adopt {
+        state: AdoptedState,
+    },
     /// Any fact about any replica, in any order: nothing may panic or break an invariant.
-    Stray { index: usize, fact: u8 },
-    Pass { seconds: u64 },
-    NewRevision { settings: PolicySettings },
+    Stray {
+        index: usize,
+        fact: u8,
+    },
+    Pass {
+        seconds: u64,
+    },
+    NewRevision {
+        settings: PolicySettings,
+    },
     Drain,
 }
 
