@@ -26,7 +26,7 @@ Examples:
   dormouse serve silero_vad.onnx                  try a model: a daemon that is gone on Ctrl-C
   dormouse daemon                                 the daemon that stays (see configs/dormouse.service)
   dormouse deploy silero_vad.onnx                 make an endpoint of a model; also: deploy -f service.yaml
-  dormouse infer silero-vad                       call it with zeros; with real input: --input request.json
+  dormouse infer silero-vad --input request.json  call it; without --input it is called with zeros
   dormouse ls                                     what is deployed and what of it runs
   curl http://127.0.0.1:8080/v2/models/silero-vad the same endpoint, as clients see it
 

@@ -2,13 +2,13 @@
 //!
 //! [`inference`] is the data plane, [`admin`] the control plane, [`config`] what an operator wrote.
 //! The program's parts are put together in two places: `commands` for each verb of the command line,
-//! and `node` for the unprivileged process that serves.
+//! and [`node`] for the unprivileged process that serves.
 
 pub mod admin;
 mod commands;
 pub mod config;
 pub mod inference;
-mod node;
+pub mod node;
 mod status;
 
 pub use commands::main;

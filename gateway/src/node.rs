@@ -24,7 +24,7 @@ use crate::{
 
 /// Why the node process cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NodeError {
+pub enum NodeError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("the spawner's settings are not those of this version: restart the daemon")]
@@ -45,11 +45,11 @@ pub(crate) enum NodeError {
     SpawnerGone,
 }
 
-/// Serves until the daemon is told to end.
+/// Serves until the daemon is told to end. `channel` is the node's end of its channel to the spawner.
 ///
 /// # Errors
-/// [`NodeError::SpawnerGone`] where the daemon ended without saying so.
-pub(crate) async fn run(channel: OwnedFd) -> Result<(), NodeError> {
+/// [`NodeError::SpawnerGone`] where the daemon ended without saying so, else why it could not begin.
+pub async fn run(channel: OwnedFd) -> Result<(), NodeError> {
     let (link, welcome) = SpawnerLink::connect(channel).await?;
     let spawner_gone = link.closed();
     tokio::select! {

@@ -15,7 +15,7 @@ use crate::admin::Client;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  dormouse infer silero-vad                       zeros of the model's shapes, to see that it answers
+  dormouse infer minilm                           zeros, every dynamic dimension 1, to see that it answers
   dormouse infer magika --input request.json
   echo '{\"inputs\":[{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[0.5]}]}' | dormouse infer m --input -")]
 pub(super) struct Infer {

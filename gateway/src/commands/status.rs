@@ -63,7 +63,11 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
             "Limits",
             &format!(
                 "cpu {}, memory {}, pids {}, tmp {}, intra-op threads {}",
-                limits.cpu, limits.memory, limits.pids, limits.tmp, endpoint.intra_op_threads
+                limits.cpu,
+                size(limits.memory.get()),
+                limits.pids,
+                size(limits.tmp.get()),
+                endpoint.intra_op_threads
             ),
         ],
         [
@@ -96,7 +100,7 @@ fn row(replica: &ReplicaStatus) -> [String; 6] {
         replica.revision.to_string(),
         phase(replica.phase).to_owned(),
         replica.leases.to_string(),
-        replica.memory.to_string(),
+        size(replica.memory.get()),
         age(replica.started_at_ms),
     ]
 }
