@@ -19,7 +19,7 @@ pub(super) async fn end(strays: Vec<ReplicaReport>, account: Account, mut facts:
     }
     while !left.is_empty() {
         let Some(fact) = facts.recv().await else { return };
-        if let Fact::Spawner(Event::Removed { replica } | Event::Refused { replica: Some(replica), .. }, _) = fact {
+        if let Fact::Spawner(Event::Removed { replica }, _) = fact {
             left.retain(|stray| *stray != replica);
             account.release(replica).await;
         }

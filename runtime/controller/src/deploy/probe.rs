@@ -52,7 +52,7 @@ pub(super) async fn probe(node: &Node, revision: &Revision) -> Result<serde_json
 /// Gives the memory back once nothing of the replica is left.
 async fn bury(replica: ReplicaId, mut facts: mpsc::Receiver<Fact>, account: Account) {
     while let Some(fact) = facts.recv().await {
-        if let Fact::Spawner(Event::Removed { .. } | Event::Refused { .. }, _) = fact {
+        if let Fact::Spawner(Event::Removed { .. }, _) = fact {
             break;
         }
     }

@@ -15,6 +15,8 @@ use super::{
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
 /// After a freeze that did not end, the replica runs this long before the next is tried.
 pub(super) const FREEZE_RETRY: Duration = Duration::from_secs(10);
+/// A stop that the spawner could not carry out is asked for again after this.
+pub(super) const STOP_RETRY: Duration = Duration::from_secs(5);
 /// The least that `Retry-After` says.
 pub(super) const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 

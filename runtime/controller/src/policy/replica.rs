@@ -32,8 +32,10 @@ pub(crate) enum State {
     Draining {
         until: Option<Time>,
     },
-    /// Told to end.
-    Stopping,
+    /// Told to end; to be told `again` where that was refused.
+    Stopping {
+        again: Option<Time>,
+    },
     /// Dead, not removed yet.
     Exited,
 }
@@ -91,12 +93,14 @@ impl Replica {
             State::Ready if self.leases > 0 => Usage::Busy,
             State::Ready => Usage::Idle,
             State::Frozen { .. } => Usage::Frozen,
-            State::Draining { .. } | State::Stopping | State::Exited => Usage::Leaving,
+            State::Draining { .. } | State::Stopping { .. } | State::Exited => Usage::Leaving,
         }
     }
 }
 
 impl State {
+    pub(super) const TOLD_TO_STOP: Self = Self::Stopping { again: None };
+
     pub(crate) fn phase(self) -> Phase {
         match self {
             Self::Pending { .. } => Phase::Pending,
@@ -104,7 +108,7 @@ impl State {
             Self::Loading { .. } => Phase::Starting,
             Self::Ready | Self::Frozen { told: false } => Phase::Ready,
             Self::Frozen { told: true } => Phase::Frozen,
-            Self::Draining { .. } | Self::Stopping => Phase::Draining,
+            Self::Draining { .. } | Self::Stopping { .. } => Phase::Draining,
             Self::Exited => Phase::Exited,
         }
     }

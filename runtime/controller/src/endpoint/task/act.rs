@@ -84,16 +84,16 @@ impl EndpointTask {
             }
             Note::StartFailed { replica, cause } => {
                 self.metrics.started(Rung::Cold, Outcome::Failed);
-                self.fail(replica, "a replica could not be started", cause);
+                self.fail(replica, "a replica could not be started", &cause);
             }
-            Note::Crashed { replica, cause } => self.fail(replica, "a replica died", cause),
+            Note::Crashed { replica, cause } => self.fail(replica, "a replica died", &cause),
             Note::FreezeFailed { replica } => {
-                self.fail(replica, "a replica was not frozen", "the kernel did not stop all its tasks".to_owned());
+                self.fail(replica, "a replica was not frozen", "the kernel did not stop all its tasks");
             }
         }
     }
 
-    fn fail(&mut self, replica: ReplicaKey, what: &str, cause: String) {
+    fn fail(&mut self, replica: ReplicaKey, what: &str, cause: &str) {
         let replica = self.members.id(replica).map(String::from).unwrap_or_default();
         tracing::warn!(replica, cause, "{what}");
         self.last_failure = Some(format!("{what}: {cause}"));

@@ -19,7 +19,7 @@ impl EndpointPolicy {
             let Some(replica) = self.replicas.get_mut(&key) else { continue };
             match rest {
                 Rest::Stop(at) if at <= now => {
-                    replica.state = State::Stopping;
+                    replica.state = State::TOLD_TO_STOP;
                     actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
                 }
                 Rest::Freeze(at) if at <= now => {
@@ -51,7 +51,7 @@ impl EndpointPolicy {
     pub(super) fn replica_wakes(&self, replica: &Replica) -> Option<Time> {
         match replica.state {
             State::Creating { since } | State::Loading { since } => Some(since.after(self.settings.start_deadline)),
-            State::Draining { until } => until,
+            State::Draining { until: at } | State::Stopping { again: at } => at,
             _ => self.next_rest(replica).map(|rest| match rest {
                 Rest::Freeze(at) | Rest::Stop(at) => at,
             }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dormouse_sandbox::messages::ExitCause;
 use dormouse_spec::{Bytes, format_duration};
 
-use super::{EndpointPolicy, FREEZE_RETRY, PolicySettings, STOP_GRACE};
+use super::{EndpointPolicy, FREEZE_RETRY, PolicySettings, STOP_GRACE, STOP_RETRY};
 use crate::policy::{
     Action, AdoptedState, Note, Refusal, ReplicaKey, State, Time, back_off::BackOff, replica::Replica,
 };
@@ -49,7 +49,7 @@ impl EndpointPolicy {
         if let Some(replica) = self.replicas.get_mut(&key)
             && replica.starts()
         {
-            replica.state = State::Stopping;
+            replica.state = State::TOLD_TO_STOP;
             // It said that it exits; a worker that does not is not waited for.
             actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
             self.start_failed(now, key, reason, actions);
@@ -82,16 +82,23 @@ impl EndpointPolicy {
         }
     }
 
-    /// The spawner knows nothing of it, or cannot do it: what was asked decides what that means.
+    /// The spawner could not do what was asked last. That the replica is gone is never told so: its
+    /// end was told before.
     pub(super) fn refused(&mut self, now: Time, key: ReplicaKey, reason: String, actions: &mut Vec<Action>) {
-        match self.replicas.get(&key).map(|replica| replica.state) {
-            Some(State::Creating { .. }) => {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        match replica.state {
+            State::Creating { .. } => {
                 self.exited(now, key, &ExitCause::NotCreated { reason }, actions);
                 self.removed(now, key, actions);
             }
-            // Told to end and not known: it is gone.
-            Some(State::Stopping) => self.removed(now, key, actions),
-            Some(State::Frozen { .. }) => self.thawed(now, key, true, actions),
+            State::Frozen { .. } => self.thawed(now, key, true, actions),
+            State::Stopping { .. } => replica.state = State::Stopping { again: Some(now.after(STOP_RETRY)) },
+            // It may stand still for ever with requests on it.
+            State::Ready | State::Draining { .. } if replica.thaws_unanswered > 0 => {
+                replica.state = State::TOLD_TO_STOP;
+                actions.push(Action::Stop { replica: key, grace: Duration::ZERO });
+                actions.push(Action::Note(Note::Crashed { replica: key, cause: reason }));
+            }
             _ => {}
         }
     }
@@ -118,7 +125,7 @@ impl EndpointPolicy {
             State::Draining { .. } => {
                 actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
             }
-            State::Stopping | State::Exited => {}
+            State::Stopping { .. } | State::Exited => {}
         }
     }
 
@@ -160,7 +167,7 @@ impl EndpointPolicy {
             AdoptedState::Loading => State::Loading { since: now },
             AdoptedState::Ready | AdoptedState::Outdated => State::Ready,
             AdoptedState::Frozen => State::Frozen { told: true },
-            AdoptedState::Stopping => State::Stopping,
+            AdoptedState::Stopping => State::TOLD_TO_STOP,
         };
         let mut replica = Replica::new(state, now);
         replica.current = found != AdoptedState::Outdated;
@@ -202,7 +209,7 @@ impl EndpointPolicy {
             }
             State::Ready if replica.leases > 0 => replica.state = State::Draining { until },
             State::Creating { .. } | State::Loading { .. } | State::Ready | State::Frozen { .. } => {
-                replica.state = State::Stopping;
+                replica.state = State::TOLD_TO_STOP;
                 actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
             }
             State::Draining { until: earlier } => {
@@ -211,7 +218,7 @@ impl EndpointPolicy {
                     (a, b) => a.or(b),
                 };
             }
-            State::Stopping | State::Exited => {}
+            State::Stopping { .. } | State::Exited => {}
         }
     }
 
@@ -221,7 +228,9 @@ impl EndpointPolicy {
         for (key, replica) in &mut self.replicas {
             let grace = match replica.state {
                 State::Draining { .. } if replica.leases == 0 => STOP_GRACE,
-                State::Draining { until: Some(until) } if until <= now => Duration::ZERO,
+                State::Draining { until: Some(at) } | State::Stopping { again: Some(at) } if at <= now => {
+                    Duration::ZERO
+                }
                 State::Creating { since } | State::Loading { since }
                     if since.after(self.settings.start_deadline) <= now =>
                 {
@@ -230,7 +239,7 @@ impl EndpointPolicy {
                 }
                 _ => continue,
             };
-            replica.state = State::Stopping;
+            replica.state = State::TOLD_TO_STOP;
             actions.push(Action::Stop { replica: *key, grace });
         }
         for key in late {

@@ -31,6 +31,10 @@ enum Step {
     Evict {
         index: usize,
     },
+    /// The spawner could not do what it was asked last of a replica that runs.
+    Refuse {
+        index: usize,
+    },
     Adopt {
         state: AdoptedState,
     },
@@ -73,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (any::<usize>(), proptest::bool::weighted(0.8)).prop_map(|(index, well)| Step::Answer { index, well }),
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
+        1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
         1 => adopted.prop_map(|state| Step::Adopt { state }),
         4 => (any::<usize>(), 0..5_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
         10 => prop_oneof![Just(1_u64), Just(10), Just(61), Just(301)].prop_map(|seconds| Step::Pass { seconds }),
@@ -108,14 +113,14 @@ impl World {
     fn happen(&mut self, event: Event) {
         let actions = self.policy.step(self.now, event);
         for action in actions {
-            self.obey(action);
+            self.obey(&action);
         }
         self.check();
     }
 
     /// Does what the action says, and complains about one that makes no sense.
-    fn obey(&mut self, action: Action) {
-        match action {
+    fn obey(&mut self, action: &Action) {
+        match *action {
             Action::Reserve { replica } => {
                 let is_new = self.replicas.insert(replica, Outside { reserved: true, ..Outside::default() }).is_none();
                 assert!(is_new, "a key was used twice");
@@ -223,6 +228,11 @@ impl World {
             Step::Evict { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
                     self.happen(Event::Evict { replica });
+                }
+            }
+            Step::Refuse { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.happen(Event::Refused { replica, reason: "the kernel said no".to_owned() });
                 }
             }
             Step::Adopt { state } => self.adopt(*state),

@@ -59,3 +59,26 @@ fn adopted_replicas_serve_at_once_and_outdated_ones_end() {
     case.acquire();
     assert_eq!(granted(&case.acquire()), [(3, frozen)]);
 }
+
+#[test]
+fn what_the_spawner_could_not_do_is_undone_or_done_again() {
+    let refused = |replica| Event::Refused { replica, reason: "the kernel said no".to_owned() };
+    let mut case = Case::new(settings());
+    let replica = reserved(&case.acquire())[0];
+    case.step(Event::MemoryGranted { replica });
+    assert!(case.step(refused(replica)).contains(&Action::Free { replica }), "it was never created");
+
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    case.pass(10 * SECOND);
+    case.step(refused(replica));
+    assert_eq!(granted(&case.acquire()), [(2, replica)], "not frozen, so it serves");
+
+    case.step(Event::Release { replica });
+    case.pass(10 * SECOND);
+    case.acquire();
+    let kill = Action::Stop { replica, grace: Duration::ZERO };
+    assert_eq!(case.step(refused(replica))[0], kill, "not thawed, so it must not keep the request");
+    case.step(refused(replica));
+    assert_eq!(case.pass(STOP_RETRY), [kill]);
+}
