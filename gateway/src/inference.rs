@@ -12,6 +12,7 @@ mod infer;
 mod metrics;
 mod pool;
 mod preface;
+mod replica_stream;
 mod reply;
 mod request_body;
 mod request_id;

@@ -8,7 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, task::AbortHandle};
 
-use super::{error::UnsentCause, request_body::RequestBody};
+use super::{error::UnsentCause, replica_stream::ReplicaStream, request_body::RequestBody};
 
 /// Connections kept open to one replica between requests.
 const IDLE_CONNECTIONS_MAX: usize = 32;
@@ -46,7 +46,7 @@ impl Pool {
         let stream = UnixStream::connect(socket).await.map_err(UnsentCause::Connect)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(REPLY_HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(ReplicaStream::new(stream)))
             .await
             .map_err(UnsentCause::Handshake)?;
         let (pool, socket) = (Arc::clone(self), socket.to_owned());

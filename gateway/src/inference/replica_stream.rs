@@ -1,0 +1,66 @@
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
+
+/// A connection to a replica that may stop reading and still have answered.
+///
+/// A replica that refuses a request before it read all of it answers and closes. Writing the rest
+/// then fails, and a client that gave up there would never read the answer that is waiting. So what
+/// cannot be written any more is thrown away; how the replica ended is told by reading alone.
+#[derive(Debug)]
+pub(super) struct ReplicaStream {
+    stream: UnixStream,
+}
+
+impl ReplicaStream {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream }
+    }
+}
+
+impl AsyncRead for ReplicaStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for ReplicaStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes).map(|written| or_thrown_away(written, bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices).map(|written| or_thrown_away(written, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn or_thrown_away(written: io::Result<usize>, bytes: usize) -> io::Result<usize> {
+    match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(bytes),
+        written => written,
+    }
+}
