@@ -1,1 +1,25 @@
+//! Starts the real daemon for tests, talks to it, and sees that it leaves nothing behind.
+//!
+//! A [`Home`] is a pair of directories and a configuration; [`Home::start`] runs a [`Daemon`] in
+//! it. Nothing here sleeps for a guessed time: [`wait::until`] looks at a condition until it holds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod cli;
+pub mod daemon;
+pub mod endpoint;
+pub mod fake;
+pub mod home;
+pub mod http;
+pub mod http2;
+pub mod metrics;
+pub mod paths;
+pub mod processes;
+pub mod script;
+pub mod wait;
+
+pub use cli::Told;
+pub use daemon::Daemon;
+pub use endpoint::Endpoint;
+pub use home::Home;
+pub use http::{Connection, Request, Response};
+pub use script::Script;

@@ -1,0 +1,131 @@
+//! Replicas that die, do not start, or do not end.
+
+use dormouse_tests::{
+    Connection, Script,
+    processes::kill,
+    script::{Infer, Load, OnSigterm},
+    wait::until_true,
+};
+
+use rustix::process::Signal;
+
+use crate::fake;
+
+#[test]
+fn a_crash_costs_its_request_and_the_next_one_works() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
+    for (infer, cause) in [(Infer::Crash, "killed by signal"), (Infer::Exit { code: 3 }, "exited with status 3")] {
+        endpoint.play(Script::echo().infer(infer));
+        let error = daemon.send(&endpoint.echo_request(1)).error(502);
+        assert!(error.contains(cause), "{error}");
+        endpoint.play(Script::echo());
+        endpoint.check_echo(2);
+        let failure = endpoint.status()["last_failure"].as_str().unwrap_or_default().to_owned();
+        assert!(failure.contains(cause), "{failure}");
+    }
+}
+
+#[test]
+fn out_of_memory_is_told_from_a_crash() {
+    let daemon = fake().endpoint("memory", "\"64Mi\"").endpoint("tmp", "\"1Mi\"").start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::EatMemory), &[]);
+    let error = daemon.send(&endpoint.echo_request(1)).error(502);
+    assert!(error.contains("out of memory") && error.contains("64 MiB"), "{error}");
+    until_true("status shows it", || {
+        endpoint.status()["last_failure"].as_str().is_some_and(|failure| failure.contains("out of memory"))
+    });
+    endpoint.play(Script::echo());
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_seen_to() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::BreakOff), &[]);
+    let mut connection = Connection::to(daemon.address());
+    assert!(connection.try_send(&endpoint.echo_request(1)).is_err(), "the answer is not whole, and looks so");
+    endpoint.play(Script::echo());
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn all_requests_of_a_dead_replica_fail_at_once() {
+    let daemon = fake().endpoint("max_replicas", "1").start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..4)
+            .map(|n| {
+                scope.spawn({
+                    let endpoint = &endpoint;
+                    move || endpoint.daemon.send(&endpoint.echo_request(n))
+                })
+            })
+            .collect();
+        endpoint.until_leases(4);
+        kill(endpoint.processes()[0], Signal::KILL);
+        for answer in running {
+            let error = answer.join().unwrap().error(502);
+            assert!(error.contains("killed by signal 9"), "{error}");
+        }
+    });
+    endpoint.play(Script::echo());
+    endpoint.check_echo(1);
+}
+
+#[test]
+fn failing_starts_back_off_longer_each_time() {
+    let daemon = fake().set("endpoint.crash_back_off", "first", "\"1s\"").start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
+    endpoint.play(Script::echo().load(Load::Fail));
+    let refused = daemon.send(&endpoint.echo_request(1));
+    assert!(refused.error(503).contains("the script says no"), "{}", refused.text());
+    let _ = refused.retry_after();
+    // While it is held off nothing is started, and the cause is told.
+    let held = daemon.send(&endpoint.echo_request(1));
+    assert!(held.error(503).contains("the script says no"), "{}", held.text());
+    let _ = held.retry_after();
+    assert_eq!(daemon.get(&endpoint.path("/ready")).status, 503);
+
+    endpoint.play(Script::echo().load(Load::Exit { code: 4 }));
+    until_true("the next try fails", || daemon.send(&endpoint.echo_request(1)).text().contains("status 4"));
+    assert!(daemon.send(&endpoint.echo_request(1)).retry_after() >= 2, "doubled");
+    endpoint.play(Script::echo());
+    until_true("it is tried again", || daemon.send(&endpoint.echo_request(1)).status == 200);
+    let metrics = daemon.metrics();
+    assert!(metrics.sum("dormouse_starts_total", &["endpoint=\"m\"", "result=\"failed\""]) >= 2.0);
+}
+
+#[test]
+fn a_replica_that_ignores_sigterm_ends_all_the_same() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().on_sigterm(OnSigterm::Ignore), &[]);
+    endpoint.check_echo(1);
+    let processes = endpoint.processes();
+    endpoint.delete();
+    assert!(processes.iter().all(|pid| !dormouse_tests::processes::lives(*pid)));
+    assert!(endpoint.processes().is_empty());
+}
+
+#[test]
+fn the_daemon_ends_with_replicas_that_ignore_sigterm() {
+    let daemon = fake().endpoint("max_replicas", "1").start();
+    for name in ["a", "b"] {
+        daemon.deploy_fake(name, Script::echo().on_sigterm(OnSigterm::Ignore), &[]).check_echo(1);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn minimum_replicas_come_back() {
+    let daemon = fake().endpoint("max_replicas", "2").start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[("min-replicas", "1")]);
+    endpoint.until_phases(&["ready"]);
+    let first = endpoint.replicas().remove(0).id;
+    endpoint.play(Script::echo().infer(Infer::Crash));
+    let _ = daemon.send(&endpoint.echo_request(1)).error(502);
+    endpoint.play(Script::echo());
+    until_true("another took its place", || {
+        endpoint.replicas().iter().any(|replica| replica.phase == "ready" && replica.id != first)
+    });
+}

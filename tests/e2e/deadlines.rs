@@ -1,0 +1,138 @@
+//! Every wait has an end, and the answer says which one it was.
+
+use std::thread;
+
+use dormouse_tests::{
+    Endpoint, Home, Script,
+    processes::kill,
+    script::{Infer, Load},
+};
+
+use rustix::process::Signal;
+
+use crate::fake;
+
+/// One replica that serves one request at a time.
+fn narrow() -> Home {
+    fake().endpoint("max_replicas", "1").endpoint("container_concurrency", "1")
+}
+
+/// Sends a request that its replica holds.
+fn hold<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    endpoint: &'env Endpoint<'env>,
+) -> thread::ScopedJoinHandle<'scope, dormouse_tests::Response> {
+    let held = scope.spawn(|| endpoint.daemon.send(&endpoint.echo_request(0)));
+    endpoint.until_leases(1);
+    held
+}
+
+#[test]
+fn time_that_runs_out_in_the_inference() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "300ms")]);
+    let error = daemon.send(&endpoint.echo_request(1)).error(504);
+    assert!(error.contains("inference"), "{error}");
+    endpoint.play(Script::echo());
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn time_that_runs_out_in_the_queue() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "1h")]);
+    thread::scope(|scope| {
+        let held = hold(scope, &endpoint);
+        // The one replica there may be is the old revision's until it is drained.
+        daemon.deploy_fake("m", Script::echo().infer(Infer::Echo), &[("timeout", "300ms")]);
+        let error = daemon.send(&endpoint.echo_request(1)).error(504);
+        assert!(error.contains("queue"), "{error}");
+        kill(endpoint.processes()[0], Signal::KILL);
+        let _ = held.join().unwrap().error(502);
+    });
+    assert_eq!(endpoint.status()["waiters"], 0);
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn time_that_runs_out_in_the_start() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[("timeout", "300ms")]);
+    endpoint.play(Script::echo().load(Load::Hold));
+    let error = daemon.send(&endpoint.echo_request(1)).error(504);
+    assert!(error.contains("start"), "{error}");
+    endpoint.play(Script::echo());
+    endpoint.until_phases(&["ready"]);
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn a_replica_that_never_gets_ready_is_given_up() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[("start-deadline", "300ms")]);
+    endpoint.play(Script::echo().load(Load::Hold));
+    let refused = daemon.send(&endpoint.echo_request(1));
+    assert!(refused.error(503).contains("not ready within 300ms"), "{}", refused.text());
+    let _ = refused.retry_after();
+    endpoint.until_phases(&[]);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("queue-waiters-max", "1")]);
+    thread::scope(|scope| {
+        let held = hold(scope, &endpoint);
+        let waiting = scope.spawn(|| daemon.send(&endpoint.echo_request(2)));
+        endpoint.until_waiters(1);
+        let refused = daemon.send(&endpoint.echo_request(3));
+        assert!(refused.error(503).contains("queue is full"), "{}", refused.text());
+        let _ = refused.retry_after();
+        endpoint.play(Script::echo());
+        for (answer, data) in [(held, 0), (waiting, 2)] {
+            assert_eq!(answer.join().unwrap().ok().json()["outputs"][0]["data"][0], data);
+        }
+    });
+}
+
+#[test]
+fn memory_that_others_hold_is_told_after_the_deadline() {
+    let daemon = narrow()
+        .set("node", "memory_budget", "\"128Mi\"")
+        .endpoint("memory", "\"128Mi\"")
+        .endpoint("tmp", "\"1Mi\"")
+        .start();
+    let holder = daemon.deploy_fake("holder", Script::echo().infer(Infer::Hold), &[]);
+    let other = daemon.deploy_fake("other", Script::echo(), &[("timeout", "500ms")]);
+    thread::scope(|scope| {
+        let held = hold(scope, &holder);
+        let refused = daemon.send(&other.echo_request(1));
+        assert!(refused.error(503).contains("memory is short: 128Mi"), "{}", refused.text());
+        let _ = refused.retry_after();
+        holder.play(Script::echo());
+        let _ = held.join().unwrap().ok();
+    });
+    // Idle replicas make room.
+    other.check_echo(2);
+    holder.check_echo(3);
+}
+
+#[test]
+fn a_delete_drains_and_refuses_meanwhile() {
+    let daemon = narrow().start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
+    thread::scope(|scope| {
+        let held = hold(scope, &endpoint);
+        let deleting = scope.spawn(|| endpoint.delete());
+        let refused = dormouse_tests::wait::until("it drains", || {
+            let answer = daemon.get(&endpoint.path("/ready"));
+            (answer.status == 503).then(|| daemon.send(&endpoint.echo_request(1)))
+        });
+        assert!(refused.error(503).contains("draining"), "{}", refused.text());
+        let _ = refused.retry_after();
+        endpoint.play(Script::echo());
+        let _ = held.join().unwrap().ok();
+        deleting.join().unwrap();
+    });
+    let _ = daemon.get(&endpoint.path("")).error(404);
+}

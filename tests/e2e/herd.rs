@@ -1,0 +1,72 @@
+//! Many first requests at once, and more models than memory.
+
+use std::thread;
+
+use dormouse_tests::{Daemon, Endpoint, Request, paths};
+use serde_json::json;
+
+use crate::{real, silero};
+
+const CALLERS: usize = 200;
+
+#[test]
+fn two_hundred_first_requests_share_the_starts() {
+    let daemon = real().endpoint("max_replicas", "2").start();
+    let endpoint = daemon.deploy("vad", &silero::model());
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| silero::call(&endpoint));
+        }
+    });
+    let metrics = daemon.metrics();
+    let starts = metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"cold\""]);
+    assert!((1.0..=2.0).contains(&starts), "{starts} starts");
+    assert_eq!(metrics.sum("dormouse_requests_total", &["endpoint=\"vad\"", "code=\"200\""]), CALLERS as f64);
+    assert_eq!(metrics.of_endpoint("dormouse_requests_total", "vad"), CALLERS as f64);
+    assert_eq!(metrics.of_endpoint("dormouse_queue_waiters", "vad"), 0.0);
+}
+
+const ENDPOINTS: usize = 6;
+const ROUNDS: usize = 3;
+
+#[test]
+fn endpoints_of_three_times_the_memory_all_answer() {
+    // Two of them fit at a time.
+    let daemon = real()
+        .set("node", "memory_budget", "\"256Mi\"")
+        .endpoint("memory", "\"128Mi\"")
+        .endpoint("tmp", "\"1Mi\"")
+        .endpoint("max_replicas", "1")
+        .start();
+    let names: Vec<String> = (0..ENDPOINTS).map(|number| format!("m{number}")).collect();
+    let endpoints: Vec<Endpoint<'_>> =
+        names.iter().map(|name| daemon.deploy(name, &paths::fixture("memory.onnx"))).collect();
+    thread::scope(|scope| {
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            scope.spawn(move || (0..ROUNDS).for_each(|round| fill_memory(endpoint, 1 + number + round)));
+        }
+    });
+    let metrics = daemon.metrics();
+    for endpoint in &endpoints {
+        assert_eq!(endpoint.status()["last_failure"], json!(null), "nothing was killed");
+        assert_eq!(metrics.sum("dormouse_starts_total", &[&label(endpoint), "result=\"failed\""]), 0.0);
+    }
+    assert!(metrics.sum("dormouse_memory_used_bytes", &[]) <= metrics.sum("dormouse_memory_budget_bytes", &[]));
+    assert_eq!(kills(&daemon), 0);
+}
+
+/// The model fills this many MiB with ones and answers their sum.
+fn fill_memory(endpoint: &Endpoint<'_>, mebibytes: usize) {
+    let body = json!({ "inputs": [{ "name": "mebibytes", "datatype": "INT64", "shape": [1], "data": [mebibytes] }] });
+    let answer = endpoint.daemon.send(&Request::infer(&endpoint.name, &body)).ok().json();
+    assert_eq!(answer["outputs"][0]["data"], json!([(mebibytes * 262_144) as f64]));
+}
+
+fn label(endpoint: &Endpoint<'_>) -> String {
+    format!("endpoint={:?}", endpoint.name)
+}
+
+/// How often the daemon told of a replica that ran out of memory.
+fn kills(daemon: &Daemon) -> usize {
+    daemon.log().matches("out of memory").count()
+}

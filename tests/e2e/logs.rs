@@ -1,0 +1,59 @@
+//! What replicas print: kept after they end, capped, and shown.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use dormouse_tests::script::{Infer, Script};
+
+use crate::fake;
+
+const FILE_BYTES_MAX: usize = 64 << 10;
+const LINE_BYTES: usize = 1 << 10;
+
+#[test]
+fn a_log_outlives_its_replica_and_is_capped() {
+    let daemon = fake()
+        .set("endpoint.logs", "file_bytes_max", &FILE_BYTES_MAX.to_string())
+        .endpoint("freeze_after", "\"1ms\"")
+        .endpoint("zero_after", "\"2ms\"")
+        .start();
+    let lines = 4 * FILE_BYTES_MAX / LINE_BYTES;
+    let script = Script::echo().infer(Infer::Print { lines, bytes: LINE_BYTES });
+    let endpoint = daemon.deploy_fake("a", script, &[]);
+    endpoint.check_echo(1);
+    endpoint.until_phases(&[]);
+
+    let last = format!("{:0width$}", lines - 1, width = LINE_BYTES);
+    let first = format!("{:0width$}", 0, width = LINE_BYTES);
+    let logged = dormouse_tests::wait::until("the last line is written down", || {
+        let logged = daemon.cli(&["logs", "a"]).ok().stdout;
+        logged.contains(&last).then_some(logged)
+    });
+    assert!(!logged.contains(&first), "the oldest lines made room");
+    // Two files of the replica that answered, two of the one that was asked at the deploy.
+    assert!(logged.len() <= 4 * FILE_BYTES_MAX, "{} bytes", logged.len());
+}
+
+#[test]
+fn a_log_can_be_followed() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Print { lines: 1, bytes: 9 }), &[]);
+    let mut following = daemon.command(&["logs", "a", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut until_line = |wanted: &str| {
+        lines.find(|line| line.as_ref().unwrap().contains(wanted)).unwrap_or_else(|| panic!("no {wanted}")).unwrap()
+    };
+    until_line("fake replica of a, version 1");
+    endpoint.check_echo(1);
+    until_line("000000000");
+    following.kill().unwrap();
+    following.wait().unwrap();
+}
+
+#[test]
+fn there_is_no_log_of_what_is_not_there() {
+    let daemon = fake().start();
+    assert!(daemon.cli(&["logs", "nobody"]).failed(1).contains("`nobody`"));
+}

@@ -1,0 +1,36 @@
+//! The real daemon, end to end. Needs root, and what `make setup-test` fetched.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_input;
+mod clients;
+mod command_line;
+mod crash;
+mod deadlines;
+mod deploy;
+mod first_light;
+mod herd;
+mod logs;
+mod node_restart;
+mod protocol;
+mod rights;
+mod serve;
+mod silero;
+mod structure;
+mod telemetry;
+mod tidy;
+mod transcript;
+
+use dormouse_tests::Home;
+
+/// The product's program.
+const REAL: &str = env!("CARGO_BIN_EXE_dormouse-real");
+/// The same, with a scripted worker.
+const FAKE: &str = env!("CARGO_BIN_EXE_dormouse-fake");
+
+fn real() -> Home {
+    Home::of(REAL)
+}
+
+fn fake() -> Home {
+    Home::of(FAKE)
+}

@@ -1,0 +1,188 @@
+//! Either half dies: the node under load, the spawner, and the whole daemon in between.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+};
+
+use dormouse_tests::{
+    Connection, Daemon, Endpoint, Request,
+    processes::{self, start_time},
+    script::{Infer, Script},
+    wait::{until, until_true},
+};
+use rustix::process::Signal;
+
+use crate::{fake, real, silero};
+
+const CALLERS: usize = 6;
+const ANSWERS_BEFORE: usize = 60;
+const ANSWERS_AFTER: usize = 60;
+
+/// Id and start of each process of an endpoint, by the kernel.
+fn identities(endpoint: &Endpoint<'_>) -> BTreeSet<(i32, u64)> {
+    endpoint.processes().into_iter().map(|pid| (pid, start_time(pid))).collect()
+}
+
+#[test]
+fn a_killed_node_costs_only_what_was_in_flight() {
+    let daemon = real().endpoint("max_replicas", "2").endpoint("freeze_after", "\"1m\"").start();
+    let endpoint = daemon.deploy("vad", &silero::model());
+    let load = Load::default();
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| load.run(&endpoint));
+        }
+        until_true("the endpoint is busy", || load.answered.load(Ordering::SeqCst) > ANSWERS_BEFORE);
+        until_true("no more replicas are started", || endpoint.phases() == ["ready", "ready"]);
+        let (replicas, before) = (ids(&endpoint), identities(&endpoint));
+
+        let node = daemon.node_pid();
+        processes::kill(node, Signal::KILL);
+        let successor =
+            until("another node process", || processes::child(daemon.pid(), "node").filter(|it| *it != node));
+        let status = until("the node answers", || node_status(&daemon));
+        assert_eq!(status, ids(&endpoint));
+
+        let answered = load.answered.load(Ordering::SeqCst);
+        let failed = load.failed.load(Ordering::SeqCst);
+        until_true("it goes on", || load.answered.load(Ordering::SeqCst) > answered + ANSWERS_AFTER);
+        assert_eq!(load.failed.load(Ordering::SeqCst), failed, "none fails after the restart");
+        assert!(failed <= CALLERS, "one request a caller was in flight, {failed} failed");
+        assert_eq!(load.refused.load(Ordering::SeqCst), 0, "the listener was there all the time");
+        assert_eq!((ids(&endpoint), identities(&endpoint)), (replicas, before));
+        assert_eq!(processes::child(daemon.pid(), "node"), Some(successor));
+        load.enough.store(true, Ordering::SeqCst);
+    });
+}
+
+fn ids(endpoint: &Endpoint<'_>) -> BTreeSet<(String, u64)> {
+    endpoint.replicas().into_iter().map(|replica| (replica.id, replica.started_at_ms)).collect()
+}
+
+/// The replicas of the endpoint, where a node process answers.
+fn node_status(daemon: &Daemon) -> Option<BTreeSet<(String, u64)>> {
+    let path = daemon.home().run().join("admin.sock");
+    let answer = Connection::to_socket(&path).ok()?.try_send(&Request::get("/v1/endpoints/vad")).ok()?;
+    (answer.status == 200).then(|| ids(&Endpoint::of(daemon, "vad")))
+}
+
+#[derive(Default)]
+struct Load {
+    enough: AtomicBool,
+    answered: AtomicUsize,
+    /// Broken off after they were sent.
+    failed: AtomicUsize,
+    /// Not even taken.
+    refused: AtomicUsize,
+}
+
+impl Load {
+    /// Calls again and again, each time on a new connection.
+    fn run(&self, endpoint: &Endpoint<'_>) {
+        let request = Request::infer(&endpoint.name, &silero::request());
+        while !self.enough.load(Ordering::SeqCst) {
+            let Ok(mut connection) = Connection::try_to(endpoint.daemon.address()) else {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                continue;
+            };
+            match connection.try_send(&request) {
+                Ok(answer) => {
+                    silero::check(&answer.ok().json());
+                    self.answered.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(_) => {
+                    self.failed.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_finds_frozen_replicas_and_wakes_them() {
+    let daemon = fake().endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
+    let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
+    endpoint.check_echo(1);
+    endpoint.until_phases(&["frozen"]);
+    let before = identities(&endpoint);
+    processes::kill(daemon.node_pid(), Signal::KILL);
+    endpoint.check_echo(2);
+    assert_eq!(identities(&endpoint), before);
+}
+
+#[test]
+fn requests_in_the_kernels_queue_outlive_the_node() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
+    let node = daemon.node_pid();
+    // It takes no connection any more; those that come are the kernel's.
+    processes::kill(node, Signal::STOP);
+    let mut connection = Connection::to(daemon.address());
+    connection.write(&endpoint.echo_request(7).bytes()).unwrap();
+    processes::kill(node, Signal::KILL);
+    let answer = connection.receive().expect("the next node answers").ok().json();
+    assert_eq!(answer["outputs"][0]["data"][0], 7);
+}
+
+#[test]
+fn a_dead_spawner_takes_its_node_along_and_the_next_start_sweeps() {
+    let beside = fake().start();
+    let neighbour = beside.deploy_fake("a", Script::echo(), &[]);
+    neighbour.check_echo(1);
+    let untouched = identities(&neighbour);
+
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
+    endpoint.check_echo(1);
+    let instance = daemon.instance().to_owned();
+    let node = daemon.node_pid();
+    let replica = endpoint.processes();
+    let home = daemon.kill();
+    until_true("the node ends at the end of its channel", || !processes::lives(node));
+    assert!(!processes::control_groups(&instance).is_empty(), "nobody was there to remove them");
+
+    let daemon = home.start_again();
+    assert_eq!(daemon.instance(), instance);
+    assert!(replica.iter().all(|pid| !processes::lives(*pid)), "swept");
+    let endpoint = Endpoint::of(&daemon, "a");
+    assert!(endpoint.replicas().is_empty());
+    endpoint.check_echo(2);
+
+    assert_eq!(identities(&neighbour), untouched);
+    neighbour.check_echo(3);
+}
+
+#[test]
+fn what_was_deployed_outlives_the_daemon() {
+    let daemon = fake().start();
+    daemon.deploy_fake("a", Script::echo(), &[("queue-waiters-max", "7")]).check_echo(1);
+    daemon.deploy_fake("b", Script::echo(), &[]).delete();
+    let before = daemon.status("a");
+    let daemon = daemon.restart();
+    let endpoint = Endpoint::of(&daemon, "a");
+    assert_eq!(daemon.admin("/v1/endpoints").json().as_array().unwrap().len(), 1, "b stays deleted");
+    let after = daemon.status("a");
+    for key in ["endpoint", "revision", "model", "model_bytes"] {
+        assert_eq!(before[key], after[key]);
+    }
+    assert_eq!(daemon.get(&endpoint.path("")).ok().json()["versions"], serde_json::json!(["1"]));
+    assert!(endpoint.processes().is_empty(), "known without waking it");
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn sigterm_lets_running_requests_finish() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Hold), &[]);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| endpoint.infer(&dormouse_tests::endpoint::echo_body(5)));
+        endpoint.until_leases(1);
+        processes::kill(daemon.pid(), Signal::TERM);
+        until_true("the daemon drains", || daemon.admin("/v1/node").json()["draining"] == true);
+        endpoint.play(Script::echo());
+        assert_eq!(running.join().unwrap().ok().json()["outputs"][0]["data"][0], 5);
+    });
+    daemon.until_ended();
+}

@@ -1,0 +1,68 @@
+//! The scripted worker: it keeps to the contract of a worker with its spawner and does what its
+//! [`Script`](crate::Script) says. It runs confined exactly as the real one.
+
+mod control;
+mod serve;
+
+use std::{
+    path::PathBuf,
+    process::{ExitCode, exit},
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use self::control::{Assignment, Control};
+use crate::script::{Load, OnSigterm, Script};
+
+/// Between two looks at a script that says to wait.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+pub fn run() -> ExitCode {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
+    ExitCode::SUCCESS
+}
+
+async fn work() {
+    let control = Control::from_stdin();
+    let (Assignment { name, version, model }, listener) = control.receive();
+    let script = ScriptFile(model);
+    tokio::spawn(on_sigterm(script.clone()));
+    println!("fake replica of {name}, version {version}");
+    loop {
+        match script.read().load {
+            Load::Ready => break,
+            Load::Hold => sleep(LOOK_EVERY).await,
+            Load::Exit { code } => exit(code),
+            Load::Fail => {
+                control.say(b"Ethe script says no");
+                exit(1);
+            }
+        }
+    }
+    control.say(b"R");
+    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, script }).await;
+}
+
+/// Where the script is; it may change.
+#[derive(Debug, Clone)]
+struct ScriptFile(PathBuf);
+
+impl ScriptFile {
+    fn read(&self) -> Script {
+        Script::of_model(&std::fs::read(&self.0).unwrap())
+    }
+}
+
+async fn on_sigterm(script: ScriptFile) {
+    let mut terminations = signal(SignalKind::terminate()).unwrap();
+    while terminations.recv().await.is_some() {
+        if script.read().on_sigterm == OnSigterm::Exit {
+            exit(0);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! HTTP of the scripted worker: metadata, readiness, and an inference that goes as the script says.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    process::{abort, exit},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, header::CONTENT_LENGTH};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::{net::UnixListener, time::sleep};
+
+use super::{LOOK_EVERY, ScriptFile};
+use crate::script::Infer;
+
+/// Taken at a time until the kernel ends it.
+const BITE_BYTES: usize = 1 << 20;
+
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) script: ScriptFile,
+}
+
+type Answer = Response<Either<Full<Bytes>, Broken>>;
+
+pub(super) async fn serve(listener: UnixListener, model: Model) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let model = model.clone();
+        let service = service_fn(move |request| {
+            let model = model.clone();
+            async move { Ok::<_, Infallible>(model.answer(request).await) }
+        });
+        tokio::spawn(http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+impl Model {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        if path.ends_with("/infer") {
+            // A body that breaks off is told by the caller's own test.
+            let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            return self.infer(&body).await;
+        }
+        if path.ends_with("/ready") {
+            return document(&json!({ "name": self.name, "ready": true }));
+        }
+        let x = json!([{ "name": "x", "datatype": "INT64", "shape": [-1] }]);
+        document(
+            &json!({ "name": self.name, "versions": [self.version], "platform": "onnx_onnxv1", "inputs": x, "outputs": x }),
+        )
+    }
+
+    async fn infer(&self, body: &[u8]) -> Answer {
+        loop {
+            match self.script.read().infer {
+                Infer::Echo => return self.echo(body),
+                Infer::Hold => sleep(LOOK_EVERY).await,
+                Infer::Exit { code } => exit(code),
+                Infer::Crash => abort(),
+                Infer::EatMemory => eat_memory(),
+                Infer::BreakOff => return broken_off(),
+                Infer::Print { lines, bytes } => {
+                    (0..lines).for_each(|line| println!("{line:0bytes$}"));
+                    return self.echo(body);
+                }
+            }
+        }
+    }
+
+    fn echo(&self, body: &[u8]) -> Answer {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let data = &request["inputs"][0]["data"];
+        let length = data.as_array().map_or(0, Vec::len);
+        let outputs = json!([{ "name": "x", "datatype": "INT64", "shape": [length], "data": data }]);
+        document(&json!({ "model_name": self.name, "model_version": self.version, "outputs": outputs }))
+    }
+}
+
+fn document(value: &Value) -> Answer {
+    Response::builder()
+        .header("content-type", "application/json")
+        .body(Either::Left(Full::from(value.to_string())))
+        .unwrap()
+}
+
+fn eat_memory() -> ! {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(vec![1_u8; BITE_BYTES]);
+    }
+}
+
+fn broken_off() -> Answer {
+    Response::builder().header(CONTENT_LENGTH, 1000).body(Either::Right(Broken { began: false })).unwrap()
+}
+
+/// A body that ends before its declared length.
+struct Broken {
+    began: bool,
+}
+
+impl Body for Broken {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(Some(if std::mem::replace(&mut self.began, true) {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(Frame::data(Bytes::from_static(b"{\"outputs\":")))
+        }))
+    }
+}

@@ -1,0 +1,103 @@
+//! What /proc and /sys/fs/cgroup tell about a daemon's processes.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Kills one process by its id.
+///
+/// # Panics
+/// Where it is not there.
+pub fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal).unwrap_or_else(|error| panic!("kill {pid}: {error}"));
+}
+
+/// Whether a process of this id exists and has not ended.
+#[must_use]
+pub fn lives(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    !matches!(stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()), Some("Z" | "X") | None)
+}
+
+/// When it was started, in clock ticks since boot: with its id, the one thing no later process has.
+///
+/// # Panics
+/// Where it is not there.
+#[must_use]
+pub fn start_time(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|error| panic!("{pid}: {error}"));
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)?.parse().ok()).expect("a start time")
+}
+
+/// Names of a process's threads.
+///
+/// # Panics
+/// Where it is not there.
+#[must_use]
+pub fn thread_names(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let mut names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The child of `parent` whose second argument is `verb`, as `node` is of a daemon.
+#[must_use]
+pub fn child(parent: i32, verb: &str) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(verb.as_bytes())
+    })
+}
+
+/// Every control group of one daemon: its own and its replicas', in every hierarchy.
+#[must_use]
+pub fn control_groups(instance: &str) -> Vec<PathBuf> {
+    let name = format!("dormouse-{instance}");
+    let mounted =
+        fs::read_dir("/sys/fs/cgroup").map(|entries| entries.filter_map(Result::ok).map(|entry| entry.path()));
+    let roots = mounted.into_iter().flatten().chain([PathBuf::from("/sys/fs/cgroup")]);
+    let mut found: Vec<PathBuf> = roots.map(|root| root.join(&name)).filter(|group| group.is_dir()).collect();
+    let children: Vec<PathBuf> = found.iter().flat_map(|group| directories(group)).collect();
+    found.extend(children);
+    found
+}
+
+/// The processes of a daemon's replica.
+#[must_use]
+pub fn of_replica(instance: &str, replica: &str) -> BTreeSet<i32> {
+    processes(control_groups(instance).iter().filter(|group| group.ends_with(replica)))
+}
+
+/// Every process in a control group of a daemon.
+#[must_use]
+pub fn of_instance(instance: &str) -> BTreeSet<i32> {
+    processes(control_groups(instance).iter())
+}
+
+fn processes<'a>(groups: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<i32> {
+    let listed = groups.filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
+    listed.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The host uid a process runs as.
+///
+/// # Panics
+/// Where it is not there.
+#[must_use]
+pub fn uid(pid: i32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a uid");
+    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid")
+}
