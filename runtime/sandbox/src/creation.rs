@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup::{CgroupError, ReplicaGroup},
     devices::WORKER_DEVICES,
+    error_chain,
     messages::CreatePhases,
     oci::Confinement,
     payload::Payload,
@@ -42,10 +43,9 @@ use crate::{
     userns,
 };
 
-/// A report is one write to a pipe, which the kernel keeps whole up to this size.
+/// A report is one write to a pipe, which the kernel keeps whole up to this size. A failure's text
+/// may double when it is quoted.
 pub(crate) const REPORT_BYTES_MAX: usize = 4_096;
-/// Room for the JSON around a failure's text, which may double when it is quoted.
-const REASON_BYTES_MAX: usize = 1_500;
 
 /// What the child tells before it ends.
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Creation<'_> {
         };
         let report = match tracing::subscriber::with_default(silent, || self.create()) {
             Ok(report) => report,
-            Err(error) => Report::Failed { reason: chain(&error) },
+            Err(error) => Report::Failed { reason: error_chain::one_line(&error) },
         };
         if let Ok(bytes) = serde_json::to_vec(&report) {
             // Nobody is left to tell where this fails: the spawner sees the pipe end without a report.
@@ -224,23 +224,6 @@ fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An error and what caused it in one line, cut to fit a report.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text.retain(|c| !c.is_control());
-    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -248,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_longest_report_is_one_write() {
-        let reason = chain(&CreationError::Io {
+        let reason = error_chain::one_line(&CreationError::Io {
             operation: "reading",
             path: "\u{1}\"\\".repeat(10_000).into(),
             source: io::Error::other("no"),

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use sha2::{Digest as _, Sha256};
 
 /// Why the directories of a daemon cannot be used.
@@ -58,8 +61,10 @@ impl Instance {
         let path = run.join("daemon.lock");
         let file =
             File::options().create(true).truncate(false).write(true).open(&path).map_err(in_path("opening", &path))?;
-        let lock =
-            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| InstanceError::Running(run.clone()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            Errno::EWOULDBLOCK => InstanceError::Running(run.clone()),
+            _ => in_path("locking", &path)(error.into()),
+        })?;
         Ok(Self { id: id_of(&run), run, _lock: lock })
     }
 

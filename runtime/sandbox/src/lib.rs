@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod channel;
 mod creation;
 pub mod devices;
+mod error_chain;
 pub mod instance;
 mod libraries;
 pub mod messages;

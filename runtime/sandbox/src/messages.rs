@@ -152,6 +152,11 @@ pub enum Event {
         replica: Option<ReplicaId>,
         reason: String,
     },
+    /// The spawner's loop was busy for longer than ever before in one turn, and for over 1 ms: what
+    /// was asked meanwhile waited. A node that starts is told the longest turn so far.
+    SlowTurn {
+        micros: u64,
+    },
     /// The daemon was told to end: take no more work, finish what runs, answer with
     /// [`Request::Drained`].
     Drain,

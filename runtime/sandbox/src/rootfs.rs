@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -49,8 +49,9 @@ pub enum RootfsError {
 }
 
 /// The prepared directories, all on the private tmpfs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Rootfs {
+    private: PathBuf,
     root: PathBuf,
     scratch: PathBuf,
 }
@@ -78,7 +79,7 @@ impl Rootfs {
         mount(Some("dormouse"), private, Some("tmpfs"), options, Some("mode=0755"))
             .map_err(failed("mounting a tmpfs on", private))?;
 
-        let rootfs = Self { root: private.join("root"), scratch: private.join("scratch") };
+        let rootfs = Self { private: private.to_owned(), root: private.join("root"), scratch: private.join("scratch") };
         rootfs.fill(program, onnxruntime, &libraries)?;
         let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | options;
         mount(None::<&str>, private, None::<&str>, read_only, None::<&str>)
@@ -138,6 +139,14 @@ impl Rootfs {
         let read_only =
             MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(None::<&str>, &place, None::<&str>, read_only, None::<&str>).map_err(failed("making read-only", &place))
+    }
+}
+
+/// Gives the run directory back, so that it can be removed while this process lives.
+impl Drop for Rootfs {
+    fn drop(&mut self) {
+        // What cannot be unmounted goes with this process's mount namespace.
+        let _ = umount2(&self.private, MntFlags::MNT_DETACH);
     }
 }
 

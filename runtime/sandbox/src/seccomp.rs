@@ -65,11 +65,13 @@ pub(crate) fn worker_profile() -> Result<LinuxSeccomp, SeccompError> {
                 LinuxSyscallBuilder::default().names([allowed.name.clone()]).action(LinuxSeccompAction::ScmpActAllow);
             match &allowed.when {
                 None => rule.build(),
+                // libcontainer takes the two the other way round than the OCI specification says and
+                // runc does. Turned round, a filter allows what it should not: tested from inside.
                 Some(when) => rule
                     .args([LinuxSeccompArgBuilder::default()
                         .index(when.argument)
-                        .value(when.mask)
-                        .value_two(when.equals)
+                        .value(when.equals)
+                        .value_two(when.mask)
                         .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
                         .build()?])
                     .build(),

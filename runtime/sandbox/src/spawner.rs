@@ -5,6 +5,7 @@
 //! It never sees a request's bytes, a log line or a name of a host path that somebody else chose.
 
 mod child;
+mod descriptors;
 mod event_loop;
 mod listeners;
 mod node;
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, signals::Signals};
+use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, preflight::Found, signals::Signals};
 pub use self::{
     listeners::ListenError,
     node::NodeError,
@@ -29,8 +30,8 @@ pub use self::{
     sweep::{SweepError, sweep_abandoned},
 };
 use crate::{
-    cgroup::{CgroupError, Hierarchy, Version},
-    devices,
+    cgroup::{CgroupError, Hierarchy},
+    error_chain,
     instance::{Instance, InstanceError, make_directory},
     rootfs::{Rootfs, RootfsError},
     seccomp::{self, SeccompError},
@@ -73,8 +74,6 @@ pub enum SpawnerError {
     Directory(#[from] InstanceError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    #[error("this kernel cannot enforce a device policy")]
-    Devices(#[from] devices::DeviceError),
     #[error("removing what an earlier daemon left failed")]
     Sweep(#[from] SweepError),
     #[error(transparent)]
@@ -104,30 +103,34 @@ pub enum SpawnerError {
 /// # Errors
 /// Each names what to do about it; nothing of this run is left then.
 pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
-    let result = serve(&settings);
-    if settings.ephemeral {
-        // The lock is released. What cannot be removed is found by the next `serve`.
-        let _ = fs::remove_dir_all(&settings.run);
+    check_single_thread()?;
+    let found = preflight::check(&settings)?;
+    let hierarchy = Hierarchy::detect()?;
+    let instance = Instance::lock(&settings.run)?;
+    let ephemeral = settings.ephemeral;
+    let result = serve(settings, &found, &hierarchy, &instance);
+    if ephemeral {
+        // Under the lock still, so that no other daemon takes it for abandoned meanwhile. What
+        // cannot be removed is found by the next `serve`.
+        let _ = fs::remove_dir_all(instance.run());
     }
     result
 }
 
 /// The order matters: nothing is made before the machine is known to be able to hold it, nothing is
 /// swept without the lock, and nobody can connect before there is somebody to answer.
-fn serve(settings: &SpawnerSettings) -> Result<(), SpawnerError> {
-    check_single_thread()?;
-    let found = preflight::check(settings)?;
-    let hierarchy = Hierarchy::detect()?;
-    if hierarchy.version() == Version::V2 {
-        devices::probe_kernel()?;
-    }
-    let instance = Instance::lock(&settings.run)?;
-    let swept = sweep::sweep(&instance, &hierarchy)?;
+fn serve(
+    settings: SpawnerSettings,
+    found: &Found,
+    hierarchy: &Hierarchy,
+    instance: &Instance,
+) -> Result<(), SpawnerError> {
+    let swept = sweep::sweep(instance, hierarchy)?;
     if swept > 0 {
         tracing::info!(groups = swept, "removed what an earlier daemon left");
     }
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
-    let store = make_directories(&settings.data, &instance, node_user)?;
+    let store = make_directories(&settings.data, instance, node_user)?;
     let uids = UidRecord::open(&settings.data.join("uids.json"), found.uids)?;
     let seccomp = seccomp::worker_profile()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
@@ -142,17 +145,18 @@ fn serve(settings: &SpawnerSettings) -> Result<(), SpawnerError> {
     let spawner = Spawner {
         settings,
         program: &found.program,
-        instance: &instance,
+        instance,
         groups: &groups,
         rootfs: &rootfs,
         seccomp: &seccomp,
         listeners: &listeners,
         node_user,
+        replicas_max: descriptors::raise_limit(),
         store,
     };
     let result = spawner.run(uids, signals);
     if let Err(error) = groups.remove() {
-        tracing::warn!("a control group is left for the next start to remove: {error}");
+        tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }
     result
 }

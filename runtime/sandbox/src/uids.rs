@@ -58,7 +58,8 @@ impl UidRange {
             ("/etc/subgid", subordinate_ids),
         ] {
             // A machine without one of these files has nothing to overlap.
-            let text = fs::read_to_string(file).unwrap_or_default();
+            let text = fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
             if let Some(line) = text.lines().find(|line| ids(line).is_some_and(|ids| range.overlaps(ids))) {
                 return Err(UidError::Overlap { base, last: end - 1, line: line.to_owned(), file });
             }

@@ -16,9 +16,9 @@ use dormouse_spec::EndpointName;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::wait::WaitStatus,
     unistd::Pid,
 };
+use rustix::process::WaitStatus;
 
 use self::ending::Ending;
 use super::{
@@ -29,11 +29,12 @@ use super::{
     signals::{Signals, Told},
 };
 use crate::{
-    cgroup::{InstanceGroup, ReplicaGroup},
+    cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
     channel::ChannelError,
     creation::Report,
+    error_chain,
     instance::Instance,
-    messages::{Event, ExitCause, ReplicaId, Request},
+    messages::{Event, ReplicaId, Request},
     rootfs::Rootfs,
     uids::UidRecord,
 };
@@ -47,11 +48,17 @@ const NODE_RESTART_FIRST: Duration = Duration::from_millis(100);
 const NODE_RESTART_MAX: Duration = Duration::from_secs(5);
 /// A node that lived this long is no longer one that keeps ending.
 const NODE_IS_STABLE_AFTER: Duration = Duration::from_secs(10);
+/// A node that has not said hello by then is stuck, and is replaced.
+const NODE_HELLO_DEADLINE: Duration = Duration::from_secs(30);
+/// A turn over this is told: wakes wait for the loop.
+const TURN_SLOW: Duration = Duration::from_millis(1);
+/// The control group of node processes.
+const NODE_GROUP: &str = "node";
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
 pub(crate) struct Spawner<'a> {
-    pub(crate) settings: &'a SpawnerSettings,
+    pub(crate) settings: SpawnerSettings,
     pub(crate) program: &'a Path,
     pub(crate) instance: &'a Instance,
     pub(crate) groups: &'a InstanceGroup,
@@ -59,6 +66,8 @@ pub(crate) struct Spawner<'a> {
     pub(crate) seccomp: &'a LinuxSeccomp,
     pub(crate) listeners: &'a Listeners,
     pub(crate) node_user: NodeUser,
+    /// How many replicas this process can hold open at a time, dying ones included.
+    pub(crate) replicas_max: usize,
     /// The model store; models are opened beneath it.
     pub(crate) store: PathBuf,
 }
@@ -103,7 +112,7 @@ impl Spawner<'_> {
             early: HashMap::new(),
             forgotten: BTreeSet::new(),
             node: None,
-            node_group: self.groups.create_unlimited("node")?,
+            node_group: self.groups.create_unlimited(NODE_GROUP)?,
             node_started: Instant::now(),
             node_restart_in: Duration::ZERO,
             restart_node_at: None,
@@ -115,7 +124,6 @@ impl Spawner<'_> {
         turn.start_node()?;
         let result = turn.until_done();
         turn.remove_node_group();
-        tracing::debug!(longest_turn_us = turn.longest_turn.as_micros(), "the spawner ends");
         result
     }
 }
@@ -159,7 +167,7 @@ impl Loop<'_> {
 
     fn watched(&self) -> impl Iterator<Item = (Source, PollFd<'_>)> {
         let readable = |source, fd| (source, PollFd::new(fd, PollFlags::POLLIN));
-        let node = self.node.iter().map(|node| {
+        let node = self.node.iter().filter(|node| !node.is_condemned()).map(|node| {
             let unsent = if node.has_unsent() { PollFlags::POLLOUT } else { PollFlags::empty() };
             (Source::Node, PollFd::new(node.as_fd(), PollFlags::POLLIN | unsent))
         });
@@ -174,7 +182,13 @@ impl Loop<'_> {
     fn next_due(&self) -> Option<Instant> {
         let freezing = self.replicas.values().any(Replica::is_freezing).then(|| Instant::now() + FREEZE_LOOK_EVERY);
         let kills = self.replicas.values().filter_map(Replica::kill_at).min();
-        [freezing, kills, self.restart_node_at, self.ending.next_due()].into_iter().flatten().min()
+        [freezing, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
+    }
+
+    /// When a node that has said nothing is given up.
+    fn hello_due(&self) -> Option<Instant> {
+        let silent = self.node.as_ref().is_some_and(|node| !node.greeted && !node.is_condemned());
+        silent.then(|| self.node_started + NODE_HELLO_DEADLINE)
     }
 
     fn on_signals(&mut self) -> Result<(), SpawnerError> {
@@ -191,21 +205,21 @@ impl Loop<'_> {
 
     fn on_node_ready(&mut self) {
         for _ in 0..REQUESTS_A_TURN {
-            let Some(node) = &mut self.node else { return };
+            let Some(node) = self.node.as_mut().filter(|node| !node.is_condemned()) else { return };
             match node.receive() {
                 Ok(Some(request)) => self.on_request(request),
                 Ok(None) => break,
                 // Its exit is told by a signal.
                 Err(ChannelError::Closed) => return self.drop_node(),
                 Err(error) => {
-                    tracing::error!("the node process is replaced: {error}");
+                    tracing::error!("the node process is replaced: {}", error_chain::one_line(&error));
                     return self.drop_node();
                 }
             }
         }
         let flushed = self.node.as_mut().map_or(Ok(()), Node::flush);
         if let Err(error) = flushed {
-            tracing::error!("the node process is replaced: {error}");
+            tracing::error!("the node process is replaced: {}", error_chain::one_line(&error));
             self.drop_node();
         }
     }
@@ -246,6 +260,10 @@ impl Loop<'_> {
             }
             Some(Report::Failed { reason }) => self.on_not_created(id, reason),
         }
+        if self.replicas.values().all(|replica| replica.creation_pipe().is_none()) {
+            // No payload's: a pid may be given to one later.
+            self.early.clear();
+        }
     }
 
     fn on_worker_said(&mut self, id: &ReplicaId) {
@@ -269,7 +287,7 @@ impl Loop<'_> {
             let Some(replica) = self.replicas.get_mut(&id) else { continue };
             if replica.kill_at().is_some_and(|at| now >= at) {
                 if let Err(error) = replica.kill() {
-                    tracing::error!(replica = %id, "killing a replica failed: {error}");
+                    tracing::error!(replica = %id, "killing a replica failed: {}", error_chain::one_line(&error));
                 }
             } else {
                 let freeze = replica.look_at_freeze(now);
@@ -279,48 +297,15 @@ impl Loop<'_> {
         if self.restart_node_at.is_some_and(|at| now >= at) {
             self.start_node()?;
         }
+        if self.hello_due().is_some_and(|at| now >= at) {
+            tracing::error!("the node process is replaced: it did not say hello in time");
+            self.drop_node();
+        }
         self.end_what_is_due(now);
         Ok(())
     }
 
-    /// Sends an event to the node, if there is one that listens.
-    fn tell(&mut self, event: Event, descriptor: Option<BorrowedFd<'_>>) {
-        let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
-        if let Err(error) = node.send(event, descriptor) {
-            tracing::error!("the node process is replaced: {error}");
-            self.drop_node();
-        }
-    }
-
-    fn note_turn(&mut self, took: Duration) {
-        if took > self.longest_turn {
-            self.longest_turn = took;
-            tracing::debug!(turn_us = took.as_micros(), "the longest turn so far");
-        }
-    }
-}
-
-/// What cannot be carried out is told, not guessed.
-fn refusal(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-fn not_created(error: &dyn std::error::Error) -> ExitCause {
-    ExitCause::NotCreated { reason: refusal(error) }
-}
-
-fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {
-    move |source| SpawnerError::Io { operation, source }
-}
-
-impl Loop<'_> {
-    fn tell_freeze(&mut self, replica: ReplicaId, freeze: Result<Freeze, crate::cgroup::CgroupError>) {
+    fn tell_freeze(&mut self, replica: ReplicaId, freeze: Result<Freeze, CgroupError>) {
         match freeze {
             Ok(Freeze::Frozen) => self.tell(Event::Frozen { replica }, None),
             Ok(Freeze::StillFreezing) => {}
@@ -328,7 +313,35 @@ impl Loop<'_> {
                 let cause = Some("its processes did not come to rest in time".to_owned());
                 self.tell(Event::Thawed { replica, cause }, None);
             }
-            Err(error) => self.refuse(Some(replica), &refusal(&error)),
+            Err(error) => self.refuse(Some(replica), &error_chain::one_line(&error)),
         }
     }
+
+    /// Sends an event to the node, if there is one that listens.
+    fn tell(&mut self, event: Event, descriptor: Option<BorrowedFd<'_>>) {
+        let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
+        if let Err(error) = node.send(event, descriptor) {
+            tracing::error!("the node process is replaced: {}", error_chain::one_line(&error));
+            self.drop_node();
+        }
+    }
+
+    fn note_turn(&mut self, took: Duration) {
+        if took > self.longest_turn {
+            self.longest_turn = took;
+            if let Some(slow_turn) = slow_turn(took) {
+                self.tell(slow_turn, None);
+            }
+        }
+    }
+}
+
+/// A turn worth telling the node.
+fn slow_turn(took: Duration) -> Option<Event> {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    (took > TURN_SLOW).then_some(Event::SlowTurn { micros })
+}
+
+fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {
+    move |source| SpawnerError::Io { operation, source }
 }

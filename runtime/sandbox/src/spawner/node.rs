@@ -57,6 +57,7 @@ pub(crate) struct Node {
     outbox: VecDeque<(Event, Option<OwnedFd>)>,
     /// It said hello: events are sent, and other requests are taken.
     pub(crate) greeted: bool,
+    condemned: bool,
 }
 
 /// As whom the node runs.
@@ -79,7 +80,7 @@ impl Node {
             126
         })
         .map_err(NodeError::Fork)?;
-        Ok(Self { pid, channel: Channel::new(ours), outbox: VecDeque::new(), greeted: false })
+        Ok(Self { pid, channel: Channel::new(ours), outbox: VecDeque::new(), greeted: false, condemned: false })
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -89,6 +90,17 @@ impl Node {
     pub(crate) fn kill(&self) {
         // It can only fail where the process ended already, which its exit tells.
         let _ = kill(self.pid, Signal::SIGKILL);
+    }
+
+    /// Kills it and hears nothing more of it; its exit is still to come.
+    pub(crate) fn condemn(&mut self) {
+        self.greeted = false;
+        self.condemned = true;
+        self.kill();
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.condemned
     }
 
     pub(crate) fn receive(&mut self) -> Result<Option<Request>, ChannelError> {
@@ -144,8 +156,12 @@ impl Node {
         if field("Uid:") != uids {
             return Err(NodeError::Privileged(format!("its uids are {}", field("Uid:"))));
         }
+        let gids = [user.gid; 4].map(|gid| gid.to_string()).join(" ");
+        if field("Gid:") != gids || !field("Groups:").is_empty() {
+            return Err(NodeError::Privileged(format!("its groups are {} {}", field("Gid:"), field("Groups:"))));
+        }
         for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-            if field(set).trim_start_matches('0') != "" {
+            if field(set).bytes().any(|digit| digit != b'0') {
                 return Err(NodeError::Privileged(format!("{set} {}", field(set))));
             }
         }

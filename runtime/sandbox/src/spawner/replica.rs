@@ -10,13 +10,10 @@ use std::{
 
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
-    sys::{
-        signal::{Signal, kill},
-        wait::WaitStatus,
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rustix::net::RecvFlags;
+use rustix::{net::RecvFlags, process::WaitStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,6 +25,7 @@ use crate::{
     cgroup::{CgroupError, FreezerState, InstanceGroup, ReplicaGroup},
     channel::{self, Channel, ChannelError},
     creation::{Creation, REPORT_BYTES_MAX, Report},
+    error_chain,
     instance::Instance,
     messages::{ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
     rootfs::{MODEL_DIRECTORY, Rootfs},
@@ -106,6 +104,7 @@ pub(crate) struct Replica {
     /// would kill it. The spawner never reads it.
     log: OwnedFd,
     started_at_ms: u64,
+    said: bool,
     ready: bool,
     frozen: bool,
     freezing_until: Option<Instant>,
@@ -125,13 +124,14 @@ pub(crate) struct Workshop<'a> {
 }
 
 impl Replica {
-    /// Makes what the spawner keeps of a replica and forks the child that makes the container.
+    /// Makes what the spawner keeps of a replica and forks the child that makes the container. Where
+    /// that fails, the group is gone too.
     pub(crate) fn begin(
         workshop: &Workshop<'_>,
         spec: ReplicaSpec,
         mut group: ReplicaGroup,
         endpoint_uid: u32,
-    ) -> Result<Self, (BeginError, ReplicaGroup)> {
+    ) -> Result<Self, BeginError> {
         match Self::fork_creation(workshop, &spec, &group, endpoint_uid) {
             Ok((life, control, log)) => {
                 group.close_entrance();
@@ -144,6 +144,7 @@ impl Replica {
                     control: Some(control),
                     log,
                     started_at_ms,
+                    said: false,
                     ready: false,
                     frozen: false,
                     freezing_until: None,
@@ -151,7 +152,13 @@ impl Replica {
                     kill_at: None,
                 })
             }
-            Err(error) => Err((error, group)),
+            Err(error) => {
+                if let Err(error) = group.remove() {
+                    let reason = error_chain::one_line(&error);
+                    tracing::error!("a control group is left for the next start to remove: {reason}");
+                }
+                Err(error)
+            }
         }
     }
 
@@ -233,9 +240,11 @@ impl Replica {
         }
     }
 
-    /// The worker's control channel, while it may still say something.
+    /// The worker's control channel from when it runs until it said its one word. After that it is
+    /// held and not looked at: a worker could otherwise keep the spawner and the node busy with it.
     pub(crate) fn control(&self) -> Option<BorrowedFd<'_>> {
-        self.control.as_ref().map(AsFd::as_fd)
+        let is_awaited = !self.said && !matches!(self.life, Life::Creating { .. });
+        self.control.as_ref().filter(|_| is_awaited).map(AsFd::as_fd)
     }
 
     /// Reads what the creation child reported, if it did.
@@ -253,7 +262,14 @@ impl Replica {
             Err(error) => failed(format!("reading the creation child's report failed: {error}")),
         };
         match told {
-            Some(Report::Created { pid, .. }) => self.life = Life::Running { pid: Pid::from_raw(pid) },
+            Some(Report::Created { pid, .. }) => {
+                let pid = Pid::from_raw(pid);
+                self.life = Life::Running { pid };
+                if self.stop_asked {
+                    // It could not be asked to end before it was there.
+                    let _ = kill(pid, Signal::SIGTERM);
+                }
+            }
             Some(Report::Failed { .. }) => self.life = Life::Dead,
             None => {}
         }
@@ -262,7 +278,7 @@ impl Replica {
 
     /// Reads one message of the worker's, if one waits.
     pub(crate) fn read_control(&mut self) -> Option<Said> {
-        let control = self.control.as_ref()?;
+        let control = self.control()?;
         let mut bytes = [0; LOAD_REASON_BYTES_MAX + 1];
         let said = match rustix::net::recv(control, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Said::NothingMore,
@@ -279,6 +295,7 @@ impl Replica {
             Said::LoadFailed(_) => {}
             Said::NothingMore => self.control = None,
         }
+        self.said = true;
         Some(said)
     }
 
@@ -300,14 +317,13 @@ impl Replica {
         if self.stop_asked {
             return ExitCause::Stopped;
         }
-        match status {
-            WaitStatus::Exited(_, code) => ExitCause::Code { code },
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) if self.exceeded_memory() => {
+        match status.terminating_signal() {
+            Some(signal) if signal == Signal::SIGKILL as i32 && self.exceeded_memory() => {
                 ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() }
             }
-            WaitStatus::Signaled(_, signal, _) => ExitCause::Signal { signal: signal as i32 },
-            // waitpid was asked for nothing else.
-            _ => ExitCause::Code { code: -1 },
+            Some(signal) => ExitCause::Signal { signal },
+            // The kernel was asked only for children that ended: one or the other is told.
+            None => ExitCause::Code { code: status.exit_status().unwrap_or(-1) },
         }
     }
 
@@ -331,7 +347,8 @@ impl Replica {
             match groups.open(name).map_err(SweepError::from).and_then(|group| remove_group(&group, name)) {
                 Ok(()) => 0,
                 Err(error) => {
-                    tracing::error!(replica = name, "removing a replica failed: {error}");
+                    let reason = error_chain::one_line(&error);
+                    tracing::error!(replica = name, "removing a replica failed: {reason}");
                     1
                 }
             }

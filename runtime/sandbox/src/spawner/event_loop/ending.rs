@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Loop, SpawnerError};
+use nix::sys::signal::{Signal, kill};
+
+use super::{Loop, NODE_GROUP, SpawnerError};
 use crate::{
+    error_chain,
     messages::{Event, ReplicaId},
-    spawner::replica::Replica,
+    spawner::{replica::Replica, sweep::remove_group},
 };
 
 /// How long a node may take to end after it said that it drained.
@@ -31,6 +34,11 @@ enum Phase {
 impl Ending {
     pub(super) fn has_begun(&self) -> bool {
         self.phase != Phase::Serving
+    }
+
+    /// Nothing new may begin: what runs is being ended.
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. })
     }
 
     pub(super) fn companion_failed(&mut self) {
@@ -59,6 +67,7 @@ impl Loop<'_> {
         tracing::info!("draining; signal again to stop at once");
         self.ending.phase = Phase::Draining { until: Instant::now() + self.spawner.settings.drain_deadline };
         self.tell(Event::Drain, None);
+        self.end_companion(Signal::SIGTERM);
         self.restart_node_at = None;
         if self.node.is_none() {
             self.on_drained();
@@ -73,12 +82,19 @@ impl Loop<'_> {
     }
 
     fn stop_everything(&mut self, node_may_take: Duration) {
-        self.ending.phase = Phase::Stopping { kill_node_at: Some(Instant::now() + node_may_take) };
+        let kill_node_at = Instant::now() + node_may_take;
+        // A node that says again that it drained gets no more time.
+        let sooner = match self.ending.phase {
+            Phase::Stopping { kill_node_at: Some(before) } => kill_node_at.min(before),
+            _ => kill_node_at,
+        };
+        self.ending.phase = Phase::Stopping { kill_node_at: Some(sooner) };
+        self.end_companion(Signal::SIGKILL);
         let living: Vec<ReplicaId> =
             self.replicas_mut().filter(|(_, replica)| !replica.is_over()).map(|(id, _)| id.clone()).collect();
         for id in living {
             if let Some(Err(error)) = self.replicas.get_mut(&id).map(Replica::kill) {
-                tracing::error!(replica = %id, "killing a replica failed: {error}");
+                tracing::error!(replica = %id, "killing a replica failed: {}", error_chain::one_line(&error));
             }
         }
     }
@@ -100,8 +116,16 @@ impl Loop<'_> {
     }
 
     pub(super) fn remove_node_group(&mut self) {
-        if let Err(error) = self.node_group.remove() {
-            tracing::warn!("the node's control group is left for the next start to remove: {error}");
+        if let Err(error) = remove_group(&self.node_group, NODE_GROUP) {
+            let reason = error_chain::one_line(&error);
+            tracing::warn!("the node's control group is left for the next start to remove: {reason}");
+        }
+    }
+
+    fn end_companion(&self, signal: Signal) {
+        if let Some(companion) = self.companion {
+            // It can only fail where the companion ended already, which its exit tells.
+            let _ = kill(companion, signal);
         }
     }
 }

@@ -1,34 +1,32 @@
 //! Children that ended: payloads, creations, removals, the node and the companion.
 
 use std::{
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     time::Instant,
 };
 
-use nix::{
-    errno::Errno,
-    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
-    unistd::Pid,
+use nix::unistd::Pid;
+use rustix::{
+    io::Errno,
+    process::{WaitOptions, WaitStatus, wait},
 };
 
 use super::{Loop, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
 use crate::{
+    error_chain,
     messages::{Event, ExitCause, ReplicaId},
-    spawner::{SpawnerError, node::Node, replica::Replica},
+    spawner::{SpawnerError, child::fork_child, node::Node, replica::Replica},
 };
 
 impl Loop<'_> {
     /// Takes the status of every child that ended.
     pub(super) fn reap(&mut self) -> Result<(), SpawnerError> {
         loop {
-            match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(status) => {
-                    if let Some(pid) = status.pid() {
-                        self.on_child_ended(pid, status);
-                    }
-                }
-                Err(Errno::EINTR) => {}
+            match wait(WaitOptions::NOHANG) {
+                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Ok(Some((pid, status))) => self.on_child_ended(Pid::from_raw(pid.as_raw_pid()), status),
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(io_error("waiting for a child")(error.into())),
             }
         }
@@ -78,13 +76,14 @@ impl Loop<'_> {
         let (instance, groups) = (self.spawner.instance, self.spawner.groups);
         let Some(replica) = self.replicas.get_mut(id) else { return };
         if let Err(error) = replica.begin_removal(instance, groups) {
-            tracing::error!(replica = %id, "what is left of a replica waits for the next start: {error}");
+            let reason = error_chain::one_line(&error);
+            tracing::error!(replica = %id, "what is left of a replica waits for the next start: {reason}");
             self.forget_replica(id);
         }
     }
 
     fn on_removed(&mut self, id: &ReplicaId, status: WaitStatus) {
-        if !matches!(status, WaitStatus::Exited(_, 0)) {
+        if status.exit_status() != Some(0) {
             tracing::error!(replica = %id, "what is left of a replica waits for the next start");
         }
         self.forget_replica(id);
@@ -107,8 +106,7 @@ impl Loop<'_> {
     /// Ends a node that cannot go on; its exit starts the next one.
     pub(super) fn drop_node(&mut self) {
         if let Some(node) = &mut self.node {
-            node.greeted = false;
-            node.kill();
+            node.condemn();
         }
     }
 
@@ -121,7 +119,7 @@ impl Loop<'_> {
             self.node_restart_in = std::time::Duration::ZERO;
         }
         tracing::warn!(
-            ?status,
+            status = ended(status),
             in_ms = self.node_restart_in.as_millis(),
             "the node process ended and is started again"
         );
@@ -135,8 +133,13 @@ impl Loop<'_> {
             return;
         };
         self.companion_started = true;
-        match Command::new(self.spawner.program).args(arguments).stdin(Stdio::null()).spawn() {
-            Ok(child) => self.companion = i32::try_from(child.id()).ok().map(Pid::from_raw),
+        let child = fork_child(&[], || {
+            let error = Command::new(self.spawner.program).args(arguments).stdin(Stdio::null()).exec();
+            eprintln!("dormouse: starting the deploy failed: {error}");
+            127
+        });
+        match child {
+            Ok(pid) => self.companion = Some(pid),
             Err(error) => {
                 tracing::error!("the deploy could not be started: {error}");
                 self.ending.companion_failed();
@@ -147,7 +150,7 @@ impl Loop<'_> {
 
     fn on_companion_ended(&mut self, status: WaitStatus) {
         self.companion = None;
-        if !matches!(status, WaitStatus::Exited(_, 0)) && !self.ending.has_begun() {
+        if status.exit_status() != Some(0) && !self.ending.has_begun() {
             self.ending.companion_failed();
             self.on_told_to_end();
         }
@@ -155,10 +158,19 @@ impl Loop<'_> {
 
     /// Whether nothing of this daemon runs any more.
     pub(super) fn is_done(&self) -> bool {
-        self.ending.has_begun() && self.node.is_none() && self.replicas.is_empty()
+        self.ending.has_begun() && self.node.is_none() && self.companion.is_none() && self.replicas.is_empty()
     }
 
     pub(super) fn replicas_mut(&mut self) -> impl Iterator<Item = (&ReplicaId, &mut Replica)> {
         self.replicas.iter_mut()
+    }
+}
+
+/// How a process ended, for a log line.
+fn ended(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use dormouse_spec::EndpointName;
 
-use super::{Loop, not_created, refusal};
+use super::{Loop, slow_turn};
 use crate::{
+    error_chain,
     messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
     spawner::{
         node::NodeError,
@@ -14,17 +15,15 @@ use crate::{
     },
 };
 
-/// Replicas one daemon holds at a time, dying ones included. Each costs the spawner five
-/// descriptors; the usual limit is 1,024 for a program that does not raise it.
-const REPLICAS_MAX: usize = 150;
-
 /// Why a replica is not begun.
 #[derive(Debug, thiserror::Error)]
 enum CreateError {
     #[error("a replica of this id exists")]
     Exists,
-    #[error("the node runs {REPLICAS_MAX} replicas already")]
-    TooMany,
+    #[error("the daemon is ending")]
+    Ending,
+    #[error("the daemon holds {0} replicas already, as many as its limit of open files is for")]
+    TooMany(usize),
     #[error(transparent)]
     Uid(#[from] crate::uids::UidError),
     #[error(transparent)]
@@ -37,12 +36,9 @@ impl Loop<'_> {
     /// The node's first message: check who speaks, then tell it all there is.
     pub(super) fn on_hello(&mut self, version: u32) {
         match self.welcome(version) {
-            Ok(()) => {
-                self.node_restart_in = Duration::ZERO;
-                self.start_companion();
-            }
+            Ok(()) => self.start_companion(),
             Err(error) => {
-                tracing::error!("the node process is not accepted: {error}");
+                tracing::error!("the node process is not accepted: {}", error_chain::one_line(&error));
                 self.drop_node();
             }
         }
@@ -66,6 +62,9 @@ impl Loop<'_> {
             node.send(Event::Adopt(Box::new(replica.report())), Some(replica.log()))?;
         }
         node.send(Event::Synced, None)?;
+        if let Some(slow_turn) = slow_turn(self.longest_turn) {
+            node.send(slow_turn, None)?;
+        }
         node.greeted = true;
         if self.ending.has_begun() {
             node.send(Event::Drain, None)?;
@@ -79,7 +78,8 @@ impl Loop<'_> {
             Ok(replica) => drop(self.replicas.insert(id, replica)),
             Err(CreateError::Exists) => self.refuse(Some(id), &CreateError::Exists.to_string()),
             Err(error) => {
-                self.tell(Event::Exited { replica: id.clone(), cause: not_created(&error) }, None);
+                let reason = error_chain::one_line(&error);
+                self.tell(Event::Exited { replica: id.clone(), cause: ExitCause::NotCreated { reason } }, None);
                 self.tell(Event::Removed { replica: id }, None);
             }
         }
@@ -89,8 +89,11 @@ impl Loop<'_> {
         if self.replicas.contains_key(&spec.replica) {
             return Err(CreateError::Exists);
         }
-        if self.replicas.len() >= REPLICAS_MAX {
-            return Err(CreateError::TooMany);
+        if self.ending.is_stopping() {
+            return Err(CreateError::Ending);
+        }
+        if self.replicas.len() >= self.spawner.replicas_max {
+            return Err(CreateError::TooMany(self.spawner.replicas_max));
         }
         self.forgotten.remove(&spec.endpoint);
         let endpoint_uid = self.uids.assign(&spec.endpoint)?;
@@ -103,12 +106,7 @@ impl Loop<'_> {
             node_gid: self.spawner.node_user.gid,
             setup_uid: self.uids.range().setup_uid(),
         };
-        Replica::begin(&workshop, spec, group, endpoint_uid).map_err(|(error, group)| {
-            if let Err(error) = group.remove() {
-                tracing::error!("a control group is left for the next start to remove: {error}");
-            }
-            error.into()
-        })
+        Ok(Replica::begin(&workshop, spec, group, endpoint_uid)?)
     }
 
     pub(super) fn on_freeze(&mut self, id: ReplicaId) {
@@ -121,14 +119,14 @@ impl Loop<'_> {
         let Some(replica) = self.living(&id) else { return };
         match replica.thaw() {
             Ok(()) => self.tell(Event::Thawed { replica: id, cause: None }, None),
-            Err(error) => self.refuse(Some(id), &refusal(&error)),
+            Err(error) => self.refuse(Some(id), &error_chain::one_line(&error)),
         }
     }
 
     pub(super) fn on_stop(&mut self, id: ReplicaId, grace: Duration) {
         let Some(replica) = self.living(&id) else { return };
         if let Err(error) = replica.stop(Instant::now(), grace) {
-            self.refuse(Some(id), &refusal(&error));
+            self.refuse(Some(id), &error_chain::one_line(&error));
         }
     }
 
@@ -152,7 +150,8 @@ impl Loop<'_> {
         for endpoint in free {
             self.forgotten.remove(&endpoint);
             if let Err(error) = self.uids.release(&endpoint) {
-                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {error}");
+                let reason = error_chain::one_line(&error);
+                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {reason}");
             }
         }
     }

@@ -1,0 +1,224 @@
+//! Confinement as a payload finds it.
+
+use std::collections::BTreeMap;
+
+use nix::libc;
+
+use crate::{daemon::Daemon, node::Node, script::replica};
+
+/// A daemon with one replica, and its worker's answers.
+struct Inside {
+    daemon: Daemon,
+    node: Node,
+}
+
+impl Inside {
+    fn enter() -> Self {
+        let mut daemon = Daemon::start();
+        let mut node = daemon.node();
+        node.start(&replica());
+        Self { daemon, node }
+    }
+
+    fn ask(&self, command: &str) -> String {
+        self.node.call(&replica().replica, command)
+    }
+
+    fn status(&self, field: &str) -> String {
+        let status = self.ask("read /proc/self/status");
+        let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}"));
+        value.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Where each mount is, and its options.
+    fn mounts(&self) -> BTreeMap<String, Vec<String>> {
+        let mountinfo = self.ask("read /proc/self/mountinfo");
+        let parse = |line: &str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (fields[4].to_owned(), fields[5].split(',').map(str::to_owned).collect())
+        };
+        mountinfo.lines().map(parse).collect()
+    }
+
+    fn leave(self) {
+        self.daemon.end(self.node);
+    }
+}
+
+pub(crate) fn no_rights_are_left() {
+    let inside = Inside::enter();
+    assert_eq!(inside.status("Uid:"), "65532 65532 65532 65532");
+    assert_eq!(inside.status("Gid:"), "65532 65532 65532 65532");
+    assert_eq!(inside.status("Groups:"), "");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(inside.status(set), "0000000000000000", "{set}");
+    }
+    assert_eq!(inside.status("NoNewPrivs:"), "1");
+    assert_eq!(inside.status("Seccomp:"), "2", "a filter");
+    assert_eq!(inside.status("Seccomp_filters:"), "1");
+    inside.leave();
+}
+
+pub(crate) fn only_what_belongs_is_open() {
+    let inside = Inside::enter();
+    let inherited: BTreeMap<String, String> = serde_json::from_str(&inside.ask("inherited")).unwrap();
+    let kinds: Vec<(&str, &str)> =
+        inherited.iter().map(|(number, target)| (number.as_str(), target.split(':').next().unwrap())).collect();
+    assert_eq!(kinds, [("0", "socket"), ("1", "pipe"), ("2", "pipe")], "control channel and log");
+    assert_eq!(inherited["1"], inherited["2"]);
+    inside.leave();
+}
+
+pub(crate) fn the_network_is_empty() {
+    let inside = Inside::enter();
+    let interfaces = inside.ask("read /proc/net/dev");
+    let names: Vec<&str> = interfaces.lines().skip(2).map(|line| line.split(':').next().unwrap().trim()).collect();
+    // Kernels with tunnels built in make their (unconnected) devices in every namespace.
+    assert!(names.contains(&"lo") && names.iter().all(|name| *name == "lo" || name.ends_with('0')), "{names:?}");
+    assert_eq!(inside.ask("read /proc/net/route").lines().skip(1).count(), 0, "no route below the heading");
+    let addresses = inside.ask("read /proc/net/fib_trie");
+    assert!(!addresses.contains("32 host"), "no address, so not even the loopback is up: {addresses}");
+    inside.leave();
+}
+
+pub(crate) fn the_root_is_its_own_and_read_only() {
+    let inside = Inside::enter();
+    assert_eq!(inside.ask("list /"), "dev lib64 mnt proc sys tmp usr".replace("lib64 ", linker_directory()));
+    assert_eq!(inside.ask("list /mnt/models"), "model.onnx");
+    assert_eq!(inside.ask("read /mnt/models/model.onnx"), "weights");
+    for path in ["/new", "/usr/bin/new", "/usr/lib/dormouse/new", "/mnt/new", "/mnt/models/new", "/sys/new"] {
+        assert_eq!(inside.ask(&format!("create {path}")), "EROFS", "{path}");
+    }
+    for path in ["/usr/bin/dormouse", "/usr/lib/dormouse/libonnxruntime.so", "/mnt/models/model.onnx"] {
+        assert_ne!(inside.ask(&format!("open {path}")), "ok", "{path}");
+    }
+    let may_be_written = ["/dev", "/proc", "/tmp"];
+    for (place, options) in inside.mounts() {
+        let has = |option: &str| options.iter().any(|known| known == option);
+        let of_the_host = |place: &str| {
+            !["/", "/mnt/models"].contains(&place)
+                && !["/dev", "/proc", "/tmp", "/usr/lib/dormouse", "/lib"].iter().any(|root| place.starts_with(root))
+        };
+        assert!(!of_the_host(&place), "{place}");
+        let is_device = place.starts_with("/dev/") || place.starts_with("/proc/");
+        assert!(is_device || has("nosuid"), "{place} {options:?}");
+        assert!(has("ro") || may_be_written.contains(&place.as_str()) || is_device, "{place} {options:?}");
+        let is_new = place == "/proc" || place == "/tmp" || place == "/mnt/models";
+        assert!(!is_new || has("nosuid") && has("nodev") && has("noexec"), "{place} {options:?}");
+    }
+    inside.leave();
+}
+
+/// Programs of arm64 expect their linker in /lib.
+fn linker_directory() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "lib " } else { "lib64 " }
+}
+
+pub(crate) fn tmp_has_an_end_and_runs_nothing() {
+    let inside = Inside::enter();
+    assert_eq!(inside.ask("execute-from /tmp/page"), "EPERM");
+    assert_eq!(inside.ask("fill /tmp/rest"), format!("{} ENOSPC", (1 << 20) - 4096));
+    inside.leave();
+}
+
+pub(crate) fn dev_is_exactly_this() {
+    let inside = Inside::enter();
+    let names = "fd full null ptmx random stderr stdin stdout tty urandom zero";
+    assert_eq!(inside.ask("list /dev"), names);
+    for device in ["null", "zero", "full", "random", "urandom"] {
+        assert_eq!(inside.ask(&format!("open /dev/{device}")), "ok", "{device}");
+    }
+    assert_eq!(inside.ask("open /dev/tty"), "EPERM", "a node without a policy that allows it");
+    assert_eq!(inside.ask("open /dev/ptmx"), "ENOENT", "a link to terminals that are not mounted");
+    assert_eq!(inside.ask("create /dev/new"), "EACCES");
+    inside.leave();
+}
+
+pub(crate) fn proc_tells_little() {
+    let inside = Inside::enter();
+    let pids = inside.ask("list /proc");
+    let pids: Vec<&str> = pids.split(' ').filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect();
+    assert_eq!(pids, ["1"], "no process but the worker");
+    for file in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/sysrq-trigger"] {
+        let told = inside.ask(&format!("read {file}"));
+        // A kernel without the file has nothing to mask.
+        assert!(told.is_empty() || told == "ENOENT", "{file}: {told}");
+    }
+    let mounts = inside.mounts();
+    for directory in ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"] {
+        assert!(mounts.get(directory).is_none_or(|options| options.contains(&"ro".to_owned())), "{directory}");
+    }
+    assert!(mounts.contains_key("/proc/sys"));
+    let groups = inside.ask("read /proc/self/cgroup");
+    assert!(!groups.is_empty() && groups.lines().all(|line| line.ends_with(":/")), "{groups}");
+    inside.leave();
+}
+
+pub(crate) fn what_was_inherited_is_exactly_this() {
+    let inside = Inside::enter();
+    let environment = "PATH=/usr/bin\nHOME=/tmp\nLD_LIBRARY_PATH=/usr/lib/dormouse\nORT_DISABLE_TELEMETRY=1\n";
+    assert_eq!(inside.ask("environment"), environment);
+    assert_eq!(inside.ask("hostname"), "dormouse");
+    assert_eq!(inside.ask("read /proc/self/oom_score_adj").trim(), "600");
+    assert_eq!(inside.status("Umask:"), "0077");
+    assert_eq!(inside.status("SigBlk:"), "0000000000000000");
+    let limits = inside.ask("read /proc/self/limits");
+    for (name, value) in [("Max core file size", 0), ("Max open files", 4096), ("Max locked memory", 64 << 10)] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        assert_eq!(numbers, [value, value], "{name}");
+    }
+    inside.leave();
+}
+
+pub(crate) fn system_calls_outside_the_list_are_missing() {
+    let inside = Inside::enter();
+    for (name, number) in [
+        ("socket", libc::SYS_socket),
+        ("connect", libc::SYS_connect),
+        ("unshare", libc::SYS_unshare),
+        ("setns", libc::SYS_setns),
+        ("clone3", libc::SYS_clone3),
+        ("mount", libc::SYS_mount),
+        ("ptrace", libc::SYS_ptrace),
+        ("process_vm_writev", libc::SYS_process_vm_writev),
+        ("bpf", libc::SYS_bpf),
+        ("perf_event_open", libc::SYS_perf_event_open),
+        ("keyctl", libc::SYS_keyctl),
+        ("io_uring_setup", libc::SYS_io_uring_setup),
+        ("userfaultfd", libc::SYS_userfaultfd),
+        ("kill", libc::SYS_kill),
+        ("mknodat", libc::SYS_mknodat),
+        ("chmod", libc::SYS_fchmodat),
+    ] {
+        assert_eq!(inside.ask(&format!("system-call {number}")), "ENOSYS", "{name}");
+    }
+    assert_eq!(inside.ask(&format!("system-call {}", libc::SYS_lseek)), "EBADF", "what is listed is answered");
+    inside.leave();
+}
+
+pub(crate) fn system_calls_listed_with_a_condition_keep_to_it() {
+    let inside = Inside::enter();
+    let ioctl = |request: libc::Ioctl| inside.ask(&format!("system-call {} -1 {request}", libc::SYS_ioctl));
+    assert_eq!(ioctl(libc::FIONBIO), "EBADF", "allowed, of a descriptor that is none");
+    for request in [libc::TIOCSTI, libc::TIOCGWINSZ, libc::FIOCLEX, libc::TIOCSCTTY] {
+        assert_eq!(ioctl(request), "ENOSYS", "{request:#x}");
+    }
+    // Handlers cannot be shared without memory: what gets past the filter is invalid to the kernel,
+    // and no process is made.
+    let clone =
+        |flags: libc::c_int| inside.ask(&format!("system-call {} {}", libc::SYS_clone, flags | libc::CLONE_SIGHAND));
+    assert_eq!(clone(0), "EINVAL", "allowed");
+    for flag in [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+    ] {
+        assert_eq!(clone(flag), "ENOSYS", "{flag:#x}");
+    }
+    inside.leave();
+}

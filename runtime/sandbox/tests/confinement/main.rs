@@ -1,0 +1,127 @@
+//! Confined replicas through the real door: a daemon whose spawner is the one under test.
+//!
+//! This one program is everything around it: the driver that runs the tests, the daemon it starts,
+//! the node that the daemon starts, and the worker in every container. The node hands its channel
+//! to the driver and waits, so each test is one straight script in the driver, which can also kill
+//! any of the others and look at the machine from outside.
+//!
+//! Needs root, ONNX Runtime's library and nothing of the network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod creation;
+mod daemon;
+mod ending;
+mod inside;
+mod life;
+mod limits;
+mod machine;
+mod node;
+mod restart;
+mod script;
+mod start;
+mod worker;
+
+use std::{io::Write, panic, process::ExitCode};
+
+/// Names each test once: the table is the list of functions.
+macro_rules! tests {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($test)), $module::$test)),*]
+    };
+}
+
+const TESTS: &[(&str, fn())] = tests![
+    inside::no_rights_are_left,
+    inside::only_what_belongs_is_open,
+    inside::the_network_is_empty,
+    inside::the_root_is_its_own_and_read_only,
+    inside::tmp_has_an_end_and_runs_nothing,
+    inside::dev_is_exactly_this,
+    inside::proc_tells_little,
+    inside::what_was_inherited_is_exactly_this,
+    inside::system_calls_outside_the_list_are_missing,
+    inside::system_calls_listed_with_a_condition_keep_to_it,
+    limits::are_in_the_control_group,
+    limits::of_processes_and_memory_hold,
+    limits::of_devices_are_read_back,
+    limits::of_open_files_is_raised_and_counted,
+    life::endpoints_never_share_a_uid,
+    life::a_connection_to_a_frozen_replica_waits,
+    life::a_frozen_replica_is_stopped,
+    life::stop_asks_then_kills,
+    life::stop_reaches_a_replica_that_is_being_made,
+    life::a_crash_is_told_from_an_excess_of_memory,
+    life::a_model_that_does_not_load_tells_why,
+    life::a_payload_may_die_at_once,
+    life::a_worker_has_one_word,
+    life::nothing_is_left_of_a_replica,
+    creation::of_an_unknown_model_fails,
+    creation::follows_no_link_in_the_store,
+    creation::of_an_id_in_use_is_refused,
+    creation::what_names_no_replica_is_refused,
+    restart::a_killed_node_finds_its_replicas,
+    restart::no_connection_is_lost_without_a_node,
+    restart::a_node_that_does_not_say_hello_is_replaced,
+    restart::a_node_of_another_version_is_replaced,
+    restart::a_node_that_breaks_the_protocol_is_replaced,
+    restart::a_node_killed_by_any_signal_is_replaced,
+    ending::on_sigterm_everything_goes,
+    ending::a_second_signal_does_not_wait,
+    ending::the_drain_deadline_is_kept,
+    ending::what_a_killed_daemon_left_is_swept,
+    ending::a_deploy_that_fails_ends_the_daemon,
+    ending::a_deploy_ends_with_the_daemon,
+    start::one_daemon_a_run_directory,
+    start::uids_of_the_machine_are_not_taken,
+    start::needs_root,
+    start::names_what_is_missing,
+    start::a_taken_port_is_told,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("daemon") => return daemon::main(&arguments),
+        Some("node") => return node::main(),
+        Some("worker") => worker::main(),
+        Some("deploy") => return ending::companion(&arguments),
+        Some("--list") => {
+            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    run_tests(&filters)
+}
+
+/// Runs the tests whose names contain one of the filters, or all of them.
+fn run_tests(filters: &[&String]) -> ExitCode {
+    if let Some(missing) = daemon::missing() {
+        eprintln!("confinement: {missing}");
+        return ExitCode::FAILURE;
+    }
+    machine::adopt_orphans();
+    let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let asked: Vec<_> = TESTS.iter().filter(|(name, _)| is_asked(name)).collect();
+    println!("\nrunning {} tests", asked.len());
+    let mut failed = 0;
+    for (name, test) in &asked {
+        print!("test {name} ... ");
+        let _ = std::io::stdout().flush();
+        let passed = panic::catch_unwind(|| {
+            test();
+            machine::assert_no_process_left();
+        })
+        .is_ok();
+        println!("{}", if passed { "ok" } else { "FAILED" });
+        failed += usize::from(!passed);
+    }
+    let (word, passed, filtered) =
+        (if failed == 0 { "ok" } else { "FAILED" }, asked.len() - failed, TESTS.len() - asked.len());
+    println!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out\n"
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,255 @@
+//! The node: a process that hands its channel to the driver, and the driver's end of it.
+
+use std::{
+    collections::VecDeque,
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use dormouse_sandbox::{
+    channel::{Channel, ChannelError},
+    messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
+    process::{Pid, Signal, kill_process},
+};
+
+use crate::machine::{DEADLINE, is_readable, until};
+
+/// The node process: standard input is its channel, standard output the driver. It lives until the
+/// spawner closes the channel or kills it.
+pub(crate) fn main() -> ExitCode {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    let channel = [stdin.as_fd()];
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&channel)));
+    let pid = std::process::id().to_ne_bytes();
+    rustix::net::sendmsg(&stdout, &[IoSlice::new(&pid)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+    // What arrives is the driver's to read; only the end is looked for.
+    let mut ends = [PollFd::new(&stdin, PollFlags::empty())];
+    while poll(&mut ends, None).is_err() {}
+    ExitCode::SUCCESS
+}
+
+/// A replica that runs.
+pub(crate) struct Started {
+    pub(crate) log: OwnedFd,
+    pub(crate) started_at_ms: u64,
+}
+
+/// The driver's end of a node's channel. The node process holds the same end.
+pub(crate) struct Node {
+    pid: Pid,
+    channel: Channel<Request, Event>,
+    /// Told, and not asked for yet.
+    events: VecDeque<(Event, Vec<OwnedFd>)>,
+    pub(crate) adopted: Vec<(ReplicaReport, OwnedFd)>,
+    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) slow_turns: Vec<u64>,
+    instance: String,
+    run: PathBuf,
+}
+
+impl Node {
+    /// Takes over the channel of a node process that has just started.
+    pub(crate) fn receive(nodes: &OwnedFd) -> Self {
+        let mut bytes = [0; 4];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        rustix::net::recvmsg(nodes, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .unwrap();
+        let channel = ancillary
+            .drain()
+            .find_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+                _ => None,
+            })
+            .expect("a node hands over its channel");
+        Self {
+            pid: Pid::from_raw(i32::from_ne_bytes(bytes)).unwrap(),
+            channel: Channel::new(channel),
+            events: VecDeque::new(),
+            adopted: Vec::new(),
+            listeners: Vec::new(),
+            slow_turns: Vec::new(),
+            instance: String::new(),
+            run: PathBuf::new(),
+        }
+    }
+
+    /// Says hello and hears the welcome, whom to adopt, and that this was all.
+    pub(crate) fn greet(&mut self, run: &Path) {
+        self.ask(&Request::Hello { version: PROTOCOL_VERSION });
+        let (Event::Welcome { version, instance, settings, listeners }, descriptors) = self.hear() else {
+            panic!("the first event is a welcome")
+        };
+        assert_eq!((version, settings.as_str()), (PROTOCOL_VERSION, "as the composition root wrote them"));
+        assert_eq!(listeners.len(), descriptors.len());
+        (self.instance, self.listeners, self.run) = (instance, descriptors, run.to_owned());
+        loop {
+            match self.hear() {
+                (Event::Adopt(report), mut descriptors) => {
+                    self.adopted.push((*report, descriptors.pop().expect("the log comes with it")));
+                }
+                (Event::Synced, _) => return,
+                (other, _) => panic!("{other:?} between welcome and synced"),
+            }
+        }
+    }
+
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    pub(crate) fn ask(&self, request: &Request) {
+        self.channel.try_send(request, &[]).unwrap();
+    }
+
+    /// A datagram that need not be in the protocol.
+    pub(crate) fn send_bytes(&self, bytes: &[u8]) {
+        rustix::net::send(self.channel.as_fd(), bytes, SendFlags::NOSIGNAL).unwrap();
+    }
+
+    /// Waits until the spawner closes this channel, which it does when it gives the node up.
+    pub(crate) fn wait_until_closed(&mut self) {
+        until("the spawner closes the channel", || {
+            loop {
+                match self.channel.try_receive() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return false,
+                    Err(ChannelError::Closed) => return true,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
+    /// The next event of any kind but slow turns, which may come at any time.
+    fn hear(&mut self) -> (Event, Vec<OwnedFd>) {
+        let begun = Instant::now();
+        loop {
+            match self.channel.try_receive().unwrap() {
+                Some((Event::SlowTurn { micros }, _)) => self.slow_turns.push(micros),
+                Some(told) => return told,
+                None => {
+                    assert!(is_readable(self.channel.as_fd()) || begun.elapsed() < DEADLINE, "the spawner is silent");
+                }
+            }
+        }
+    }
+
+    /// The next event of one replica, in the order in which they were told; others are kept.
+    pub(crate) fn of(&mut self, replica: &ReplicaId) -> Event {
+        self.of_with_descriptors(replica).0
+    }
+
+    fn of_with_descriptors(&mut self, replica: &ReplicaId) -> (Event, Vec<OwnedFd>) {
+        let is_its = |(event, _): &(Event, Vec<OwnedFd>)| subject(event) == Some(replica);
+        loop {
+            if let Some(at) = self.events.iter().position(is_its) {
+                return self.events.remove(at).unwrap();
+            }
+            let told = self.hear();
+            self.events.push_back(told);
+        }
+    }
+
+    /// The next event that is of no replica.
+    pub(crate) fn of_none(&mut self) -> Event {
+        loop {
+            if let Some(at) = self.events.iter().position(|(event, _)| subject(event).is_none()) {
+                return self.events.remove(at).unwrap().0;
+            }
+            let told = self.hear();
+            self.events.push_back(told);
+        }
+    }
+
+    pub(crate) fn create(&self, spec: &ReplicaSpec) {
+        self.ask(&Request::Create(Box::new(spec.clone())));
+    }
+
+    /// What is told of a replica that was created.
+    pub(crate) fn created(&mut self, replica: &ReplicaId) -> Started {
+        match self.of_with_descriptors(replica) {
+            (Event::Created { started_at_ms, .. }, mut descriptors) => {
+                Started { log: descriptors.pop().expect("the log comes with it"), started_at_ms }
+            }
+            (other, _) => panic!("{other:?} and not created"),
+        }
+    }
+
+    /// Creates a replica and waits until it serves.
+    pub(crate) fn start(&mut self, spec: &ReplicaSpec) -> Started {
+        self.create(spec);
+        let started = self.created(&spec.replica);
+        assert_eq!(self.of(&spec.replica), Event::Ready { replica: spec.replica.clone() });
+        started
+    }
+
+    pub(crate) fn freeze(&mut self, replica: &ReplicaId) {
+        self.ask(&Request::Freeze { replica: replica.clone() });
+        assert_eq!(self.of(replica), Event::Frozen { replica: replica.clone() });
+    }
+
+    pub(crate) fn thaw(&mut self, replica: &ReplicaId) {
+        self.ask(&Request::Thaw { replica: replica.clone() });
+        assert_eq!(self.of(replica), Event::Thawed { replica: replica.clone(), cause: None });
+    }
+
+    pub(crate) fn stop(&self, replica: &ReplicaId, grace_ms: u32) {
+        self.ask(&Request::Stop { replica: replica.clone(), grace_ms });
+    }
+
+    /// The cause, once nothing of the replica is left.
+    pub(crate) fn exit_cause(&mut self, replica: &ReplicaId) -> ExitCause {
+        let Event::Exited { cause, .. } = self.of(replica) else { panic!("the replica exits") };
+        assert_eq!(self.of(replica), Event::Removed { replica: replica.clone() });
+        cause
+    }
+
+    /// What a worker answers.
+    pub(crate) fn call(&self, replica: &ReplicaId, command: &str) -> String {
+        crate::script::call(&self.socket(replica), command)
+    }
+
+    pub(crate) fn socket(&self, replica: &ReplicaId) -> PathBuf {
+        self.run.join("sockets").join(format!("{replica}.sock"))
+    }
+
+    /// Hears that the daemon is to end, and ends.
+    pub(crate) fn drain(&mut self) {
+        assert_eq!(self.of_none(), Event::Drain);
+        self.ask(&Request::Drained);
+        self.signal(Signal::TERM);
+    }
+}
+
+fn subject(event: &Event) -> Option<&ReplicaId> {
+    match event {
+        Event::Created { replica, .. }
+        | Event::Ready { replica }
+        | Event::LoadFailed { replica, .. }
+        | Event::Frozen { replica }
+        | Event::Thawed { replica, .. }
+        | Event::Exited { replica, .. }
+        | Event::Removed { replica } => Some(replica),
+        Event::Refused { replica, .. } => replica.as_ref(),
+        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::SlowTurn { .. } | Event::Drain => None,
+    }
+}

@@ -1,0 +1,92 @@
+//! What scripts are made of: a stored model, replicas of it, and calls to their workers.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::Shutdown,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixStream},
+    },
+    path::Path,
+};
+
+use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec};
+use dormouse_spec::{Bytes, Digest, Limits, MilliCpu};
+
+use crate::machine::DEADLINE;
+
+pub(crate) const LIMITS: Limits = Limits {
+    cpu: MilliCpu::from_milli(500),
+    memory: Bytes::from_mebibytes(64),
+    pids: 32,
+    tmp: Bytes::from_mebibytes(1),
+};
+
+pub(crate) fn model() -> Digest {
+    Digest::from_sha256([7; 32])
+}
+
+/// What the node would have stored.
+pub(crate) fn store_model(data: &Path) {
+    let directory = data.join("models").join(model().directory_name());
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("model.onnx"), b"weights").unwrap();
+    fs::set_permissions(directory.join("model.onnx"), fs::Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o555)).unwrap();
+}
+
+/// The endpoint's name tells the worker how to behave.
+pub(crate) fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
+    let endpoint = endpoint.parse().unwrap();
+    ReplicaSpec {
+        replica: ReplicaId::new(&endpoint, 1, serial),
+        endpoint,
+        model: model(),
+        revision: 1,
+        limits: LIMITS,
+        intra_op_threads: 1,
+        concurrency: 4,
+        body_bytes_max: 1 << 20,
+    }
+}
+
+pub(crate) fn replica() -> ReplicaSpec {
+    replica_of("plain", 1)
+}
+
+/// Sends a command over an open connection and takes the answer.
+pub(crate) fn converse(mut connection: &UnixStream, command: &str) -> String {
+    connection.write_all(command.as_bytes()).unwrap();
+    connection.shutdown(Shutdown::Write).unwrap();
+    answer(connection)
+}
+
+pub(crate) fn answer(mut connection: &UnixStream) -> String {
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut text = String::new();
+    match connection.read_to_string(&mut text) {
+        // The server died with the connection unread, or in between.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        read => drop(read.unwrap()),
+    }
+    text
+}
+
+pub(crate) fn call(socket: &Path, command: &str) -> String {
+    converse(&UnixStream::connect(socket).unwrap(), command)
+}
+
+/// Sends a command that no worker survives.
+pub(crate) fn call_fatally(socket: &Path, command: &str) {
+    let mut connection = UnixStream::connect(socket).unwrap();
+    connection.write_all(command.as_bytes()).unwrap();
+    connection.shutdown(Shutdown::Write).unwrap();
+}
+
+/// All that was logged. The replica must have ended.
+pub(crate) fn read_log(log: OwnedFd) -> String {
+    let mut text = String::new();
+    fs::File::from(log).read_to_string(&mut text).unwrap();
+    text
+}

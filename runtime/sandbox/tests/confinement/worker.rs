@@ -1,0 +1,221 @@
+//! The payload: it does what a connection asks and answers with what came of it.
+//!
+//! Its endpoint's name tells how it behaves before it serves and when it is told to end.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    process::exit,
+    sync::OnceLock,
+};
+
+use nix::{
+    libc,
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
+};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+
+pub(crate) const DIES_AT_ONCE: &str = "dies-at-once";
+pub(crate) const FAILS_TO_LOAD: &str = "fails-to-load";
+pub(crate) const IGNORES_SIGTERM: &str = "ignores-sigterm";
+pub(crate) const CHATTERS: &str = "chatters";
+pub(crate) const LOAD_REASON: &str = "Load model failed: no such operator";
+/// What is logged on SIGTERM.
+pub(crate) const TOLD_TO_END: &str = "told to end";
+pub(crate) const EXIT_AT_ONCE: i32 = 7;
+
+/// What was open before this program opened anything: number and what it is.
+static INHERITED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+pub(crate) fn main() -> ! {
+    INHERITED.get_or_init(descriptors);
+    let (name, listener) = assignment();
+    match name.as_str() {
+        DIES_AT_ONCE => exit(EXIT_AT_ONCE),
+        FAILS_TO_LOAD => {
+            say(format!("E{LOAD_REASON}").as_bytes());
+            exit(1)
+        }
+        _ => {}
+    }
+    on_sigterm(if name == IGNORES_SIGTERM { log_it } else { log_it_and_exit });
+    say(b"R");
+    if name == CHATTERS {
+        // Until the socket is full; nothing may come of it.
+        while rustix::net::send(io::stdin(), b"R", SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok() {}
+    }
+    loop {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut command = String::new();
+        connection.read_to_string(&mut command).unwrap();
+        // The caller may have gone.
+        let _ = connection.write_all(answer(&command).as_bytes());
+    }
+}
+
+fn answer(command: &str) -> String {
+    let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
+    match verb {
+        "read" => fs::read_to_string(argument).unwrap_or_else(|error| errno(&error)),
+        "list" => list(argument),
+        "create" => outcome(File::create_new(argument)),
+        "open" => outcome(OpenOptions::new().read(true).write(true).open(argument)),
+        "inherited" => serde_json::to_string(INHERITED.get().unwrap()).unwrap(),
+        "environment" => std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
+        "hostname" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        "say" => {
+            println!("{argument}");
+            "said".to_owned()
+        }
+        "fill" => fill(argument),
+        "execute-from" => execute_from(argument),
+        "threads" => threads().to_string(),
+        "eat" => eat(),
+        "exit" => exit(argument.parse().unwrap()),
+        "fault" => fault(),
+        "system-call" => system_call(argument),
+        _ => panic!("unknown command {verb}"),
+    }
+}
+
+fn assignment() -> (String, UnixListener) {
+    let mut bytes = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let stdin = io::stdin();
+    rustix::io::ioctl_fionbio(&stdin, false).unwrap();
+    let slices = &mut [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
+    let listeners: Vec<OwnedFd> = ancillary
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let [listener] = <[OwnedFd; 1]>::try_from(listeners).expect("one descriptor comes with the assignment");
+    let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(false).unwrap();
+    (assignment["name"].as_str().unwrap().to_owned(), listener)
+}
+
+fn say(word: &[u8]) {
+    rustix::net::send(io::stdin().as_fd(), word, SendFlags::NOSIGNAL).unwrap();
+}
+
+fn on_sigterm(handler: extern "C" fn(libc::c_int)) {
+    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: both handlers only call what is safe in a signal handler.
+    unsafe { sigaction(Signal::SIGTERM, &action) }.unwrap();
+}
+
+extern "C" fn log_it(_: libc::c_int) {
+    // SAFETY: `write` may be called in a signal handler; the text lives for ever.
+    unsafe { libc::write(1, TOLD_TO_END.as_ptr().cast(), TOLD_TO_END.len()) };
+}
+
+extern "C" fn log_it_and_exit(signal: libc::c_int) {
+    log_it(signal);
+    // SAFETY: `_exit` may be called in a signal handler.
+    unsafe { libc::_exit(0) }
+}
+
+fn descriptors() -> BTreeMap<String, String> {
+    let described = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let target = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        // The directory being read is itself open.
+        (!target.ends_with("/fd")).then(|| (entry.file_name().to_string_lossy().into_owned(), target))
+    };
+    fs::read_dir("/proc/self/fd").unwrap().filter_map(described).collect()
+}
+
+fn list(path: &str) -> String {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return errno(&error),
+    };
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.join(" ")
+}
+
+fn errno(error: &io::Error) -> String {
+    nix::errno::Errno::from_raw(error.raw_os_error().expect("the kernel refuses"))
+        .to_string()
+        .split(':')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+fn outcome<T>(result: io::Result<T>) -> String {
+    result.map_or_else(|error| errno(&error), |_| "ok".to_owned())
+}
+
+/// Writes until the kernel refuses: how much there was room for, and why no more.
+fn fill(path: &str) -> String {
+    let mut file = File::create(path).unwrap();
+    let mut written = 0;
+    loop {
+        match file.write(&[1; 4096]) {
+            Ok(length) => written += length,
+            Err(error) => return format!("{written} {}", errno(&error)),
+        }
+    }
+}
+
+/// Maps a file as the dynamic linker would to run it.
+fn execute_from(path: &str) -> String {
+    fs::write(path, [0; 4096]).unwrap();
+    let file = File::open(path).unwrap();
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: a new mapping at a place the kernel chooses; nothing uses it.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    let mapped = if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) };
+    outcome(mapped)
+}
+
+/// How many threads there can be beside this one.
+fn threads() -> usize {
+    let park = || {
+        loop {
+            std::thread::park();
+        }
+    };
+    std::iter::from_fn(|| std::thread::Builder::new().stack_size(64 << 10).spawn(park).ok()).count()
+}
+
+/// Uses more and more memory.
+fn eat() -> ! {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(vec![1_u8; 1 << 20]);
+        std::hint::black_box(&eaten);
+    }
+}
+
+fn fault() -> ! {
+    // SAFETY: none; the kernel ends the process, which is what was asked for.
+    unsafe { std::ptr::null_mut::<u8>().write_volatile(0) };
+    unreachable!("nothing is mapped there")
+}
+
+/// Makes a call with the given arguments, then such as are valid for none, and tells how the kernel
+/// refused.
+fn system_call(call: &str) -> String {
+    let mut numbers = call.split(' ').map(|number| number.parse::<i64>().unwrap());
+    let number = numbers.next().unwrap();
+    let [a, b, c, d] = [(); 4].map(|()| numbers.next().unwrap_or(-1));
+    // SAFETY: no call can do anything with these arguments: no address is valid, no descriptor open.
+    let result = unsafe { libc::syscall(number, a, b, c, d, -1_i64, -1_i64) };
+    if result == -1 { errno(&io::Error::last_os_error()) } else { "ok".to_owned() }
+}

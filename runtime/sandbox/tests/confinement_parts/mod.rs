@@ -1,2 +1,0 @@
-pub mod cases;
-pub mod worker;
