@@ -8,6 +8,7 @@ mod client;
 mod descriptors;
 mod error;
 mod lines;
+mod locate;
 mod peer;
 mod server;
 mod service;

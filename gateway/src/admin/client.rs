@@ -1,8 +1,4 @@
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -10,12 +6,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use super::{
-    DOCUMENT_BYTES_MAX, SOCKET_NAME,
+    DOCUMENT_BYTES_MAX,
     api::{DeployEvent, DeployOrder, EndpointStatus, ErrorBody, NodeStatus},
     descriptors::DescriptorStream,
+    locate,
 };
 
 /// The longest line of a stream: a log line or a step of a deploy.
@@ -26,6 +22,8 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 pub enum ClientError {
     #[error("no daemon at {run}: start one with `dormouse daemon`, or pass --run DIR of one that runs", run = run.display())]
     NoDaemon { run: PathBuf },
+    #[error("several daemons run; say which one: {}", runs.iter().map(|run| format!("--run {}", run.display())).collect::<Vec<_>>().join(" or "))]
+    Several { runs: Vec<PathBuf> },
     #[error(
         "you may not use {socket}: root grants it with `usermod -aG dormouse-admin USER`, from the next login on",
         socket = socket.display()
@@ -136,7 +134,8 @@ impl Client {
         body: Vec<u8>,
         files: Vec<OwnedFd>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = DescriptorStream::sending(self.connect().await?, files).map_err(ClientError::Descriptors)?;
+        let stream =
+            DescriptorStream::sending(locate::connect(&self.run).await?, files).map_err(ClientError::Descriptors)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the connection; what breaks it is told by the request too.
         tokio::spawn(connection);
@@ -146,21 +145,6 @@ impl Client {
         request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("dormouse"));
         let response = sender.send_request(request).await.map_err(broken)?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
-    }
-
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
-        let socket = self.run.join(SOCKET_NAME);
-        UnixStream::connect(&socket).await.map_err(|source| self.not_connected(&socket, source))
-    }
-
-    fn not_connected(&self, socket: &Path, source: io::Error) -> ClientError {
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                ClientError::NoDaemon { run: self.run.clone() }
-            }
-            io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket: socket.to_owned() },
-            _ => ClientError::Connect { socket: socket.to_owned(), source },
-        }
     }
 }
 

@@ -13,8 +13,8 @@ Examples:
   dormouse serve models/magika models/minilm.onnx --listen 127.0.0.1:9000
   dormouse serve resnet.onnx --name vision
 
-Everything lives in a fresh directory under --run, unless --data says where to keep it. To talk to
-this daemon with the other commands, pass them the --run that it prints.")]
+Everything lives in a fresh directory under --run, unless --data says where to keep it. The other
+commands find this daemon by themselves; where several run, they ask for the --run it prints.")]
 pub(super) struct Serve {
     /// An .onnx file, or a directory with a model.onnx in it
     #[arg(required = true, value_name = "PATH")]
