@@ -202,3 +202,56 @@ impl SpawnerLink {
 fn register(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
     AsyncFd::new(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dormouse_sandbox::messages::PROTOCOL_VERSION;
+
+    use super::*;
+
+    /// More than the outbox and the socket hold together.
+    const REQUESTS: u64 = 5_000;
+
+    fn thaw(serial: u64) -> Request {
+        Request::Thaw { replica: ReplicaId::new(&"demo".parse().unwrap(), 1, serial) }
+    }
+
+    #[tokio::test]
+    async fn a_spawner_that_falls_behind_gets_every_request_in_order() {
+        let (ours, theirs) = dormouse_sandbox::channel::pair().unwrap();
+        let mut spawner = Channel::<Event, Request>::new(theirs);
+        let (instance, settings) = (String::new(), String::new());
+        let welcome = Event::Welcome { version: PROTOCOL_VERSION, instance, settings, listeners: Vec::new() };
+        spawner.try_send(&welcome, &[]).unwrap();
+        spawner.try_send(&Event::Synced, &[]).unwrap();
+        let (link, _) = SpawnerLink::connect(ours).await.unwrap();
+        let slowest_turn = prometheus::Gauge::new("turn", "turn").unwrap();
+        let signs = DaemonSigns { drain: watch::Sender::new(false), slowest_turn };
+        let outbox = link.run(Routes::new(), signs);
+        let asking = tokio::spawn(async move {
+            for serial in 0..REQUESTS {
+                outbox.send(thaw(serial)).await;
+            }
+            outbox.send_last(Request::Drained).await;
+        });
+        // Nothing is read until nothing more can be sent.
+        for _ in 0..REQUESTS {
+            tokio::task::yield_now().await;
+        }
+        assert!(!asking.is_finished());
+        let mut received = Vec::new();
+        while received.last() != Some(&Request::Drained) {
+            match spawner.try_receive().unwrap() {
+                Some((request, _)) => received.push(request),
+                None => tokio::task::yield_now().await,
+            }
+        }
+        let expected = [Request::Hello { version: PROTOCOL_VERSION }]
+            .into_iter()
+            .chain((0..REQUESTS).map(thaw))
+            .chain([Request::Drained]);
+        assert!(received.into_iter().eq(expected));
+        asking.await.unwrap();
+    }
+}

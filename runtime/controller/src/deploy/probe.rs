@@ -31,7 +31,7 @@ pub(super) async fn probe(node: &Node, revision: &Revision) -> Result<serde_json
     let (sender, facts) = fact_inbox();
     let name = &revision.endpoint.name;
     let replica = node.new_id(name, revision.number);
-    let account = node.memory.open(Owner::Probe(name.clone()), 1, sender.clone()).await;
+    let account = node.memory.open(Owner::Probe(replica.clone()), 1, sender.clone()).await;
     account.reserve(replica.clone(), revision.endpoint.limits.memory).await;
     let mut probe = Probe { node, revision, replica, facts };
     let is_held = probe.wait_for_memory().await;

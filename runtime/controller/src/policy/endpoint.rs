@@ -92,7 +92,7 @@ impl EndpointPolicy {
     pub(crate) fn next_wake(&self, now: Time) -> Option<Time> {
         // Its end is an event for those who look at the endpoint, and for replicas that must run.
         let back_off = self.back_off.holds(now).map(|(until, _)| until);
-        let replicas = self.replicas.values().filter_map(|replica| self.replica_wakes(replica));
+        let replicas = self.replicas.values().filter_map(|replica| self.replica_wakes(now, replica));
         replicas.chain(self.waiters.next_deadline()).chain(back_off).min()
     }
 

@@ -16,8 +16,9 @@ pub(super) const YIELD_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owner {
     Endpoint(EndpointName),
-    /// The replica a deploy asks for its model's signature. It is never evicted.
-    Probe(EndpointName),
+    /// The replica a deploy asks for its model's signature. It is never evicted. One of the deploy
+    /// before may still be ending, so each is an owner of its own.
+    Probe(ReplicaId),
     /// Found at start and wanted by nobody: it is being stopped.
     Stray,
 }

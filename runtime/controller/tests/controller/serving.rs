@@ -73,8 +73,10 @@ async fn who_goes_away_leaves_the_queue_and_gives_back_what_it_was_given() {
     let lease = node.acquire("demo").await.unwrap();
     let gone = node.ask("demo");
     node.wait_for("demo", |view| view.waiters == 1).await;
+    let before = tokio::time::Instant::now();
     gone.abort();
     node.wait_for("demo", |view| view.waiters == 0).await;
+    assert!(before.elapsed() < SECOND, "it left by itself, not by its deadline");
     drop(lease);
     node.acquire("demo").await.unwrap();
 }

@@ -15,7 +15,7 @@ impl EndpointPolicy {
     pub(super) fn let_rest(&mut self, now: Time, actions: &mut Vec<Action>) {
         let keys: Vec<ReplicaKey> = self.replicas.keys().copied().collect();
         for key in keys {
-            let Some(rest) = self.replicas.get(&key).and_then(|replica| self.next_rest(replica)) else { continue };
+            let Some(rest) = self.replicas.get(&key).and_then(|replica| self.next_rest(now, replica)) else { continue };
             let Some(replica) = self.replicas.get_mut(&key) else { continue };
             match rest {
                 Rest::Stop(at) if at <= now => {
@@ -31,13 +31,14 @@ impl EndpointPolicy {
         }
     }
 
-    fn next_rest(&self, replica: &Replica) -> Option<Rest> {
+    fn next_rest(&self, now: Time, replica: &Replica) -> Option<Rest> {
         let stop_at = replica.last_used.after(self.settings.zero_after);
         let freeze_at = replica.last_used.after(self.settings.freeze_after).max(replica.freeze_from);
         match replica.state {
             State::Frozen { .. } => Some(Rest::Stop(stop_at)),
             State::Ready if replica.leases == 0 && self.may_rest() => {
-                Some(if stop_at <= freeze_at { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
+                // What may rest at last may have idled for long: then it is not frozen first.
+                Some(if stop_at <= freeze_at.max(now) { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
             }
             _ => None,
         }
@@ -48,11 +49,11 @@ impl EndpointPolicy {
         self.count(|replica| replica.state == State::Ready) > self.settings.min_replicas
     }
 
-    pub(super) fn replica_wakes(&self, replica: &Replica) -> Option<Time> {
+    pub(super) fn replica_wakes(&self, now: Time, replica: &Replica) -> Option<Time> {
         match replica.state {
             State::Creating { since } | State::Loading { since } => Some(since.after(self.settings.start_deadline)),
             State::Draining { until: at } | State::Stopping { again: at } => at,
-            _ => self.next_rest(replica).map(|rest| match rest {
+            _ => self.next_rest(now, replica).map(|rest| match rest {
                 Rest::Freeze(at) | Rest::Stop(at) => at,
             }),
         }

@@ -58,11 +58,13 @@ impl Ledger {
         spare
     }
 
-    /// The memory of replicas that must always run.
+    /// The memory of replicas that must always run: of each owner's the largest, as any may be left.
     pub(super) fn protected(&self) -> u64 {
         let of = |owner: &Owner, floor: u32| -> u64 {
             let held = self.held.values().filter(|held| held.owner == *owner && held.usage != Usage::Leaving);
-            held.take(floor as usize).map(|held| held.bytes).sum()
+            let mut bytes: Vec<u64> = held.map(|held| held.bytes).collect();
+            bytes.sort_unstable_by(|one, other| other.cmp(one));
+            bytes.iter().take(floor as usize).sum()
         };
         self.floors.iter().map(|(owner, floor)| of(owner, *floor)).fold(0, u64::saturating_add)
     }

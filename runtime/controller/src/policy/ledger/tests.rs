@@ -101,6 +101,21 @@ fn replicas_that_must_run_are_never_evicted_and_what_cannot_fit_beside_them_bloc
 }
 
 #[test]
+fn of_replicas_that_must_run_the_largest_may_be_the_one_that_is_left() {
+    let mut ledger = Ledger::new(Bytes::new(100));
+    ledger.set_floor(owner("a"), 1);
+    for (id, bytes) in [("a-1", 10), ("a-2", 50)] {
+        ledger.reserve(at(0), owner("a"), replica(id), Bytes::new(bytes));
+        ledger.report(at(0), &replica(id), Usage::Busy);
+    }
+    // 60 would fit beside the small one, but who is ended is not chosen by size.
+    ledger.reserve(at(1), owner("b"), replica("b-1"), Bytes::new(60));
+    assert_eq!(ask(&mut ledger, 1, "c", "c-1"), []);
+    assert_eq!(ledger.tick(at(60)), [evict("a", "a-1")]);
+    assert_eq!(ledger.release(at(61), &replica("a-1")), [grant("c", "c-1")]);
+}
+
+#[test]
 fn nobody_overtakes_who_waits_for_what_is_being_freed() {
     let mut ledger = full();
     let waits = ledger.reserve(at(3), owner("big"), replica("big-1"), Bytes::new(80));

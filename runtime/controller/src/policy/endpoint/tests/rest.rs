@@ -82,3 +82,15 @@ fn what_the_spawner_could_not_do_is_undone_or_done_again() {
     case.step(refused(replica));
     assert_eq!(case.pass(STOP_RETRY), [kill]);
 }
+
+#[test]
+fn who_may_rest_at_last_after_a_long_idle_time_goes_without_being_frozen_first() {
+    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
+    let first = reserved(&case.step(Event::Tick))[0];
+    case.start(first);
+    case.pass(1000 * SECOND);
+    let second = case.policy.new_key();
+    let actions = case.step(Event::Adopt { replica: second, state: AdoptedState::Ready });
+    assert_eq!(actions[0], Action::Stop { replica: first, grace: STOP_GRACE });
+    assert_eq!(case.policy.next_wake(case.now), None);
+}
