@@ -6,10 +6,13 @@ use dormouse_sandbox::messages::{Event, ExitCause, Request};
 
 use crate::{
     daemon::{Daemon, UID_BASE, UID_COUNT},
-    machine::{self, status_of},
+    machine::{self, status_of, until},
     script::{answer, call_fatally, converse, read_log, replica, replica_of},
     worker,
 };
+
+/// Long enough to be frozen in the middle.
+const WAIT_MS: u32 = 1_000;
 
 pub(crate) fn endpoints_never_share_a_uid() {
     let home = tempfile::tempdir().unwrap();
@@ -53,6 +56,22 @@ pub(crate) fn a_connection_to_a_frozen_replica_waits() {
     node.thaw(&spec.replica);
     assert_eq!(asked.join().unwrap(), "dormouse");
     assert!(started.started_at_ms > 0);
+    daemon.end(node);
+}
+
+/// The kernel restarts an interrupted wait by a system call of its own, which a filter sees too.
+pub(crate) fn a_wait_goes_on_after_a_thaw() {
+    let mut daemon = Daemon::start();
+    let mut node = daemon.node();
+    let spec = replica();
+    node.start(&spec);
+    let pid = machine::process(&daemon.group(), &spec.replica);
+    let connection = UnixStream::connect(node.socket(&spec.replica)).unwrap();
+    let waits = std::thread::spawn(move || converse(&connection, &format!("wait {WAIT_MS}")));
+    until("the worker waits", || machine::waits_for_a_lock(pid));
+    node.freeze(&spec.replica);
+    node.thaw(&spec.replica);
+    assert_eq!(waits.join().unwrap(), "ETIMEDOUT");
     daemon.end(node);
 }
 

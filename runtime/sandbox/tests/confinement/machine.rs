@@ -50,6 +50,12 @@ pub(crate) fn is_running(pid: i32) -> bool {
     !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
+/// Whether a process waits for a lock.
+pub(crate) fn waits_for_a_lock(pid: i32) -> bool {
+    let sleeps_in = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+    sleeps_in.split(' ').next().is_some_and(|number| number == nix::libc::SYS_futex.to_string())
+}
+
 /// One field of a process's status.
 pub(crate) fn status_of(pid: i32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

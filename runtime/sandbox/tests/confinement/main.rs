@@ -48,6 +48,7 @@ const TESTS: &[(&str, fn())] = tests![
     limits::of_open_files_is_raised_and_counted,
     life::endpoints_never_share_a_uid,
     life::a_connection_to_a_frozen_replica_waits,
+    life::a_wait_goes_on_after_a_thaw,
     life::a_frozen_replica_is_stopped,
     life::stop_asks_then_kills,
     life::stop_reaches_a_replica_that_is_being_made,

@@ -68,7 +68,8 @@ fn answer(command: &str) -> String {
         "open" => outcome(OpenOptions::new().read(true).write(true).open(argument)),
         "inherited" => serde_json::to_string(INHERITED.get().unwrap()).unwrap(),
         "environment" => std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
-        "hostname" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        "hostname" => fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned(),
+        "wait" => wait(argument.parse().unwrap()),
         "say" => {
             println!("{argument}");
             "said".to_owned()
@@ -182,6 +183,16 @@ fn execute_from(path: &str) -> String {
     let place = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
     let mapped = if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) };
     outcome(mapped)
+}
+
+/// Waits for a lock that nobody gives up, as a thread of a pool does for work; tells why it ended.
+fn wait(milliseconds: i64) -> String {
+    let lock = 0_u32;
+    let timeout = libc::timespec { tv_sec: milliseconds / 1_000, tv_nsec: milliseconds % 1_000 * 1_000_000 };
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the kernel reads the lock and the timeout, and both outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_futex, &raw const lock, operation, 0, &raw const timeout) };
+    if result == -1 { errno(&io::Error::last_os_error()) } else { "woken".to_owned() }
 }
 
 /// How many threads there can be beside this one.
