@@ -83,29 +83,54 @@ impl Logs {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Makes the directory and removes what replicas left that are not among `living`.
+    /// Makes the directory, and keeps what replicas left that are not among `living` for the rest of
+    /// its time.
     pub(crate) async fn prepare(&self, living: Vec<ReplicaId>) -> std::io::Result<()> {
         let directory = self.shared.directory.clone();
-        blocking(move || files::sweep(&directory, &living)).await
+        let dead = blocking(move || files::find_dead(&directory, &living)).await?;
+        for (replica, age) in dead {
+            let Some(endpoint) = endpoint_of(&replica) else { continue };
+            let left = self.shared.kept_after_exit.saturating_sub(age);
+            let (writer, inbox) = self.begin(&endpoint, &replica);
+            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, left));
+        }
+        Ok(())
     }
 
     /// Copies what the replica prints until it ends, and removes that after a while.
     pub(crate) fn keep(&self, endpoint: &EndpointName, replica: &ReplicaId, pipe: OwnedFd) {
-        let (asks, mut inbox) = mpsc::channel(writer::ASKS_MAX);
+        let (mut writer, mut inbox) = self.begin(endpoint, replica);
+        let (logs, endpoint, replica) = (self.clone(), endpoint.clone(), replica.clone());
+        tokio::spawn(async move {
+            writer.copy(pipe, &mut inbox).await;
+            let kept = logs.shared.kept_after_exit;
+            logs.end(endpoint, replica, writer, inbox, kept).await;
+        });
+    }
+
+    /// Makes the replica's log one that readers find.
+    fn begin(&self, endpoint: &EndpointName, replica: &ReplicaId) -> (Writer, mpsc::Receiver<Ask>) {
+        let (asks, inbox) = mpsc::channel(writer::ASKS_MAX);
         let followers = self.with(|endpoints| {
             let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
             logs.replicas.push(ReplicaLog { replica: replica.clone(), asks, has_ended: false });
             logs.lines.clone()
         });
         let files = LogFiles::new(&self.shared.directory, replica, self.shared.file_bytes_max);
-        let mut writer = Writer::new(replica.clone(), files, followers);
-        let (logs, endpoint, replica) = (self.clone(), endpoint.clone(), replica.clone());
-        tokio::spawn(async move {
-            writer.copy(pipe, &mut inbox).await;
-            logs.ended(&endpoint, &replica);
-            writer.linger(logs.shared.kept_after_exit, inbox).await;
-            logs.forget(&endpoint, &replica);
-        });
+        (Writer::new(replica.clone(), files, followers), inbox)
+    }
+
+    async fn end(
+        self,
+        endpoint: EndpointName,
+        replica: ReplicaId,
+        writer: Writer,
+        inbox: mpsc::Receiver<Ask>,
+        kept: Duration,
+    ) {
+        self.ended(&endpoint, &replica);
+        writer.linger(kept, inbox).await;
+        self.forget(&endpoint, &replica);
     }
 
     /// The endpoint's lines so far, and with `follow` those to come.
@@ -155,6 +180,11 @@ impl EndpointLogs {
     fn new() -> Self {
         Self { lines: broadcast::Sender::new(FOLLOWER_LINES_MAX), replicas: Vec::new() }
     }
+}
+
+/// The endpoint in a replica's id, which ends in a revision and a serial number.
+fn endpoint_of(replica: &ReplicaId) -> Option<EndpointName> {
+    replica.as_str().rsplitn(3, '-').nth(2)?.parse().ok()
 }
 
 /// Runs file operations where they hold up nothing else.

@@ -2,6 +2,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use dormouse_sandbox::messages::ReplicaId;
@@ -71,19 +72,24 @@ fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// Removes the logs of replicas that do not live; their time was counted by a process that is gone.
-pub(super) fn sweep(directory: &Path, living: &[ReplicaId]) -> io::Result<()> {
+/// Makes the directory and finds the logs of replicas that do not live any more, each with the time
+/// since it was last written to.
+pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Vec<(ReplicaId, Duration)>> {
     fs::create_dir_all(directory)?;
+    let mut dead = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let replica = name.strip_suffix(".1").unwrap_or(name).strip_suffix(".log");
-        let is_dead = |replica: &str| living.iter().all(|living| living.as_str() != replica);
-        if replica.is_some_and(is_dead) {
-            fs::remove_file(&path)?;
+        let entry = entry?;
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        let Some(Ok(replica)) = id.map(|id| ReplicaId::try_from(id.to_owned())) else { continue };
+        if !living.contains(&replica) {
+            // A clock that was set back makes it young again, which keeps it longer.
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            dead.push((replica, age));
         }
     }
-    Ok(())
+    dead.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
+    Ok(dead)
 }
 
 #[cfg(test)]
@@ -104,7 +110,9 @@ mod tests {
         assert!(opened.iter().all(|(_, bytes)| *bytes <= 100));
         let text = fs::read_to_string(directory.path().join("a-1-1.log")).unwrap();
         assert!(text.ends_with("line 099\n"));
-        sweep(directory.path(), &[]).unwrap();
+        assert!(find_dead(directory.path(), std::slice::from_ref(&replica)).unwrap().is_empty());
+        assert_eq!(find_dead(directory.path(), &[]).unwrap()[0].0, replica);
+        files.remove().unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-use crate::node::{Disk, Node, SECOND};
+use crate::node::{Disk, Node, SECOND, until};
 
 #[tokio::test(start_paused = true)]
 async fn logs_are_read_and_followed_without_gap_or_repetition() {
@@ -10,9 +10,7 @@ async fn logs_are_read_and_followed_without_gap_or_repetition() {
     let print = |text: &str| node.spawner.look(|state| state.replicas.get_mut(&id).unwrap().print(text));
     let file = disk.run.path().join("logs").join(format!("{id}.log"));
     print("one\ntwo\n");
-    while std::fs::read_to_string(&file).unwrap_or_default() != "one\ntwo\n" {
-        tokio::time::sleep(SECOND / 100).await;
-    }
+    until(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "one\ntwo\n")).await;
     let mut lines = node.controller.logs("demo", true).await.unwrap();
     print("three\nfo");
     print("ur\n");
@@ -39,13 +37,9 @@ async fn a_log_outlives_its_replica_for_a_while() {
     node.spawner.kill(&id, dormouse_sandbox::messages::ExitCause::Code { code: 3 });
     lease.lost().await;
     let file = disk.run.path().join("logs").join(format!("{id}.log"));
-    while std::fs::read_to_string(&file).unwrap_or_default() != "last words\n" {
-        tokio::time::sleep(SECOND / 100).await;
-    }
+    until(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "last words\n")).await;
     let mut lines = node.controller.logs("demo", false).await.unwrap();
     assert_eq!(lines.recv().await.unwrap(), format!("{id} last words"));
     tokio::time::sleep(601 * SECOND).await;
-    while file.exists() {
-        tokio::time::sleep(SECOND).await;
-    }
+    until(|| !file.exists()).await;
 }

@@ -116,15 +116,8 @@ impl Node {
 
     /// Waits until the endpoint looks so.
     pub(crate) async fn wait_for(&self, endpoint: &str, is: impl Fn(&EndpointView) -> bool) -> Arc<EndpointView> {
-        // The view has no event for those outside; the clock stands still but for this.
-        for _ in 0..100_000 {
-            let view = self.view(endpoint);
-            if is(&view) {
-                return view;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("it never came to that: {:?}", self.view(endpoint));
+        until(|| is(&self.view(endpoint))).await;
+        self.view(endpoint)
     }
 
     pub(crate) fn metrics(&self) -> String {
@@ -140,6 +133,18 @@ pub(crate) fn name(text: &str) -> EndpointName {
 
 pub(crate) fn named(text: &str) -> EndpointRequest {
     EndpointRequest::named(name(text))
+}
+
+/// Waits for what has no event of its own.
+pub(crate) async fn until(mut is: impl FnMut() -> bool) {
+    // By the clock that the tests move: it stands still but for these sleeps.
+    for _ in 0..100_000 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("what was awaited did not come");
 }
 
 /// By the clock that the tests move.

@@ -6,7 +6,7 @@ use dormouse_sandbox::{
 use dormouse_spec::EndpointRequest;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::node::{Disk, Node, REPLICA_MEMORY, SECOND, named, settings};
+use crate::node::{Disk, Node, REPLICA_MEMORY, named, settings, until};
 
 /// What one node process has; dropping it is the process's death.
 fn process() -> Runtime {
@@ -64,9 +64,7 @@ fn living_replicas_are_adopted_as_they_are_and_strangers_end() {
         assert!(view.replicas.iter().all(|it| it.started_at_ms == 42));
         assert!(view.replicas.iter().any(|it| it.id == frozen.replica && it.phase == Phase::Frozen));
         let used = format!("dormouse_memory_used_bytes {}", 2 * REPLICA_MEMORY.get());
-        while !node.metrics().contains(&used) {
-            tokio::time::sleep(SECOND / 100).await;
-        }
+        until(|| node.metrics().contains(&used)).await;
     });
 }
 
@@ -127,4 +125,25 @@ async fn another_version_or_no_spawner_is_refused() {
     let (ours, theirs) = pair().unwrap();
     drop(theirs);
     assert!(SpawnerLink::connect(ours).await.is_err());
+}
+
+#[test]
+fn what_a_replica_said_before_the_node_ended_can_still_be_read() {
+    let disk = Disk::new();
+    let dead = process().block_on(async {
+        let node = Node::start(&disk).await;
+        node.deploy("demo").await;
+        let lease = node.acquire("demo").await.unwrap();
+        let id = lease.replica().clone();
+        node.spawner.look(|state| state.replicas.get_mut(&id).unwrap().print("last words\n"));
+        let file = disk.run.path().join("logs").join(format!("{id}.log"));
+        until(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "last words\n")).await;
+        id
+    });
+    clear_sockets(&disk);
+    process().block_on(async {
+        let node = Node::start(&disk).await;
+        let mut lines = node.controller.logs("demo", false).await.unwrap();
+        assert_eq!(lines.recv().await.unwrap(), format!("{dead} last words"));
+    });
 }
