@@ -35,7 +35,7 @@ use crate::{
     instance::{Instance, InstanceError, make_directory},
     rootfs::{Rootfs, RootfsError},
     seccomp::{self, SeccompError},
-    uids::{UidError, UidRecord},
+    uids::{UidBlock, UidError, UidRecord},
 };
 
 /// What the composition root decided for the privileged half.
@@ -106,6 +106,9 @@ pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
     check_single_thread()?;
     let found = preflight::check(&settings)?;
     let hierarchy = Hierarchy::detect()?;
+    if let Some(parent) = settings.run.parent().filter(|_| settings.ephemeral) {
+        sweep_beside(parent, &hierarchy);
+    }
     let instance = Instance::lock(&settings.run)?;
     let ephemeral = settings.ephemeral;
     let result = serve(settings, &found, &hierarchy, &instance);
@@ -115,6 +118,13 @@ pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
         let _ = fs::remove_dir_all(instance.run());
     }
     result
+}
+
+/// Nobody comes back for an ephemeral daemon that was killed, so the next one cleans up after it.
+fn sweep_beside(parent: &Path, hierarchy: &Hierarchy) {
+    if let Err(error) = sweep::sweep_abandoned(parent, hierarchy) {
+        tracing::warn!("what a killed `serve` left is still there: {}", error_chain::one_line(&error));
+    }
 }
 
 /// The order matters: nothing is made before the machine is known to be able to hold it, nothing is
@@ -131,7 +141,8 @@ fn serve(
     }
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let store = make_directories(&settings.data, instance, node_user)?;
-    let uids = UidRecord::open(&settings.data.join("uids.json"), found.uids)?;
+    let block = UidBlock::claim(found.uids, instance.id())?;
+    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range)?;
     let seccomp = seccomp::worker_profile()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
     let signals = Signals::block().map_err(io("blocking signals"))?;

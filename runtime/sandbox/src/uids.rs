@@ -1,7 +1,10 @@
 //! Which host uid the processes of an endpoint run as: one each, recorded, never shared.
 //!
 //! The first uid of the range is what the *setup* of every container runs as (uid 0 of its user
-//! namespace); no payload ever runs as it. Endpoints get the ones after it.
+//! namespace); no payload ever runs as it. Endpoints get the ones after it. Daemons side by side
+//! take blocks of the configured range that do not overlap.
+
+mod block;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +14,8 @@ use std::{
 
 use dormouse_spec::EndpointName;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::block::UidBlock;
 
 /// Why an endpoint gets no uid.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,8 @@ pub enum UidError {
     Exhausted(u32),
     #[error("the uid range {base}…{last} overlaps `{line}` in {file}: choose another `uid_base` in [sandbox]")]
     Overlap { base: u32, last: u32, line: String, file: &'static str },
+    #[error("other daemons of this machine hold all {blocks} blocks of uids: raise `uid_count` in [sandbox]")]
+    NoBlock { blocks: u32 },
     #[error("the uid range {base} + {count} is empty or leaves the space of uids")]
     Range { base: u32, count: u32 },
 }

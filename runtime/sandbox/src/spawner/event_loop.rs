@@ -345,3 +345,14 @@ fn slow_turn(took: Duration) -> Option<Event> {
 fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {
     move |source| SpawnerError::Io { operation, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_turn_that_made_others_wait_is_told() {
+        assert_eq!(slow_turn(TURN_SLOW), None);
+        assert_eq!(slow_turn(Duration::from_micros(1_001)), Some(Event::SlowTurn { micros: 1_001 }));
+    }
+}
