@@ -64,6 +64,7 @@ impl From<&InferenceError> for Refusal {
             E::NotServed(_) => StatusCode::NOT_IMPLEMENTED,
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             E::BodyUnreadable(_) | E::BodyBroken | E::Malformed(_) => StatusCode::BAD_REQUEST,
+            E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             E::NotReady { .. } | E::Draining | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
             E::DeadlineInInference => StatusCode::GATEWAY_TIMEOUT,
             E::ReplicaDied(_) | E::ReplicaBroke(_) => StatusCode::BAD_GATEWAY,
@@ -104,6 +105,7 @@ impl From<&AdminError> for Refusal {
             E::NotAMember { .. } | E::NeverAdmitted { .. } => StatusCode::FORBIDDEN,
             E::NoSuchPath | E::NoSuchEndpoint(_) => StatusCode::NOT_FOUND,
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Descriptors { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error)

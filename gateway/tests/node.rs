@@ -36,6 +36,8 @@ async fn what_needs_no_model_is_answered_over_http_1_and_2() {
     assert!(node.request("POST", "/v2/repository/models/m/load", "", "").await.starts_with("HTTP/1.1 501 "));
     assert!(node.request("POST", "/v2/repository/index", "", "{").await.starts_with("HTTP/1.1 400 "));
     assert!(node.request("GET", "/v2", "x-request-id: mine-1\r\n", "").await.contains("x-request-id: mine-1\r\n"));
+    let head = node.request("HEAD", "/v2/health/live", "", "").await;
+    assert!(head.contains("content-length: 13\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     assert_eq!(node.get_http2("/v2/health/live").await, r#"{"live":true}"#);
 }
 

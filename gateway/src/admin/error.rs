@@ -8,7 +8,7 @@ pub enum AdminError {
         "{who} is not in group `{group}`: root grants it with `usermod -aG {group} {user}`, from the next login on"
     )]
     NotAMember { who: String, user: String, group: String },
-    #[error("uid {uid} is one that the daemon gives to what it confines: it may not administer it")]
+    #[error("uid {uid} is that of the daemon's unprivileged half or of a container: it may not administer the daemon")]
     NeverAdmitted { uid: u32 },
     #[error("there is nothing at this path")]
     NoSuchPath,
@@ -18,6 +18,8 @@ pub enum AdminError {
     NoSuchEndpoint(String),
     #[error("the body is larger than {limit}")]
     BodyTooLarge { limit: Bytes },
+    #[error("the body came too slowly")]
+    BodyTooSlow,
     #[error("the body could not be read")]
     BodyUnreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the body is no JSON of this request")]

@@ -26,10 +26,16 @@ impl Admission {
     pub(super) fn check(&self, stream: impl AsFd) -> io::Result<Result<(), AdminError>> {
         let peer = rustix::net::sockopt::socket_peercred(stream)?;
         let accounts = Accounts { groups: std::fs::read_to_string(GROUPS)?, users: std::fs::read_to_string(USERS)? };
-        Ok(self.decide(peer.uid.as_raw(), peer.gid.as_raw(), &accounts))
+        let process = format!("/proc/{}/status", peer.pid.as_raw_nonzero());
+        // Where it has ended or may not be looked at, its main group is what is known.
+        let process = std::fs::read_to_string(process).unwrap_or_default();
+        let uid = peer.uid.as_raw();
+        let mut gids = supplementary_groups(&process, uid);
+        gids.push(peer.gid.as_raw());
+        Ok(self.decide(uid, &gids, &accounts))
     }
 
-    fn decide(&self, uid: u32, gid: u32, accounts: &Accounts) -> Result<(), AdminError> {
+    fn decide(&self, uid: u32, gids: &[u32], accounts: &Accounts) -> Result<(), AdminError> {
         if uid == 0 {
             return Ok(());
         }
@@ -37,13 +43,24 @@ impl Admission {
             return Err(AdminError::NeverAdmitted { uid });
         }
         let user = accounts.user(uid);
-        if accounts.is_member(&self.admin_group, user, gid) {
+        if accounts.is_member(&self.admin_group, user, gids) {
             return Ok(());
         }
         let who = user.map_or_else(|| format!("uid {uid}"), |user| format!("user `{user}`"));
         let user = user.unwrap_or("USER").to_owned();
         Err(AdminError::NotAMember { who, user, group: self.admin_group.clone() })
     }
+}
+
+/// What /proc tells of the peer. Its pid may be another process's by now, which then counts only if
+/// it runs as the same user: that user has these groups either way.
+fn supplementary_groups(status: &str, uid: u32) -> Vec<u32> {
+    let numbers = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.unwrap_or_default().split_whitespace().filter_map(|number| number.parse().ok()).collect::<Vec<u32>>()
+    };
+    let effective = numbers("Uid:").get(1).copied();
+    if effective == Some(uid) { numbers("Groups:") } else { Vec::new() }
 }
 
 /// The texts of /etc/group and /etc/passwd.
@@ -61,12 +78,12 @@ impl Accounts {
         })
     }
 
-    /// By the group the peer runs as, or by the members the group lists.
-    fn is_member(&self, group: &str, user: Option<&str>, gid: u32) -> bool {
+    /// By the groups the peer runs with, or by the members the group lists.
+    fn is_member(&self, group: &str, user: Option<&str>, gids: &[u32]) -> bool {
         self.groups.lines().any(|line| {
             let mut fields = line.split(':');
             fields.next() == Some(group)
-                && (fields.nth(1).is_some_and(|number| number.parse() == Ok(gid))
+                && (fields.nth(1).is_some_and(|number| number.parse().is_ok_and(|gid| gids.contains(&gid)))
                     || user
                         .is_some_and(|user| fields.next().is_some_and(|all| all.split(',').any(|name| name == user))))
         })
@@ -78,6 +95,10 @@ mod tests {
     use super::*;
 
     fn decide(uid: u32, gid: u32) -> Result<(), AdminError> {
+        decide_with(uid, &[gid])
+    }
+
+    fn decide_with(uid: u32, gids: &[u32]) -> Result<(), AdminError> {
         let admission = Admission {
             admin_group: "dormouse-admin".to_owned(),
             node_uid: 998,
@@ -87,7 +108,7 @@ mod tests {
             groups: "root:x:0:\ndormouse-admin-x:x:50:eve\ndormouse-admin:x:60:alice,bob\nusers:x:100:eve\n".to_owned(),
             users: "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\neve:x:1001:100::/:/bin/sh\n".to_owned(),
         };
-        admission.decide(uid, gid, &accounts)
+        admission.decide(uid, gids, &accounts)
     }
 
     #[test]
@@ -96,6 +117,7 @@ mod tests {
         assert!(decide(1000, 1000).is_ok(), "listed as a member");
         assert!(decide(1001, 60).is_ok(), "runs as the group");
         assert!(decide(4242, 60).is_ok(), "has no name, runs as the group");
+        assert!(decide_with(4242, &[7, 60]).is_ok(), "the group is one of its others");
     }
 
     #[test]
@@ -112,5 +134,13 @@ mod tests {
         for uid in [998, 1_879_048_192, 1_879_113_727] {
             assert!(matches!(decide(uid, 60), Err(AdminError::NeverAdmitted { .. })), "{uid}");
         }
+    }
+
+    #[test]
+    fn groups_of_another_users_process_do_not_count() {
+        let status = "Name:\tsh\nUid:\t1001\t1000\t1000\t1000\nGid:\t1\t1\t1\t1\nGroups:\t7 60 \n";
+        assert_eq!(supplementary_groups(status, 1000), [7, 60]);
+        assert!(supplementary_groups(status, 1001).is_empty());
+        assert!(supplementary_groups("", 1000).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, os::fd::OwnedFd};
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use bytes::Bytes;
 use dormouse_controller::{Controller, DeployRequest, ModelFile};
@@ -10,7 +10,7 @@ use http::{
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     AdminError, DOCUMENT_BYTES_MAX,
@@ -22,6 +22,8 @@ use crate::status::{Refusal, chain};
 
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 
+/// The longest a caller may take to send a document.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(10);
 /// Steps of a deploy that wait to be written to a caller who does not read.
 const STEPS_MAX: usize = 64;
 
@@ -162,7 +164,8 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
 }
 
 async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
-    let body = Limited::new(body, DOCUMENT_BYTES_MAX).collect().await.map_err(|error| {
+    let body = timeout(DOCUMENT_WAIT, Limited::new(body, DOCUMENT_BYTES_MAX).collect());
+    let body = body.await.map_err(|_| AdminError::BodyTooSlow)?.map_err(|error| {
         let limit = dormouse_spec::Bytes::new(DOCUMENT_BYTES_MAX as u64);
         if error.is::<LengthLimitError>() {
             AdminError::BodyTooLarge { limit }

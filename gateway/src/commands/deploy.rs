@@ -29,6 +29,7 @@ const STORING_TOLD_BYTES: u64 = 256 << 20;
 
 /// Make an endpoint of a model, or replace the model of one
 #[derive(Debug, Args)]
+#[command(override_usage = "dormouse deploy [OPTIONS] <PATH>\n       dormouse deploy [OPTIONS] -f <FILE>")]
 #[command(after_help = "\
 Examples:
   dormouse deploy silero_vad.onnx                 becomes the endpoint silero-vad

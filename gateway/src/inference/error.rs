@@ -19,6 +19,8 @@ pub enum InferenceError {
     BodyTooLarge { limit: Bytes },
     #[error("the body could not be read")]
     BodyUnreadable(#[source] hyper::Error),
+    #[error("the body came too slowly")]
+    BodyTooSlow,
     #[error("the body broke off")]
     BodyBroken,
     #[error("the body is no JSON of this request")]

@@ -1,16 +1,16 @@
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dormouse_controller::{Controller, EndpointView};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     InferenceError, documents,
@@ -29,6 +29,8 @@ pub(super) type Answer = Response<Either<Full<Bytes>, Reply>>;
 
 /// The largest body of a request that is parsed here: a filter for the repository's index.
 const DOCUMENT_BYTES_MAX: usize = 64 << 10;
+/// The longest a client may take to send it.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(10);
 
 /// The data plane of one node.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Gateway {
     /// Answers one request; an error is an answer too.
     pub(super) async fn handle(&self, request: Request<Incoming>, address: IpAddr) -> Result<Answer, Infallible> {
         let caller = Caller { address, request_id: self.request_ids.of(request.headers()) };
+        let is_head = request.method() == Method::HEAD;
         let path = request.uri().path().to_owned();
         let request = RequestBody::of(request, self.settings.body_bytes_max);
         let mut response = match self.dispatch(&path, request, &caller).await {
@@ -67,7 +70,7 @@ impl Gateway {
             Err(error) => refused(&error, &path, &caller),
         };
         response.headers_mut().insert(request_id::HEADER, caller.request_id);
-        Ok(response)
+        Ok(if is_head { without_body(response) } else { response })
     }
 
     async fn dispatch(
@@ -110,7 +113,8 @@ impl Gateway {
     }
 
     async fn index(&self, request: Request<RequestBody>) -> Result<Answer, InferenceError> {
-        let body = read_document(request.into_body()).await?;
+        let body = timeout(DOCUMENT_WAIT, read_document(request.into_body()));
+        let body = body.await.map_err(|_| InferenceError::BodyTooSlow)??;
         let filter = if body.is_empty() {
             documents::IndexFilter::default()
         } else {
@@ -151,6 +155,15 @@ fn text(content_type: &'static str, body: String) -> Answer {
 
 fn document(document: &Value) -> Answer {
     text("application/json", document.to_string())
+}
+
+/// What HEAD gets: the head that GET would.
+fn without_body(response: Answer) -> Answer {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Either::Left(Full::default()))
 }
 
 fn refused(error: &InferenceError, path: &str, caller: &Caller) -> Answer {
