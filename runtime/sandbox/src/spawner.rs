@@ -148,11 +148,12 @@ fn serve(
     let signals = Signals::block().map_err(io("blocking signals"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| io("becoming the reaper of replicas")(error.into()))?;
-    let groups = hierarchy.instance(&instance.cgroup_name())?;
     let listeners = Listeners::bind(settings.listen, &instance.admin_socket(), found.admin_gid)?;
     if let Ok(address) = listeners.address() {
         tracing::info!(%address, run = %instance.run().display(), cgroups = %hierarchy.version(), "the daemon listens");
     }
+    // Last of what is made: a start that fails leaves none.
+    let groups = hierarchy.instance(&instance.cgroup_name())?;
     let spawner = Spawner {
         settings,
         program: &found.program,

@@ -1,6 +1,8 @@
 //! Daemons that refuse to start: each says why in one line, and leaves nothing.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, path::PathBuf};
+
+use dormouse_sandbox::instance::Instance;
 
 use crate::{
     daemon::{Daemon, NODE_USER, Settings},
@@ -12,6 +14,10 @@ fn refusal(change: impl FnOnce(&mut Settings)) -> String {
     let mut daemon = Daemon::start_with(change);
     assert_eq!(daemon.wait(), 1, "{}", daemon.stderr());
     let text = daemon.stderr();
+    // Unless another daemon has the directory, there is nothing that the next life would sweep.
+    if let Ok(instance) = Instance::lock(&daemon.settings.run) {
+        assert_eq!(machine::groups(&instance.cgroup_name()), [] as [PathBuf; 0], "{text}");
+    }
     let [line] = <[&str; 1]>::try_from(text.lines().collect::<Vec<_>>()).unwrap_or_else(|_| panic!("{text}"));
     line.to_owned()
 }
@@ -23,7 +29,6 @@ pub(crate) fn one_daemon_a_run_directory() {
     let line = refusal(|settings| settings.run.clone_from(&run));
     assert!(line.starts_with("another daemon runs in"), "{line}");
     assert!(run.join("admin.sock").exists(), "the first one's directory is untouched");
-    drop(machine::groups(&daemon.group()));
     daemon.end(node);
 }
 
