@@ -16,7 +16,7 @@ fn help_teaches_and_wrong_usage_is_two() {
     let help = run(&["--help"]).ok().stdout;
     for verb in ["serve", "daemon", "deploy", "ls", "status", "infer", "logs", "delete"] {
         assert!(help.contains(verb), "{help}");
-        assert!(run(&[verb, "--help"]).ok().stdout.contains("Examples:"), "{verb}");
+        assert!(run(&[verb, "--help"]).ok().stdout.contains("\nExample"), "{verb}");
     }
     for wrong in [&["--wat"][..], &[], &["deploy"], &["status"], &["ls", "extra"], &["infer", "Not A Name"]] {
         assert_eq!(run(wrong).code, Some(2), "{wrong:?}");

@@ -4,13 +4,15 @@ use std::thread;
 
 use dormouse_tests::{
     Endpoint, Home, Script,
-    processes::kill,
+    endpoint::echo_body,
+    http2,
     script::{Infer, Load},
 };
 
-use rustix::process::Signal;
-
 use crate::fake;
+
+/// More than one moment has room for.
+const TOGETHER: i64 = 40;
 
 /// One replica that serves one request at a time.
 fn narrow() -> Home {
@@ -40,18 +42,23 @@ fn time_that_runs_out_in_the_inference() {
 #[test]
 fn time_that_runs_out_in_the_queue() {
     let daemon = narrow().start();
-    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "1h")]);
-    thread::scope(|scope| {
-        let held = hold(scope, &endpoint);
-        // The one replica there may be is the old revision's until it is drained.
-        daemon.deploy_fake("m", Script::echo().infer(Infer::Echo), &[("timeout", "300ms")]);
-        let error = daemon.send(&endpoint.echo_request(1)).error(504);
-        assert!(error.contains("queue"), "{error}");
-        kill(endpoint.processes()[0], Signal::KILL);
-        let _ = held.join().unwrap().error(502);
-    });
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "500ms")]);
+    let errors = late_together(&endpoint);
+    assert!(errors[0].contains("inference"), "{errors:?}");
+    assert!(errors.iter().any(|error| error.contains("queue")), "{errors:?}");
     assert_eq!(endpoint.status()["waiters"], 0);
+    endpoint.play(Script::echo());
     endpoint.check_echo(2);
+}
+
+/// Sends requests that all run out of time in the same moment, the first of them in the replica.
+pub(crate) fn late_together(endpoint: &Endpoint<'_>) -> Vec<String> {
+    let asks = (0..TOGETHER).map(|n| ("POST", endpoint.path("/infer"), echo_body(n).to_string().into_bytes()));
+    let told = |(status, body): (u16, Vec<u8>)| {
+        assert_eq!(status, 504);
+        String::from_utf8_lossy(&body).into_owned()
+    };
+    http2::exchange(endpoint.daemon.address(), asks.collect()).into_iter().map(told).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, thread};
 use dormouse_tests::{
     Endpoint, Script,
     daemon::manifest,
-    endpoint::echo_body,
+    endpoint::{echo_body, replace},
     paths, processes,
     script::{Infer, Load},
     wait::until_true,
@@ -82,23 +82,19 @@ fn external_data_comes_along() {
 #[test]
 fn a_redeploy_moves_the_traffic_and_lets_the_old_finish() {
     let daemon = fake().start();
-    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
+    // The same model twice, so that the first is still stored when the second has another.
+    let model = daemon.home().write("m.onnx", Script::echo().infer(Infer::Hold).to_model());
+    let (keeper, endpoint) = (daemon.deploy("keeper", &model), daemon.deploy("m", &model));
     thread::scope(|scope| {
         let old = scope.spawn(|| endpoint.infer(&echo_body(1)));
         endpoint.until_leases(1);
-        let old_model = endpoint.status()["model"].clone();
         daemon.deploy_fake("m", Script::echo(), &[]);
         assert_eq!(daemon.get(&endpoint.path("")).ok().json()["versions"], json!(["2"]));
         let answer = endpoint.infer(&echo_body(2)).ok().json();
         assert_eq!((&answer["model_version"], &answer["outputs"][0]["data"]), (&json!("2"), &json!([2])));
         let _ = daemon.get(&endpoint.path("/versions/1")).error(404);
         assert!(endpoint.replicas().iter().any(|replica| replica.revision == 1 && replica.phase == "draining"));
-
-        // The old revision's model is still there for its replica.
-        let directory = old_model.as_str().unwrap().replace(':', "-");
-        let script = Script::echo().salt("m").to_model();
-        let stored = daemon.home().data().join("models").join(directory).join("model.onnx");
-        fs::write(&stored, script).unwrap();
+        keeper.play(Script::echo());
         let answer = old.join().unwrap().ok().json();
         assert_eq!((&answer["model_version"], &answer["outputs"][0]["data"]), (&json!("1"), &json!([1])));
     });
@@ -156,9 +152,9 @@ fn deploys_of_one_endpoint_do_not_overlap() {
         let _ = refused.retry_after();
         let index = daemon.send(&dormouse_tests::Request::post("/v2/repository/index", "")).ok().json();
         assert_eq!(index[0]["state"], "LOADING");
-        let stored = fs::read_dir(daemon.home().data().join("models")).unwrap();
-        let stored = stored.map(|entry| entry.unwrap().path()).find(|path| path.join("model.onnx").exists()).unwrap();
-        fs::write(stored.join("model.onnx"), Script::echo().to_model()).unwrap();
+        let mut stored = fs::read_dir(daemon.home().data().join("models")).unwrap().map(|entry| entry.unwrap().path());
+        let stored = stored.find(|path| path.join("model.onnx").exists()).expect("the model that is being deployed");
+        replace(&stored, &Script::echo());
         let _ = first.join().unwrap().ok();
     });
 }

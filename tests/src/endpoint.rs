@@ -1,6 +1,6 @@
 //! One endpoint of a running daemon.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
 
@@ -112,16 +112,24 @@ impl<'a> Endpoint<'a> {
     pub fn play(&self, script: Script) {
         let digest = self.status()["model"].as_str().expect("a model").replace(':', "-");
         let directory = self.daemon.home().data().join("models").join(digest);
-        let next = directory.join("next");
-        fs::write(&next, script.salt(&self.name).to_model()).unwrap();
-        fs::set_permissions(&next, fs::Permissions::from_mode(0o444)).unwrap();
-        fs::rename(&next, directory.join("model.onnx")).unwrap();
+        replace(&directory, &script.salt(&self.name));
     }
 
     /// Removes it; nothing of it is left then.
     pub fn delete(&self) {
         let _ = self.daemon.cli(&["delete", &self.name]).ok();
     }
+}
+
+/// Gives a stored model another script, in one step.
+///
+/// # Panics
+/// Where there is no such directory.
+pub fn replace(directory: &Path, script: &Script) {
+    let next = directory.join("next");
+    fs::write(&next, script.to_model()).unwrap();
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o444)).unwrap();
+    fs::rename(&next, directory.join("model.onnx")).unwrap();
 }
 
 /// What a fake replica echoes.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use self::control::{Assignment, Control};
-use crate::script::{Load, OnSigterm, Script};
+use crate::script::{Infer, Load, OnSigterm, Script};
 
 /// Between two looks at a script that says to wait.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -53,8 +53,10 @@ async fn work() {
 struct ScriptFile(PathBuf);
 
 impl ScriptFile {
+    /// One that was taken away, as with a revision that is no more, says to wait.
     fn read(&self) -> Script {
-        Script::of_model(&std::fs::read(&self.0).unwrap())
+        let waiting = || Script::echo().load(Load::Hold).infer(Infer::Hold);
+        std::fs::read(&self.0).map_or_else(|_| waiting(), |model| Script::of_model(&model))
     }
 }
 

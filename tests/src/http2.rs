@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,7 +17,7 @@ pub type Ask = (&'static str, String, Vec<u8>);
 /// # Panics
 /// Where the connection breaks.
 #[must_use]
-pub fn exchange(address: SocketAddr, asks: Vec<Ask>) -> Vec<(StatusCode, Bytes)> {
+pub fn exchange(address: SocketAddr, asks: Vec<Ask>) -> Vec<(u16, Vec<u8>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = TcpStream::connect(address).await.unwrap();
@@ -30,8 +30,8 @@ pub fn exchange(address: SocketAddr, asks: Vec<Ask>) -> Vec<(StatusCode, Bytes)>
             let request = request.body(Full::<Bytes>::from(body)).unwrap();
             exchanges.spawn(async move {
                 let answer = sender.send_request(request).await.unwrap();
-                let status = answer.status();
-                (number, (status, answer.into_body().collect().await.unwrap().to_bytes()))
+                let status = answer.status().as_u16();
+                (number, (status, answer.into_body().collect().await.unwrap().to_bytes().to_vec()))
             });
         }
         let mut answers = exchanges.join_all().await;

@@ -40,6 +40,8 @@ pub enum Infer {
     Crash,
     /// Takes memory until it is killed.
     EatMemory,
+    /// Closes the connection without an answer.
+    HangUp,
     /// Sends a part of its answer and closes the connection.
     BreakOff,
     /// Writes numbered lines of `bytes` bytes to stdout, then answers.

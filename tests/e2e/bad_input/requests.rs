@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Row] = &[
     row("binary_data_size beyond all bounds", 400, &["binary_data_size"], |it| binary(it, u64::MAX)),
     row("header length beyond the body", 400, &["nference-"], |it| head_length(it, "100000")),
     row("header length that is none", 400, &["nference-"], |it| head_length(it, "ten")),
-    row("header length within the JSON", 400, &["JSON"], |it| head_length(it, "10")),
+    row("header length within the JSON", 400, &["line 1"], |it| head_length(it, "10")),
     row("broken BYTES", 400, &["IN_BYTES"], |it| {
         let input =
             json!({ "name": "IN_BYTES", "datatype": "BYTES", "shape": [1], "parameters": { "binary_data_size": 5 } });

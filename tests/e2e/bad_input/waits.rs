@@ -14,6 +14,7 @@ use super::{
     Expected::{ComeAgain, Status},
     Row,
 };
+use crate::deadlines::late_together;
 
 /// Sends one request to a new endpoint that behaves like `script`.
 fn one(bench: &Bench, script: Script, settings: &[(&str, &str)]) -> Answer {
@@ -88,16 +89,10 @@ fn draining(endpoint: &Endpoint<'_>) -> Response {
     })
 }
 
-/// The one replica there may be is the old revision's until it is drained.
+/// One of those that wait while another holds the replica until everybody's time is up.
 fn late_in_queue(endpoint: &Endpoint<'_>) -> Response {
-    thread::scope(|scope| {
-        let held = held(scope, endpoint);
-        endpoint.daemon.deploy_fake(&endpoint.name, Script::echo(), &[("timeout", "300ms")]);
-        let late = send(endpoint);
-        processes::kill(endpoint.processes()[0], Signal::KILL);
-        let _ = held.join().unwrap().error(502);
-        late
-    })
+    let late = late_together(endpoint).into_iter().find(|error| error.contains("queue"));
+    Response { status: 504, headers: Vec::new(), body: late.unwrap_or_default().into_bytes() }
 }
 
 fn deploying(bench: &Bench) -> Answer {
@@ -145,7 +140,10 @@ pub(super) const ROWS: &[Row] = &[
         wrong: "late in the queue",
         expected: Status(504),
         says: &["queue"],
-        ask: |it| with(it, Script::echo().infer(Infer::Hold), &[("timeout", "1h")], late_in_queue),
+        ask: |it| {
+            let settings = [("timeout", "500ms"), ("queue-waiters-max", "100")];
+            with(it, Script::echo().infer(Infer::Hold), &settings, late_in_queue)
+        },
     },
     Row {
         wrong: "late in the start",
@@ -170,6 +168,12 @@ pub(super) const ROWS: &[Row] = &[
         expected: Status(502),
         says: &["exited with status 3"],
         ask: |it| one(it, Script::echo().infer(Infer::Exit { code: 3 }), &[]),
+    },
+    Row {
+        wrong: "hung up without an answer",
+        expected: Status(502),
+        says: &["broke off"],
+        ask: |it| one(it, Script::echo().infer(Infer::HangUp), &[]),
     },
     Row {
         wrong: "out of memory",

@@ -1,7 +1,6 @@
 //! HTTP of the scripted worker: metadata, readiness, and an inference that goes as the script says.
 
 use std::{
-    convert::Infallible,
     io,
     pin::Pin,
     process::{abort, exit},
@@ -15,7 +14,10 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::{net::UnixListener, time::sleep};
+use tokio::{
+    net::UnixListener,
+    time::{Sleep, sleep},
+};
 
 use super::{LOOK_EVERY, ScriptFile};
 use crate::script::Infer;
@@ -38,14 +40,14 @@ pub(super) async fn serve(listener: UnixListener, model: Model) {
         let model = model.clone();
         let service = service_fn(move |request| {
             let model = model.clone();
-            async move { Ok::<_, Infallible>(model.answer(request).await) }
+            async move { model.answer(request).await }
         });
         tokio::spawn(http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
     }
 }
 
 impl Model {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> io::Result<Answer> {
         let path = request.uri().path().to_owned();
         if path.ends_with("/infer") {
             // A body that breaks off is told by the caller's own test.
@@ -53,26 +55,27 @@ impl Model {
             return self.infer(&body).await;
         }
         if path.ends_with("/ready") {
-            return document(&json!({ "name": self.name, "ready": true }));
+            return Ok(document(&json!({ "name": self.name, "ready": true })));
         }
         let x = json!([{ "name": "x", "datatype": "INT64", "shape": [-1] }]);
-        document(
+        Ok(document(
             &json!({ "name": self.name, "versions": [self.version], "platform": "onnx_onnxv1", "inputs": x, "outputs": x }),
-        )
+        ))
     }
 
-    async fn infer(&self, body: &[u8]) -> Answer {
+    async fn infer(&self, body: &[u8]) -> io::Result<Answer> {
         loop {
             match self.script.read().infer {
-                Infer::Echo => return self.echo(body),
+                Infer::Echo => return Ok(self.echo(body)),
                 Infer::Hold => sleep(LOOK_EVERY).await,
                 Infer::Exit { code } => exit(code),
                 Infer::Crash => abort(),
                 Infer::EatMemory => eat_memory(),
-                Infer::BreakOff => return broken_off(),
+                Infer::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Infer::BreakOff => return Ok(broken_off()),
                 Infer::Print { lines, bytes } => {
                     (0..lines).for_each(|line| println!("{line:0bytes$}"));
-                    return self.echo(body);
+                    return Ok(self.echo(body));
                 }
             }
         }
@@ -102,23 +105,24 @@ fn eat_memory() -> ! {
 }
 
 fn broken_off() -> Answer {
-    Response::builder().header(CONTENT_LENGTH, 1000).body(Either::Right(Broken { began: false })).unwrap()
+    let rest = Box::pin(sleep(LOOK_EVERY));
+    Response::builder().header(CONTENT_LENGTH, 1000).body(Either::Right(Broken { began: false, rest })).unwrap()
 }
 
-/// A body that ends before its declared length.
+/// A body that ends before its declared length, some time after its beginning.
 struct Broken {
     began: bool,
+    rest: Pin<Box<Sleep>>,
 }
 
 impl Body for Broken {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(Some(if std::mem::replace(&mut self.began, true) {
-            Err(io::ErrorKind::BrokenPipe.into())
-        } else {
-            Ok(Frame::data(Bytes::from_static(b"{\"outputs\":")))
-        }))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if !std::mem::replace(&mut self.began, true) {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{\"outputs\":")))));
+        }
+        self.rest.as_mut().poll(cx).map(|()| Some(Err(io::ErrorKind::BrokenPipe.into())))
     }
 }
