@@ -2,6 +2,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -12,13 +13,22 @@ use super::{error::UnsentCause, replica_stream::ReplicaStream, request_body::Req
 
 /// Connections kept open to one replica between requests.
 const IDLE_CONNECTIONS_MAX: usize = 32;
+/// Well below the 60 seconds after which a worker closes a connection that carried nothing. A request
+/// sent on one that is being closed would be lost, and nobody could tell whether it was read.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A replica is not trusted: the head of its answer has a limit like that of a client's request.
 const REPLY_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Idle connections to replicas. A replica's socket is never another's later, so its path is its key.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: Mutex<HashMap<PathBuf, Vec<Connection>>>,
+    idle: Mutex<HashMap<PathBuf, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
 }
 
 /// A connection that carries one request at a time; closed when this is dropped.
@@ -65,7 +75,7 @@ impl Pool {
         let mut idle = self.lock();
         let connections = idle.entry(socket.to_owned()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
-            connections.push(connection);
+            connections.push(Idle { connection, since: Instant::now() });
         }
     }
 
@@ -75,22 +85,30 @@ impl Pool {
         drop(connections);
     }
 
+    /// The connection used last. Where that is too old, so are all the others.
     fn take(&self, socket: &Path) -> Option<Connection> {
-        self.lock().get_mut(socket)?.pop()
+        let mut idle = self.lock();
+        let connections = idle.get_mut(socket)?;
+        let last = connections.pop()?;
+        if last.since.elapsed() < IDLE_MAX {
+            return Some(last.connection);
+        }
+        connections.clear();
+        None
     }
 
     /// Drops what was closed by the other side, as all connections are when a replica ends.
     fn sweep(&self, socket: &Path) {
         let mut idle = self.lock();
         if let Some(connections) = idle.get_mut(socket) {
-            connections.retain(|connection| !connection.sender.is_closed());
+            connections.retain(|idle| !idle.connection.sender.is_closed());
             if connections.is_empty() {
                 idle.remove(socket);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
