@@ -1,10 +1,12 @@
 //! Replicas that die, do not start, or do not end.
 
+use std::process::Stdio;
+
 use dormouse_tests::{
-    Connection, Script,
+    Connection, Endpoint, Script, Told,
     processes::kill,
     script::{Infer, Load, OnSigterm},
-    wait::until_true,
+    wait::{until, until_true},
 };
 
 use rustix::process::Signal;
@@ -114,6 +116,21 @@ fn the_daemon_ends_with_replicas_that_ignore_sigterm() {
         daemon.deploy_fake(name, Script::echo().on_sigterm(OnSigterm::Ignore), &[]).check_echo(1);
     }
     daemon.stop();
+}
+
+#[test]
+fn a_container_that_is_killed_while_it_is_made_is_a_failed_start() {
+    let daemon = fake().endpoint("start_deadline", "\"1h\"").start();
+    let model = daemon.home().write("m.onnx", Script::echo().load(Load::Hold).to_model());
+    let mut deploy = daemon.command(&["deploy", model.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
+    // The first process of a replica is the one that makes its container.
+    let endpoint = Endpoint::of(&daemon, "m");
+    let maker = until("a container is being made", || endpoint.processes().first().copied());
+    kill(maker, Signal::KILL);
+    until("the deploy fails", || deploy.try_wait().unwrap());
+    let told = Told::of(deploy.wait_with_output().unwrap(), "deploy".to_owned());
+    assert!(told.failed(1).contains("killed by signal 9"));
+    until_true("nothing of it is left", || endpoint.processes().is_empty());
 }
 
 #[test]

@@ -45,8 +45,7 @@ impl Loop<'_> {
             } else if replica.is_removal_child(pid) {
                 Self::on_removed
             } else if replica.is_creation_child(pid) {
-                // Its report may still be in the pipe.
-                |turn, id, _| turn.on_creation_report(id)
+                Self::on_creation_ended
             } else {
                 return None;
             };
@@ -60,6 +59,21 @@ impl Loop<'_> {
             }
             None => self.early.clear(),
         }
+    }
+
+    /// It has reported before; where it has not, it was killed, as for the replica's memory. What it
+    /// had begun to make keeps the pipe open, and ends with the group.
+    fn on_creation_ended(&mut self, id: &ReplicaId, status: WaitStatus) {
+        // The report may still be in the pipe.
+        self.on_creation_report(id);
+        let Some(replica) = self.replicas.get_mut(id).filter(|replica| replica.creation_pipe().is_some()) else {
+            return;
+        };
+        let cause = match replica.ended(status) {
+            told @ (ExitCause::Stopped | ExitCause::OutOfMemory { .. }) => told,
+            _ => ExitCause::NotCreated { reason: format!("the process that was making it {}", how_ended(status)) },
+        };
+        self.on_over(id, cause);
     }
 
     pub(super) fn on_payload_ended(&mut self, id: &ReplicaId, status: WaitStatus) {
@@ -119,7 +133,7 @@ impl Loop<'_> {
             self.node_restart_in = std::time::Duration::ZERO;
         }
         tracing::warn!(
-            status = ended(status),
+            status = how_ended(status),
             in_ms = self.node_restart_in.as_millis(),
             "the node process ended and is started again"
         );
@@ -166,11 +180,11 @@ impl Loop<'_> {
     }
 }
 
-/// How a process ended, for a log line.
-fn ended(status: WaitStatus) -> String {
+/// How a process ended, in words.
+fn how_ended(status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
 }
