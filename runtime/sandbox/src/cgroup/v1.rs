@@ -16,7 +16,7 @@ use crate::devices::{self, DeviceError, DeviceRule};
 const WORDS: Words = Words { frozen: "FROZEN", thawed: "THAWED" };
 
 /// Groups are made in every hierarchy, not only in those whose limits are used: libcontainer
-/// attaches its processes to all of them, and a process that is already there costs it nothing.
+/// attaches its processes to all of them and would make, and leave, what is missing.
 #[derive(Debug)]
 pub(super) struct Hierarchies {
     roots: Vec<PathBuf>,
