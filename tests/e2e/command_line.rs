@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use dormouse_tests::{Script, Told, cli, paths};
+use dormouse_tests::{Endpoint, Script, Told, cli, paths, processes};
 use serde_json::{Value, json};
 
 use crate::{REAL, fake, real};
@@ -43,7 +43,7 @@ fn infer_sends_zeros_or_what_it_is_given() {
     let mut command = daemon.command(&["infer", "m", "--input", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(body.to_string().as_bytes()).unwrap();
-    let of_stdin = Told::of(child.wait_with_output().unwrap(), "infer --input -".to_owned()).json();
+    let of_stdin = Told::of(&child.wait_with_output().unwrap(), "infer --input -".to_owned()).json();
     assert_eq!(of_stdin, of_file);
 
     let reason = daemon.cli(&["infer", "nobody"]).failed(1);
@@ -71,9 +71,11 @@ fn several_daemons_run_side_by_side() {
     one.deploy_fake("a", Script::echo(), &[]).check_echo(1);
     other.deploy_fake("b", Script::echo(), &[]).check_echo(2);
     assert_ne!(one.instance(), other.instance());
+    let uid = |daemon, name| processes::uid(Endpoint::of(daemon, name).processes()[0]);
+    assert_ne!(uid(&one, "a"), uid(&other, "b"), "not even two daemons give one uid to two endpoints");
     let names = |daemon: &dormouse_tests::Daemon| daemon.get("/v2/models").ok().json()["models"].clone();
     assert_eq!((names(&one), names(&other)), (json!(["a"]), json!(["b"])));
     one.stop();
     assert!(other.listens());
-    dormouse_tests::Endpoint::of(&other, "b").check_echo(3);
+    Endpoint::of(&other, "b").check_echo(3);
 }

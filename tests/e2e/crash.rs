@@ -128,7 +128,7 @@ fn a_container_that_is_killed_while_it_is_made_is_a_failed_start() {
     let maker = until("a container is being made", || endpoint.processes().first().copied());
     kill(maker, Signal::KILL);
     until("the deploy fails", || deploy.try_wait().unwrap());
-    let told = Told::of(deploy.wait_with_output().unwrap(), "deploy".to_owned());
+    let told = Told::of(&deploy.wait_with_output().unwrap(), "deploy".to_owned());
     assert!(told.failed(1).contains("killed by signal 9"));
     until_true("nothing of it is left", || endpoint.processes().is_empty());
 }

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 
-use dormouse_tests::{Connection, Daemon, Endpoint, Request, Script, endpoint::echo_body, http2, paths, script::Infer};
+use dormouse_tests::{
+    Connection, Daemon, Endpoint, Request, Script, endpoint::echo_body, http2, paths, script::Infer, wait::until_true,
+};
 use flate2::{
     Compression,
     read::{GzDecoder, ZlibDecoder},
@@ -45,7 +47,8 @@ fn what_is_asked_about_models_is_answered_and_wakes_nothing() {
     assert!(daemon.send(&Request::post("/v2/repository/index", "[")).error(400).contains("JSON"));
 
     let endpoint = Endpoint::of(&daemon, "identity-matrix");
-    assert!(endpoint.replicas().is_empty() && endpoint.processes().is_empty());
+    endpoint.until_phases(&[]);
+    until_true("the replica that described the model is gone", || endpoint.processes().is_empty());
     assert_eq!(daemon.metrics().of_endpoint("dormouse_starts_total", "identity-matrix"), 0.0);
 }
 

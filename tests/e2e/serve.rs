@@ -23,26 +23,45 @@ fn command(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-fn spawn(home: &Home, arguments: &[&str]) -> Child {
-    let listen = ["--listen", "127.0.0.1:0"];
-    let arguments: Vec<&str> = ["serve"].into_iter().chain(arguments.iter().copied()).chain(listen).collect();
-    command(home, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+/// A running `dormouse serve`, which does not outlive its test.
+struct Serve(Child);
+
+impl Serve {
+    fn spawn(home: &Home, arguments: &[&str]) -> Self {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let arguments: Vec<&str> = ["serve"].into_iter().chain(arguments.iter().copied()).chain(listen).collect();
+        Self(command(home, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Reads what it prints until it is ready; the address of its endpoint.
+    fn until_ready(&mut self) -> String {
+        let mut stderr = BufReader::new(self.0.stderr.take().unwrap()).lines();
+        assert!(stderr.any(|line| line.unwrap() == "ready"), "it ended before it was ready");
+        // What it still says must not fill the pipe.
+        std::thread::spawn(move || stderr.for_each(drop));
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        line.split_whitespace().nth(1).expect("an address").to_owned()
+    }
+
+    /// Ctrl-C.
+    fn end(&mut self) -> Option<i32> {
+        processes::kill(i32::try_from(self.0.id()).unwrap(), Signal::INT);
+        until("serve ends", || self.0.try_wait().unwrap()).code()
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
-/// Reads what it prints until it is ready; the addresses of its endpoints.
-fn until_ready(child: &mut Child) -> Vec<String> {
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(stderr.any(|line| line.unwrap() == "ready"), "it ended before it was ready");
-    // What it still says must not fill the pipe.
-    std::thread::spawn(move || stderr.for_each(drop));
-    let mut urls = Vec::new();
-    let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
-    while urls.is_empty() || !stdout.buffer().is_empty() {
-        let mut line = String::new();
-        assert!(stdout.read_line(&mut line).unwrap() > 0);
-        urls.push(line.split_whitespace().nth(1).expect("an address").to_owned());
+impl Drop for Serve {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.end();
+        }
     }
-    urls
 }
 
 fn infer(url: &str) {
@@ -52,11 +71,6 @@ fn infer(url: &str) {
     silero::check(&Connection::to(address.parse().unwrap()).send(&request).ok().json());
 }
 
-fn end(child: &mut Child) -> Option<i32> {
-    processes::kill(i32::try_from(child.id()).unwrap(), Signal::INT);
-    until("serve ends", || child.try_wait().unwrap()).code()
-}
-
 fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
@@ -64,18 +78,18 @@ fn is_empty(directory: &Path) -> bool {
 #[test]
 fn everything_is_gone_on_exit() {
     let home = real();
-    let mut serve = spawn(&home, &[silero::model().to_str().unwrap()]);
-    let urls = until_ready(&mut serve);
-    assert!(urls[0].ends_with("/v2/models/silero-vad"), "{urls:?}");
+    let mut serve = Serve::spawn(&home, &[silero::model().to_str().unwrap()]);
+    let url = serve.until_ready();
+    assert!(url.ends_with("/v2/models/silero-vad"), "{url}");
     let run = fs::read_dir(home.run()).unwrap().next().expect("a directory of its own").unwrap().path();
     let listed = cli::run(Command::new(REAL).args(["ls", "--run"]).arg(&run)).ok();
     assert!(listed.stdout.contains("silero-vad"), "the other commands reach it");
-    infer(&urls[0]);
+    infer(&url);
     let status = Connection::to_socket(&run.join("admin.sock")).unwrap().send(&Request::get("/v1/node")).ok().json();
     let instance = status["instance"].as_str().unwrap();
     assert!(!processes::of_instance(instance).is_empty());
 
-    assert_eq!(end(&mut serve), Some(0));
+    assert_eq!(serve.end(), Some(0));
     assert!(is_empty(&home.run()), "nothing is left below --run");
     assert!(processes::control_groups(instance).is_empty());
 }
@@ -85,9 +99,9 @@ fn data_that_was_asked_for_is_kept() {
     let home = real();
     let data = home.data();
     let mut serve =
-        spawn(&home, &[silero::model().to_str().unwrap(), "--name", "vad", "--data", data.to_str().unwrap()]);
-    until_ready(&mut serve);
-    assert_eq!(end(&mut serve), Some(0));
+        Serve::spawn(&home, &[silero::model().to_str().unwrap(), "--name", "vad", "--data", data.to_str().unwrap()]);
+    serve.until_ready();
+    assert_eq!(serve.end(), Some(0));
     assert!(is_empty(&home.run()));
     assert!(data.join("endpoints/vad.json").is_file());
 }
@@ -106,17 +120,16 @@ fn a_model_that_cannot_be_served_ends_it() {
 fn what_a_killed_one_left_is_removed_by_the_next() {
     let home = real();
     let model = silero::model();
-    let mut killed = spawn(&home, &[model.to_str().unwrap()]);
-    infer(&until_ready(&mut killed)[0]);
+    let mut killed = Serve::spawn(&home, &[model.to_str().unwrap()]);
+    infer(&killed.until_ready());
     let abandoned = fs::read_dir(home.run()).unwrap().next().unwrap().unwrap().path();
     let status =
         Connection::to_socket(&abandoned.join("admin.sock")).unwrap().send(&Request::get("/v1/node")).ok().json();
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    killed.kill();
     assert!(abandoned.exists());
-    let mut next = spawn(&home, &[model.to_str().unwrap()]);
-    until_ready(&mut next);
+    let mut next = Serve::spawn(&home, &[model.to_str().unwrap()]);
+    next.until_ready();
     assert!(!abandoned.exists());
     until_true("its groups are gone", || processes::control_groups(status["instance"].as_str().unwrap()).is_empty());
-    assert_eq!(end(&mut next), Some(0));
+    assert_eq!(next.end(), Some(0));
 }

@@ -16,12 +16,12 @@ pub struct Told {
 #[must_use]
 pub fn run(command: &mut Command) -> Told {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    Told::of(output, format!("{command:?}"))
+    Told::of(&output, format!("{command:?}"))
 }
 
 impl Told {
     #[must_use]
-    pub fn of(output: Output, shown: String) -> Self {
+    pub fn of(output: &Output, shown: String) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

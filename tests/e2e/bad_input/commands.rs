@@ -1,16 +1,13 @@
 //! Commands that cannot do what they are asked.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use dormouse_tests::{Home, cli, paths};
 
 use super::{Answer, Bench, Expected::Exit, Row};
 use crate::{REAL, real};
 
-fn deploy(bench: &Bench, path: PathBuf) -> Answer {
+fn deploy(bench: &Bench, path: &Path) -> Answer {
     // Where it fails, `dynamic` goes on in the revision that it has.
     bench.real.cli(&["deploy", path.to_str().unwrap(), "--name", "dynamic"]).into()
 }
@@ -44,25 +41,25 @@ const fn row(wrong: &'static str, code: i32, says: &'static [&'static str], ask:
 }
 
 pub(super) const ROWS: &[Row] = &[
-    row("missing model", 1, &["missing.onnx", "No such file"], |it| deploy(it, paths::fixture("missing.onnx"))),
+    row("missing model", 1, &["missing.onnx", "No such file"], |it| deploy(it, &paths::fixture("missing.onnx"))),
     row("corrupt model", 1, &["cannot be served", "Protobuf parsing failed"], |it| {
-        deploy(it, paths::fixture("corrupt.onnx"))
+        deploy(it, &paths::fixture("corrupt.onnx"))
     }),
     row("truncated model", 1, &["cannot be served", "Protobuf parsing failed"], |it| {
-        deploy(it, paths::fixture("truncated.onnx"))
+        deploy(it, &paths::fixture("truncated.onnx"))
     }),
     row("unsupported opset", 1, &["cannot be served", "opset"], |it| {
-        deploy(it, paths::fixture("unsupported_opset.onnx"))
+        deploy(it, &paths::fixture("unsupported_opset.onnx"))
     }),
     row("unsupported operator", 1, &["cannot be served", "NoSuchOperator"], |it| {
-        deploy(it, paths::fixture("unsupported_op.onnx"))
+        deploy(it, &paths::fixture("unsupported_op.onnx"))
     }),
     row("output that the protocol has no form for", 1, &["'list' is a Sequence"], |it| {
-        deploy(it, paths::fixture("sequence.onnx"))
+        deploy(it, &paths::fixture("sequence.onnx"))
     }),
-    row("no model at all", 1, &["is no model", ".onnx"], |it| deploy(it, paths::repository().join("README.md"))),
+    row("no model at all", 1, &["is no model", ".onnx"], |it| deploy(it, &paths::repository().join("README.md"))),
     row("directory without a model", 1, &["is no model", "model.onnx"], |it| {
-        deploy(it, paths::repository().join("docs"))
+        deploy(it, &paths::repository().join("docs"))
     }),
     row("name that is none", 2, &["Not-A-Name"], |it| {
         it.real.cli(&["deploy", paths::fixture("scalar.onnx").to_str().unwrap(), "--name", "Not-A-Name"]).into()

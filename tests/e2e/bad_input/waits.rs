@@ -19,13 +19,18 @@ use crate::deadlines::late_together;
 /// Sends one request to a new endpoint that behaves like `script`.
 fn one(bench: &Bench, script: Script, settings: &[(&str, &str)]) -> Answer {
     with(bench, Script::echo(), settings, |endpoint| {
-        endpoint.play(script.clone());
+        endpoint.play(script);
         endpoint.daemon.send(&endpoint.echo_request(1))
     })
 }
 
 /// Makes an endpoint, asks, and removes it.
-fn with(bench: &Bench, script: Script, settings: &[(&str, &str)], ask: impl Fn(&Endpoint<'_>) -> Response) -> Answer {
+fn with(
+    bench: &Bench,
+    script: Script,
+    settings: &[(&str, &str)],
+    ask: impl FnOnce(&Endpoint<'_>) -> Response,
+) -> Answer {
     let endpoint = bench.fake.deploy_fake("row", script, settings);
     let answer = ask(&endpoint);
     endpoint.delete();
