@@ -79,3 +79,18 @@ fn several_daemons_run_side_by_side() {
     assert!(other.listens());
     Endpoint::of(&other, "b").check_echo(3);
 }
+
+#[test]
+fn a_start_that_fails_leaves_nothing_and_harms_nobody() {
+    let other = fake().start();
+    let daemon = fake().start();
+    let instance = daemon.instance().to_owned();
+    let home = daemon.stop();
+    let taken = other.address().to_string();
+    let reason = home.cli(&["daemon", "--listen", &taken]).failed(1);
+    assert!(reason.contains("is taken"), "{reason}");
+    assert!(processes::control_groups(&instance).is_empty());
+    other.deploy_fake("m", Script::echo(), &[]).check_echo(1);
+    // The same place serves as if nothing had been.
+    home.start_again().deploy_fake("m", Script::echo(), &[]).check_echo(2);
+}

@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use dormouse_tests::{Daemon, Endpoint, Request, paths, wait::until_true};
+use dormouse_tests::{Daemon, Endpoint, Request, Script, endpoint::echo_body, paths, script::Infer, wait::until_true};
 use serde_json::json;
 
-use crate::{real, silero};
+use crate::{fake, real, silero};
 
 const CALLERS: usize = 200;
 
@@ -26,6 +26,37 @@ fn two_hundred_first_requests_share_the_starts() {
     until_true("the metrics show that nobody waits", || {
         daemon.metrics().of_endpoint("dormouse_queue_waiters", "vad") == 0.0
     });
+}
+
+#[test]
+fn replicas_follow_the_load_up_and_down() {
+    let daemon = fake()
+        .endpoint("max_replicas", "3")
+        .endpoint("container_concurrency", "2")
+        .endpoint("freeze_after", "\"200ms\"")
+        .endpoint("zero_after", "\"1s\"")
+        .start();
+    let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
+    let (endpoint, send) = (&endpoint, |data| endpoint.infer(&echo_body(data)));
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        // Two fill one replica; what all three cannot take waits.
+        for (data, replicas) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            running.push(scope.spawn(move || send(data)));
+            endpoint.until_leases(data as u64 + 1);
+            assert_eq!(endpoint.phases(), vec!["ready"; replicas]);
+        }
+        running.push(scope.spawn(move || send(6)));
+        endpoint.until_waiters(1);
+        assert_eq!(endpoint.replicas().len(), 3);
+        assert!(endpoint.replicas().iter().all(|replica| replica.leases == 2), "nobody has more than its share");
+        endpoint.play(Script::echo());
+        for (data, answer) in running.into_iter().enumerate() {
+            assert_eq!(answer.join().unwrap().ok().json()["outputs"][0]["data"], json!([data]));
+        }
+    });
+    endpoint.until_phases(&["frozen", "frozen", "frozen"]);
+    endpoint.until_phases(&[]);
 }
 
 const ENDPOINTS: usize = 6;

@@ -12,10 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    Connection, Endpoint, Home, Request, Response, Script, Told, cli,
-    metrics::Metrics,
-    processes,
-    wait::{until, until_true},
+    Connection, Endpoint, Home, Request, Response, Script, Told, cli, metrics::Metrics, processes, wait::until,
 };
 
 /// Ends the daemon when it is dropped, and sees that nothing of it is left.
@@ -243,9 +240,4 @@ pub fn manifest(name: &str, model: &Path, settings: &[(&str, &str)]) -> String {
          storageUri: file://{}\n",
         model.display()
     )
-}
-
-/// Waits until nothing of a daemon that was killed is left: its replicas end with the next start.
-pub fn until_nothing_left(instance: &str) {
-    until_true("nothing of it is left", || processes::control_groups(instance).is_empty());
 }

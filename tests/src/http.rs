@@ -16,13 +16,13 @@ use crate::wait::DEADLINE;
 pub struct Request {
     head: String,
     body: Vec<u8>,
-    has_length: bool,
+    tells_length: bool,
 }
 
 impl Request {
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        Self { head: format!("{method} {path} HTTP/1.1\r\nhost: dormouse\r\n"), body: Vec::new(), has_length: false }
+        Self { head: format!("{method} {path} HTTP/1.1\r\nhost: dormouse\r\n"), body: Vec::new(), tells_length: true }
     }
 
     #[must_use]
@@ -54,7 +54,7 @@ impl Request {
     #[must_use]
     pub fn bare_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
-        self.has_length = true;
+        self.tells_length = false;
         self
     }
 
@@ -72,7 +72,7 @@ impl Request {
 
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        let length = if self.has_length { String::new() } else { format!("content-length: {}\r\n", self.body.len()) };
+        let length = if self.tells_length { format!("content-length: {}\r\n", self.body.len()) } else { String::new() };
         [self.head.as_bytes(), length.as_bytes(), b"\r\n", &self.body].concat()
     }
 }
@@ -144,16 +144,6 @@ impl<S: Read + Write> Connection<S> {
     /// Where the connection breaks before the answer is whole.
     pub fn receive(&mut self) -> std::io::Result<Response> {
         Response::read(&mut self.stream)
-    }
-
-    /// What is sent until the end of the connection.
-    ///
-    /// # Errors
-    /// Where reading fails.
-    pub fn rest(&mut self) -> std::io::Result<Vec<u8>> {
-        let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest)?;
-        Ok(rest)
     }
 }
 
