@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
-    endpoint::{self, Parts},
+    endpoint::{self, EndpointHandle, Parts},
     link::{DaemonSigns, Fact, FactSender, Routes, fact_inbox},
     logs::Logs,
     memory::{Account, Memory},
@@ -80,8 +80,14 @@ pub(super) async fn start(
     strays::adopt(&strays, &account).await;
     let accounts = enter_memory(&node, &found).await;
     tokio::spawn(strays::end(strays, account, strays_facts, outbox));
+    let mut handles = Vec::with_capacity(found.len());
     for (found, account) in found.into_iter().zip(accounts) {
-        serve(&node, &directory, found, account);
+        handles.push(serve(&node, &directory, found, account));
+    }
+    for handle in handles {
+        // A task answers after it has taken in what it adopts, so nobody is shown an endpoint
+        // without the replicas that it has.
+        handle.unleased().await;
     }
     let deploys = Deploys { node, directory, store, models, commit: Arc::new(Mutex::new(())) };
     collect_garbage(&deploys).await;
@@ -196,7 +202,7 @@ async fn enter_memory(node: &Node, found: &[Found]) -> Vec<Account> {
     accounts
 }
 
-fn serve(node: &Node, directory: &Directory, found: Found, account: Account) {
+fn serve(node: &Node, directory: &Directory, found: Found, account: Account) -> EndpointHandle {
     let Found { revision, replicas, facts, facts_sender } = found;
     let (name, alias) = (revision.endpoint.name.clone(), revision.endpoint.alias.clone());
     let mut adopted = Vec::with_capacity(replicas.len());
@@ -205,5 +211,6 @@ fn serve(node: &Node, directory: &Directory, found: Found, account: Account) {
         adopted.push(report);
     }
     let handle = endpoint::start(node.clone(), Parts { revision, account, facts, facts_sender, adopted });
-    directory.insert(&name, Entry::Served(handle), alias.as_ref());
+    directory.insert(&name, Entry::Served(handle.clone()), alias.as_ref());
+    handle
 }
