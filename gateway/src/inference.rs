@@ -7,6 +7,7 @@
 mod documents;
 mod error;
 mod exchange;
+mod grant;
 mod headers;
 mod infer;
 mod metrics;

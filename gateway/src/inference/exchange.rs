@@ -1,9 +1,7 @@
 //! One request and its answer between a client and one replica.
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use dormouse_controller::Lease;
-use dormouse_sandbox::messages::ExitCause;
 use dormouse_spec::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     InferenceError,
     error::UnsentCause,
+    grant::Grant,
     headers,
     pool::{Connection, Pool},
     reply::Reply,
@@ -20,19 +19,6 @@ use super::{
 
 /// A connection usually breaks a moment before the cause is known: so long it is waited for.
 const CAUSE_WAIT: Duration = Duration::from_secs(1);
-
-/// One replica that may be sent one request. Dropping it gives the replica back.
-pub(super) struct Grant {
-    pub(super) socket: PathBuf,
-    /// Resolves when the replica is dead. It owns the lease.
-    pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
-}
-
-impl From<Lease> for Grant {
-    fn from(lease: Lease) -> Self {
-        Self { socket: lease.socket().to_owned(), lost: Box::pin(async move { lease.lost().await }) }
-    }
-}
 
 /// Why an exchange gave no answer.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     Gateway, InferenceError,
-    exchange::{ExchangeError, Grant, exchange},
+    exchange::{ExchangeError, exchange},
+    grant::Grant,
     headers,
     metrics::Observation,
     reply::Reply,

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    exchange::Grant,
+    grant::Grant,
     metrics::Observation,
     pool::{Connection, Pool},
     request_body::Progress,

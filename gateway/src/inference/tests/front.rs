@@ -26,7 +26,8 @@ use tokio::{
 use super::{
     super::{
         InferenceError,
-        exchange::{ExchangeError, Grant, exchange},
+        exchange::{ExchangeError, exchange},
+        grant::Grant,
         pool::Pool,
         reply::Reply,
         request_body::RequestBody,

@@ -1,0 +1,17 @@
+use std::{future::Future, path::PathBuf, pin::Pin};
+
+use dormouse_controller::Lease;
+use dormouse_sandbox::messages::ExitCause;
+
+/// One replica that may be sent one request. Dropping it gives the replica back.
+pub(super) struct Grant {
+    pub(super) socket: PathBuf,
+    /// Resolves when the replica is dead. It owns the lease.
+    pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
+}
+
+impl From<Lease> for Grant {
+    fn from(lease: Lease) -> Self {
+        Self { socket: lease.socket().to_owned(), lost: Box::pin(async move { lease.lost().await }) }
+    }
+}
