@@ -65,7 +65,9 @@ impl From<&InferenceError> for Refusal {
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             E::BodyUnreadable(_) | E::BodyBroken | E::Malformed(_) => StatusCode::BAD_REQUEST,
             E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            E::NotReady { .. } | E::Draining | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // Nobody knows when the next daemon starts: the least that can be said.
+            E::Draining => return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).after(Duration::ZERO),
+            E::NotReady { .. } | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
             E::DeadlineInInference => StatusCode::GATEWAY_TIMEOUT,
             E::ReplicaDied(_) | E::ReplicaBroke(_) => StatusCode::BAD_GATEWAY,
             E::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,

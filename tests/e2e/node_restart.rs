@@ -190,6 +190,11 @@ fn sigterm_lets_running_requests_finish() {
         endpoint.until_leases(1);
         processes::kill(daemon.pid(), Signal::TERM);
         until_true("the daemon drains", || daemon.admin("/v1/node").json()["draining"] == true);
+        // Who comes now is told so, not kept waiting.
+        let refused = endpoint.infer(&dormouse_tests::endpoint::echo_body(6));
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(daemon.get("/v2/health/ready").status, 503);
         endpoint.play(Script::echo());
         assert_eq!(running.join().unwrap().ok().json()["outputs"][0]["data"][0], 5);
     });

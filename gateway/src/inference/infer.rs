@@ -59,6 +59,9 @@ impl Gateway {
         mut request: Request<RequestBody>,
         caller: &Caller,
     ) -> Result<Response<Reply>, InferenceError> {
+        if *self.draining.borrow() {
+            return Err(InferenceError::Draining);
+        }
         let deadline = Instant::now() + view.endpoint.timeout;
         let body_bytes_max = self.settings.body_bytes_max;
         if request.body().is_declared_too_large() {

@@ -40,10 +40,23 @@ pub async fn serve(
             () = &mut ended => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, connections.watcher(), permit));
+        let watcher = Some(connections.watcher());
+        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, watcher, permit));
     }
-    if timeout(drain_deadline, connections.shutdown()).await.is_err() {
-        tracing::warn!(?drain_deadline, "requests that still ran when the deadline passed were cut off");
+    let finished = timeout(drain_deadline, connections.shutdown());
+    tokio::pin!(finished);
+    loop {
+        // Whoever comes now is told that the daemon drains, and is not waited for.
+        let (stream, client, permit) = tokio::select! {
+            finished = &mut finished => {
+                if finished.is_err() {
+                    tracing::warn!(?drain_deadline, "requests that still ran when the deadline passed were cut off");
+                }
+                return;
+            }
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, None, permit));
     }
 }
 
@@ -86,7 +99,7 @@ async fn connection(
     server: Builder<TokioExecutor>,
     stream: TcpStream,
     client: SocketAddr,
-    watcher: Watcher,
+    watcher: Option<Watcher>,
     permit: OwnedSemaphorePermit,
 ) {
     // An answer is written at once: it never waits to be joined by another.
@@ -99,7 +112,12 @@ async fn connection(
         let gateway = Arc::clone(&gateway);
         async move { gateway.handle(request, client.ip()).await }
     });
-    if let Err(error) = watcher.watch(server.serve_connection(stream, service).into_owned()).await {
+    let served = server.serve_connection(stream, service).into_owned();
+    let ended = match watcher {
+        Some(watcher) => watcher.watch(served).await,
+        None => served.await,
+    };
+    if let Err(error) = ended {
         tracing::debug!(%client, error = crate::status::chain(error.as_ref()), "a connection broke");
     }
     drop(permit);

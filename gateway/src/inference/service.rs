@@ -41,7 +41,7 @@ pub struct Gateway {
     pub(super) pool: Arc<Pool>,
     registry: Registry,
     request_ids: RequestIds,
-    draining: watch::Receiver<bool>,
+    pub(super) draining: watch::Receiver<bool>,
 }
 
 impl Gateway {
