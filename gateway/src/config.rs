@@ -35,12 +35,13 @@ pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<DaemonSettings
 /// # Errors
 /// As [`load`], where a file was named.
 pub fn run_directory(path: Option<&Path>, run: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
-    match (run, path) {
-        (Some(run), _) => Ok(run),
-        (None, Some(path)) => Ok(read(Some(path))?.node.run),
+    let run = match (run, path) {
+        (Some(run), _) => run,
+        (None, Some(path)) => read(Some(path))?.node.run,
         // Not everyone who may call the daemon may read its configuration.
-        (None, None) => Ok(read(None).unwrap_or_default().node.run),
-    }
+        (None, None) => read(None).unwrap_or_default().node.run,
+    };
+    Ok(settings::absolute(run))
 }
 
 fn read(path: Option<&Path>) -> Result<ConfigFile, ConfigError> {

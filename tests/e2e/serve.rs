@@ -95,6 +95,21 @@ fn everything_is_gone_on_exit() {
 }
 
 #[test]
+fn directories_may_be_relative() {
+    let home = real();
+    let config = home.write("serve.toml", format!("[sandbox]\nonnxruntime = {:?}\n", paths::onnxruntime()));
+    let around = config.parent().unwrap();
+    let mut command = Command::new(REAL);
+    command.current_dir(around).arg("serve").arg(silero::model()).arg("--config").arg(&config);
+    command.args(["--listen", "127.0.0.1:0", "--run", "here", "--data", "kept"]);
+    let mut serve = Serve(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    infer(&serve.until_ready());
+    assert_eq!(serve.end(), Some(0));
+    assert!(is_empty(&around.join("here")));
+    assert!(around.join("kept/endpoints/silero-vad.json").is_file());
+}
+
+#[test]
 fn data_that_was_asked_for_is_kept() {
     let home = real();
     let data = home.data();

@@ -1,4 +1,4 @@
-use std::{io, os::fd::OwnedFd, path::PathBuf};
+use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -16,6 +16,10 @@ use super::{
 
 /// The longest line of a stream: a log line or a step of a deploy.
 const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// How long a daemon may take to begin the answer to a question. Nothing it is asked to tell takes
+/// it that long; to deploy and to delete may.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why the daemon could not be asked, or said no.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,8 @@ pub enum ClientError {
     Descriptors(#[source] io::Error),
     #[error("the daemon broke the connection")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the daemon does not answer: its log says why")]
+    Silent,
     #[error("the daemon ended before it was done")]
     Unfinished,
     #[error("the daemon answered with something else than this version understands")]
@@ -139,11 +145,13 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the connection; what breaks it is told by the request too.
         tokio::spawn(connection);
+        let deadline = if method == Method::GET { ANSWER_DEADLINE } else { Duration::MAX };
         let mut request = Request::new(Full::<Bytes>::from(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(broken)?;
         request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("dormouse"));
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let answer = tokio::time::timeout(deadline, sender.send_request(request)).await;
+        let response = answer.map_err(|_| ClientError::Silent)?.map_err(broken)?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 }

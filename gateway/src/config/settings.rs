@@ -96,8 +96,8 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
         node_user: node.user,
         onnxruntime: machine::onnxruntime(&sandbox.onnxruntime.0)?,
         node: NodeSettings {
-            data: overrides.data.clone().unwrap_or(node.data),
-            run: overrides.run.clone().unwrap_or(node.run),
+            data: absolute(overrides.data.clone().unwrap_or(node.data)),
+            run: absolute(overrides.run.clone().unwrap_or(node.run)),
             admin_group: node.admin_group,
             uid_base,
             uid_count,
@@ -151,4 +151,9 @@ impl NodeSettings {
             log_kept_after_exit: self.log_kept_after_exit,
         }
     }
+}
+
+/// The node process does not stay in the directory that a relative path is seen from.
+pub(super) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -92,6 +92,8 @@ pub enum SpawnerError {
         #[source]
         source: io::Error,
     },
+    #[error("the node process cannot serve; its last words, above, say why")]
+    NodeFails,
     #[error("the deploy of what was to be served failed")]
     Companion,
     #[error("the spawner was started with {0} threads: it must have one")]

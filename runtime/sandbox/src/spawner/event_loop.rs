@@ -46,6 +46,9 @@ const REQUESTS_A_TURN: usize = 64;
 /// How soon a node process that keeps ending is started again.
 const NODE_RESTART_FIRST: Duration = Duration::from_millis(100);
 const NODE_RESTART_MAX: Duration = Duration::from_secs(5);
+/// A node that gives up this often, each time soon after its start, would go on doing so: what it
+/// said is the reason, and nobody is helped by clients that wait.
+const NODE_FAILURES_MAX: u32 = 5;
 /// A node that lived this long is no longer one that keeps ending.
 const NODE_IS_STABLE_AFTER: Duration = Duration::from_secs(10);
 /// A node that has not said hello by then is stuck, and is replaced.
@@ -86,6 +89,8 @@ struct Loop<'a> {
     node_group: ReplicaGroup,
     node_started: Instant,
     node_restart_in: Duration,
+    /// Nodes in a row that gave up by themselves, each soon after its start.
+    node_failures: u32,
     restart_node_at: Option<Instant>,
     companion: Option<Pid>,
     companion_started: bool,
@@ -115,6 +120,7 @@ impl Spawner<'_> {
             node_group: self.groups.create_unlimited(NODE_GROUP)?,
             node_started: Instant::now(),
             node_restart_in: Duration::ZERO,
+            node_failures: 0,
             restart_node_at: None,
             companion: None,
             companion_started: false,

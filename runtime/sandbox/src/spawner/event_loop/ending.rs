@@ -18,7 +18,7 @@ const NODE_EXIT_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     phase: Phase,
-    companion_failed: bool,
+    failure: Option<SpawnerError>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,12 +41,13 @@ impl Ending {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
-    pub(super) fn companion_failed(&mut self) {
-        self.companion_failed = true;
+    /// The daemon ends because of this, not because it was told to.
+    pub(super) fn failed(&mut self, error: SpawnerError) {
+        self.failure.get_or_insert(error);
     }
 
-    pub(super) fn result(&self) -> Result<(), SpawnerError> {
-        if self.companion_failed { Err(SpawnerError::Companion) } else { Ok(()) }
+    pub(super) fn result(&mut self) -> Result<(), SpawnerError> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {

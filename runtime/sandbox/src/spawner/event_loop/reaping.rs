@@ -12,7 +12,7 @@ use rustix::{
     process::{WaitOptions, WaitStatus, wait},
 };
 
-use super::{Loop, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
+use super::{Loop, NODE_FAILURES_MAX, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
 use crate::{
     error_chain,
     messages::{Event, ExitCause, ReplicaId},
@@ -131,6 +131,13 @@ impl Loop<'_> {
         }
         if self.node_started.elapsed() >= NODE_IS_STABLE_AFTER {
             self.node_restart_in = std::time::Duration::ZERO;
+            self.node_failures = 0;
+        } else if status.exit_status().is_some_and(|status| status != 0) {
+            self.node_failures += 1;
+        }
+        if self.node_failures >= NODE_FAILURES_MAX {
+            self.ending.failed(SpawnerError::NodeFails);
+            return self.on_told_to_end();
         }
         tracing::warn!(
             status = how_ended(status),
@@ -156,7 +163,7 @@ impl Loop<'_> {
             Ok(pid) => self.companion = Some(pid),
             Err(error) => {
                 tracing::error!("the deploy could not be started: {error}");
-                self.ending.companion_failed();
+                self.ending.failed(SpawnerError::Companion);
                 self.on_told_to_end();
             }
         }
@@ -165,7 +172,7 @@ impl Loop<'_> {
     fn on_companion_ended(&mut self, status: WaitStatus) {
         self.companion = None;
         if status.exit_status() != Some(0) && !self.ending.has_begun() {
-            self.ending.companion_failed();
+            self.ending.failed(SpawnerError::Companion);
             self.on_told_to_end();
         }
     }
