@@ -135,7 +135,6 @@ async fn run_deploy(
             DeployEvent::deployed(&deployed, listen)
         }
         Err(error) => {
-            tracing::warn!(endpoint = %name, error = chain(&error), "a deploy failed");
             let refusal = Refusal::from(&AdminError::Deploy(error));
             DeployEvent::Failed { status: refusal.status.as_u16(), error: refusal.message }
         }

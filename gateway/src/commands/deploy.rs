@@ -89,8 +89,15 @@ impl Deploy {
 
 impl DeployAll {
     pub(super) async fn run(self, client: &Client) -> Result<(), CommandError> {
-        for path in &self.paths {
-            tell(&deploy(client, &of_path(path, self.name.as_deref())?).await?)?;
+        let name = self.name.as_deref();
+        let sources = self.paths.iter().map(|path| of_path(path, name)).collect::<Result<Vec<_>, _>>()?;
+        for (index, source) in sources.iter().enumerate() {
+            if sources.iter().take(index).any(|earlier| earlier.endpoint.name == source.endpoint.name) {
+                return Err(CommandError::NamedTwice { name: source.endpoint.name.to_string() });
+            }
+        }
+        for source in &sources {
+            tell(&deploy(client, source).await?)?;
         }
         eprintln!("ready");
         Ok(())

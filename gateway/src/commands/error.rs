@@ -22,10 +22,12 @@ pub(super) enum CommandError {
     Node(#[from] NodeError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("`{0}` cannot name an endpoint")]
+    #[error(transparent)]
     NameGiven(#[from] dormouse_spec::NameError),
     #[error("give it a name with --name")]
     Name(#[from] DefaultNameError),
+    #[error("two of the models would be called `{name}`: serve them from files of different names")]
+    NamedTwice { name: String },
     #[error("reading {what} failed")]
     Read {
         what: String,
@@ -69,7 +71,7 @@ const WRONG_USAGE: u8 = 2;
 impl CommandError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Name(_) | Self::NameGiven(_) => WRONG_USAGE.into(),
+            Self::Usage(_) | Self::Name(_) | Self::NameGiven(_) | Self::NamedTwice { .. } => WRONG_USAGE.into(),
             // Whoever reads the results has seen enough: `dormouse ls | head -1`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => FAILED.into(),

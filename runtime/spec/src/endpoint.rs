@@ -116,6 +116,10 @@ pub struct Endpoint {
 pub enum EndpointError {
     #[error("{field} is {value}: it must be from {min} to {max}")]
     OutOfRange { field: &'static str, value: u64, min: u64, max: u64 },
+    #[error(
+        "{threads} intra-op threads do not fit into {pids} pids: the worker needs {THREADS_BESIDE_INTRA_OP} besides"
+    )]
+    MoreThreadsThanPids { threads: u32, pids: u32 },
     #[error("minReplicas {min} is more than maxReplicas {max}")]
     MoreMinThanMax { min: u32, max: u32 },
 }
@@ -128,6 +132,8 @@ const QUEUE_WAITERS_MAX: u32 = 100_000;
 const PIDS_MIN: u32 = 16;
 const PIDS_MAX: u32 = 32_768;
 const INTRA_OP_THREADS_MAX: u32 = 1_024;
+/// A worker's threads that run no part of a model.
+const THREADS_BESIDE_INTRA_OP: u32 = 2;
 /// Less than this does not hold ONNX Runtime itself.
 const MEMORY_MIN: Bytes = Bytes::from_mebibytes(32);
 const TMP_MIN: Bytes = Bytes::new(4096);
@@ -205,11 +211,15 @@ impl EndpointRequest {
             limits,
             intra_op_threads: within_u32(
                 "intra-op-threads",
-                self.intra_op_threads.or(defaults.intra_op_threads).unwrap_or(cpu.threads()),
+                self.intra_op_threads.or(defaults.intra_op_threads).unwrap_or(cpu.threads().min(node_cpus.max(1))),
                 1,
                 INTRA_OP_THREADS_MAX,
             )?,
         };
+        let (threads, pids) = (endpoint.intra_op_threads, endpoint.limits.pids);
+        if threads.saturating_add(THREADS_BESIDE_INTRA_OP) > pids {
+            return Err(EndpointError::MoreThreadsThanPids { threads, pids });
+        }
         if endpoint.min_replicas > endpoint.max_replicas {
             return Err(EndpointError::MoreMinThanMax { min: endpoint.min_replicas, max: endpoint.max_replicas });
         }
@@ -275,6 +285,10 @@ mod tests {
         assert!(resolve(&none).unwrap_err().to_string().contains("maxReplicas"));
         let crossed = EndpointRequest { min_replicas: Some(3), max_replicas: Some(2), ..request() };
         assert_eq!(resolve(&crossed), Err(EndpointError::MoreMinThanMax { min: 3, max: 2 }));
+        let crowded = EndpointRequest { intra_op_threads: Some(500), ..request() };
+        assert_eq!(resolve(&crowded), Err(EndpointError::MoreThreadsThanPids { threads: 500, pids: 64 }));
+        let wide = EndpointRequest { cpu: Some(MilliCpu::from_milli(64_000)), ..request() };
+        assert_eq!(resolve(&wide).unwrap().intra_op_threads, 2, "no more threads than the node has processors");
         let tiny = EndpointRequest { memory: Some(Bytes::new(1)), ..request() };
         assert!(resolve(&tiny).unwrap_err().to_string().contains("memory"));
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoredModel};
+use dormouse_sandbox::messages::Request;
 use dormouse_spec::{Bytes, Endpoint};
 use tokio::sync::Mutex;
 
@@ -57,6 +58,10 @@ impl Deploys {
             let failure = format!("the deploy failed: {}", chain(error));
             tracing::warn!(endpoint = %claim.name(), failure);
             self.note_failure(&claim, &request, failure).await;
+            if claim.entry().and_then(Entry::served).is_none() {
+                // The probe got the endpoint a host uid; nothing else of it is kept.
+                self.node.outbox.send(Request::Forget { endpoint: claim.name().clone() }).await;
+            }
         }
         drop(claim);
         collect_garbage(self).await;

@@ -24,7 +24,7 @@ pub enum ManifestError {
     TooLarge { bytes: usize },
     /// Not YAML, or YAML beyond the limits: the message has the line and column.
     #[error("the manifest cannot be read: {0}")]
-    Yaml(#[source] Box<serde_saphyr::Error>),
+    Yaml(Box<serde_saphyr::Error>),
     #[error("the manifest has more than {DOCUMENTS_MAX} documents")]
     TooManyDocuments,
     #[error("the manifest holds no document")]
@@ -33,12 +33,7 @@ pub enum ManifestError {
     NamedTwice { name: EndpointName },
     /// `path` is the field as `kubectl` writes it: `spec.predictor.model.storageUri`.
     #[error("{at}: {path}: {problem}")]
-    Field {
-        at: Position,
-        path: String,
-        #[source]
-        problem: Box<Problem>,
-    },
+    Field { at: Position, path: String, problem: Box<Problem> },
 }
 
 /// What is wrong with one field.
