@@ -57,7 +57,7 @@ pub struct EndpointDefaults {
     pub memory: Option<Bytes>,
     pub pids: u32,
     pub tmp: Bytes,
-    /// None: as many as whole processors the replica may use, at least one.
+    /// None: as many as whole processors the replica may use, at least one, no more than the node has.
     pub intra_op_threads: Option<u32>,
 }
 
