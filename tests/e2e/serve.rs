@@ -132,6 +132,16 @@ fn a_model_that_cannot_be_served_ends_it() {
 }
 
 #[test]
+fn two_models_of_one_name_are_refused() {
+    let home = real();
+    let model = silero::model();
+    let model = model.to_str().unwrap();
+    let told = cli::run(&mut command(&home, &["serve", model, model, "--listen", "127.0.0.1:0"]));
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    assert!(told.stderr.contains("would be called `silero-vad`"), "{}", told.stderr);
+}
+
+#[test]
 fn what_a_killed_one_left_is_removed_by_the_next() {
     let home = real();
     let model = silero::model();
