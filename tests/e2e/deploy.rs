@@ -215,7 +215,8 @@ fn stored_models(daemon: &dormouse_tests::Daemon) -> usize {
 fn a_first_deploy_that_fails_gives_its_uid_back() {
     let daemon = real().start();
     let model = paths::fixture("unsupported_op.onnx");
-    daemon.cli(&["deploy", model.to_str().unwrap(), "--name", "refused"]).failed(1);
+    let told = daemon.cli(&["deploy", model.to_str().unwrap(), "--name", "refused"]).failed(1);
+    assert!(told.contains("NoSuchOperator"), "{told}");
     let record = daemon.home().data().join("uids.json");
     until_true("the uid is given back", || !fs::read_to_string(&record).unwrap().contains("refused"));
 }
