@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::{CgroupError, ReplicaGroup},
+    defence::Defence,
     devices::WORKER_DEVICES,
     error_chain,
     messages::CreatePhases,
@@ -41,6 +42,7 @@ use crate::{
     payload::Payload,
     rootfs::Rootfs,
     userns,
+    verification::{self, VerificationError},
 };
 
 /// A report is one write to a pipe, which the kernel keeps whole up to this size. A failure's text
@@ -97,6 +99,8 @@ enum CreationError {
     },
     #[error("libcontainer created no process")]
     NoProcess,
+    #[error(transparent)]
+    Unconfined(#[from] VerificationError),
 }
 
 impl Creation<'_> {
@@ -119,7 +123,8 @@ impl Creation<'_> {
     }
 
     /// In this order: the group first, so that all that follows is charged to the replica; the
-    /// device policy after libcontainer, which adds rules of its own; the payload last.
+    /// device policy after libcontainer, which adds rules of its own; then a look at what the kernel
+    /// says of it all; the payload last.
     fn create(self) -> Result<Report, CreationError> {
         let begun = Instant::now();
         self.group.join_self()?;
@@ -153,7 +158,10 @@ impl Creation<'_> {
             .map_err(container("create"))?;
         let pid = created.pid().ok_or(CreationError::NoProcess)?.as_raw();
         let built = Instant::now();
-        self.group.set_device_policy(&WORKER_DEVICES)?;
+        if Defence::DevicePolicy.stands() {
+            self.group.set_device_policy(&WORKER_DEVICES)?;
+        }
+        verification::of_container(pid, self.endpoint_uid)?;
         created.start().map_err(container("start"))?;
         let phases = CreatePhases {
             fork_us: micros(self.requested, begun),
@@ -192,6 +200,11 @@ impl Scratch {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let name = model.directory_name();
+        #[cfg(weakened)]
+        if !Defence::MountsByDescriptor.stands() {
+            return crate::defence::weakened::bind_by_path(&store.join(&name), &self.model)
+                .map_err(failed("binding", &self.model));
+        }
         let opened = rustix::fs::open(store, flags, Mode::empty())
             .and_then(|store| rustix::fs::openat2(&store, &name, flags, Mode::empty(), beneath))
             .map_err(failed("opening the stored model", &store.join(&name)))?;

@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod channel;
 mod creation;
+mod defence;
 pub mod devices;
 mod error_chain;
 pub mod instance;
@@ -19,3 +20,4 @@ mod seccomp;
 pub mod spawner;
 mod uids;
 mod userns;
+mod verification;

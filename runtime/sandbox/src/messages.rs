@@ -8,6 +8,8 @@ use std::fmt;
 use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::defence::Defence;
+
 /// Both halves are one binary; a difference means that one was upgraded under the other.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -43,7 +45,7 @@ impl TryFrom<String> for ReplicaId {
         let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let is_id =
             (1..=REPLICA_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-');
-        if is_id { Ok(Self(text)) } else { Err(ReplicaIdError(text)) }
+        if is_id || !Defence::TypedNames.stands() { Ok(Self(text)) } else { Err(ReplicaIdError(text)) }
     }
 }
 
@@ -96,6 +98,9 @@ pub struct ReplicaSpec {
     pub concurrency: u32,
     /// The largest body the worker accepts, inflated.
     pub body_bytes_max: u64,
+    #[cfg(weakened)]
+    #[serde(default)]
+    pub sysctl: std::collections::HashMap<String, String>,
 }
 
 /// Spawner → node.

@@ -20,7 +20,7 @@ use crate::rootfs::{LIBRARY_DIRECTORY, MODEL_DIRECTORY, ONNXRUNTIME, PROGRAM};
 /// Who every payload is inside its container.
 pub(crate) const CONTAINER_UID: u32 = 65_532;
 /// Replicas die before the daemon when the whole machine is short of memory.
-const OOM_SCORE_ADJ: i32 = 600;
+pub(crate) const OOM_SCORE_ADJ: i32 = 600;
 /// Descriptors of a worker: its connections are bounded far below.
 const DESCRIPTORS_MAX: u64 = 4_096;
 /// Inodes and a few links, no data.
@@ -85,14 +85,17 @@ impl Confinement<'_> {
             .masked_paths(MASKED_PATHS.map(str::to_owned))
             .readonly_paths(READONLY_PATHS.map(str::to_owned))
             .build()?;
-        SpecBuilder::default()
+        let spec = SpecBuilder::default()
             .version("1.0.2")
             .hostname("dormouse")
             .root(RootBuilder::default().path(self.root).readonly(true).build()?)
             .mounts(self.mounts()?)
             .process(process)
             .linux(linux)
-            .build()
+            .build()?;
+        #[cfg(weakened)]
+        let spec = crate::defence::weakened::spec(spec)?;
+        Ok(spec)
     }
 
     fn namespaces(&self) -> Result<Vec<LinuxNamespace>, OciSpecError> {
@@ -122,7 +125,7 @@ impl Confinement<'_> {
     }
 }
 
-fn mount(destination: &str, kind: &str, source: &Path, options: &[&str]) -> Result<Mount, OciSpecError> {
+pub(crate) fn mount(destination: &str, kind: &str, source: &Path, options: &[&str]) -> Result<Mount, OciSpecError> {
     MountBuilder::default()
         .destination(destination)
         .typ(kind)

@@ -16,6 +16,8 @@ use nix::{
     unistd::execve,
 };
 
+use crate::defence::Defence;
+
 /// A device node that every container has and no policy allows.
 const DENIED_DEVICE: &str = "/dev/tty";
 const ALLOWED_DEVICE: &str = "/dev/null";
@@ -37,7 +39,9 @@ impl Executor for Payload {
 }
 
 fn become_payload(spec: &Spec) -> Result<(), ExecutorError> {
-    probe_devices().map_err(ExecutorError::Other)?;
+    if Defence::DevicePolicy.stands() {
+        probe_devices().map_err(ExecutorError::Other)?;
+    }
     // SAFETY: no handler is installed, only the default action restored; one thread runs.
     // The spawner ignores SIGPIPE, and an ignored signal would stay ignored after exec.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }

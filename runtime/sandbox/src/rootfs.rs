@@ -17,6 +17,7 @@ use nix::{
 };
 
 use crate::{
+    defence::Defence,
     instance::{InstanceError, make_directory},
     libraries::{Libraries, LibraryError},
 };
@@ -81,9 +82,11 @@ impl Rootfs {
 
         let rootfs = Self { private: private.to_owned(), root: private.join("root"), scratch: private.join("scratch") };
         rootfs.fill(program, onnxruntime, &libraries)?;
-        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | options;
-        mount(None::<&str>, private, None::<&str>, read_only, None::<&str>)
-            .map_err(failed("making read-only", private))?;
+        if Defence::PrivateProgram.stands() {
+            let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | options;
+            mount(None::<&str>, private, None::<&str>, read_only, None::<&str>)
+                .map_err(failed("making read-only", private))?;
+        }
         Ok(rootfs)
     }
 
@@ -107,7 +110,8 @@ impl Rootfs {
         }
         let copy = self.place(Path::new(PROGRAM))?;
         fs::copy(program, &copy).map_err(failed("copying the program to", &copy))?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o555)).map_err(failed("setting the mode of", &copy))?;
+        let mode = if Defence::PrivateProgram.stands() { 0o555 } else { 0o777 };
+        fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).map_err(failed("setting the mode of", &copy))?;
         self.bind(onnxruntime, Path::new(ONNXRUNTIME))?;
         for (name, file) in &libraries.by_name {
             self.bind(file, &Path::new(LIBRARY_DIRECTORY).join(name))?;

@@ -33,6 +33,8 @@ impl ReplicaGroup {
         }
         self.kernel.prepare()?;
         if let Some(limits) = limits {
+            #[cfg(weakened)]
+            let limits = &crate::defence::weakened::limits(limits);
             self.kernel.set_limits(limits)?;
         }
         self.freezer = Some(self.kernel.open_freezer()?);

@@ -7,6 +7,8 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
+use crate::defence::Defence;
+
 /// Forks a child that keeps only standard streams and `keep`, gets every signal again, runs `body`
 /// and ends with the status it returns.
 ///
@@ -30,7 +32,11 @@ pub(crate) fn fork_child(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Resu
 }
 
 fn prepare(keep: &[RawFd]) -> io::Result<()> {
-    close_all_but(keep)?;
+    #[cfg(weakened)]
+    crate::defence::weakened::keep_descriptors()?;
+    if Defence::ClosedDescriptors.stands() {
+        close_all_but(keep)?;
+    }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
 }

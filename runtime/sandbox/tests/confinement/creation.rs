@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink};
 use dormouse_sandbox::messages::{Event, ExitCause, Request};
 use dormouse_spec::Digest;
 
-use crate::{
+use dormouse_driver::{
     daemon::Daemon,
     machine,
     script::{model, replica, replica_of},

@@ -5,11 +5,11 @@ use std::{fs, process::ExitCode};
 use dormouse_sandbox::messages::{Event, ReplicaState, Request};
 use rustix::process::Signal;
 
-use crate::{
+use crate::worker;
+use dormouse_driver::{
     daemon::{Daemon, Settings},
     machine::{self, is_running, until},
     script::{replica_of, store_model},
-    worker,
 };
 
 pub(crate) fn on_sigterm_everything_goes() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix::libc;
 
-use crate::{daemon::Daemon, node::Node, script::replica};
+use dormouse_driver::{Daemon, Node, script::replica};
 
 /// A daemon with one replica, and its worker's answers.
 struct Inside {

@@ -4,11 +4,11 @@ use std::os::unix::net::UnixStream;
 
 use dormouse_sandbox::messages::{Event, ExitCause, Request};
 
-use crate::{
+use crate::worker;
+use dormouse_driver::{
     daemon::{Daemon, UID_BASE, UID_COUNT},
     machine::{self, status_of, until},
     script::{answer, call_fatally, converse, read_log, replica, replica_of},
-    worker,
 };
 
 /// Long enough to be frozen in the middle.
@@ -16,8 +16,8 @@ const WAIT_MS: u32 = 1_000;
 
 pub(crate) fn endpoints_never_share_a_uid() {
     let home = tempfile::tempdir().unwrap();
-    let mut settings = crate::daemon::Settings::under(home.path());
-    crate::script::store_model(&settings.data);
+    let mut settings = dormouse_driver::daemon::Settings::under(home.path());
+    dormouse_driver::script::store_model(&settings.data);
     settings.ephemeral = false;
     let specs = [replica_of("one", 1), replica_of("one", 2), replica_of("other", 1)];
     let uids_of_a_life = || {

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use dormouse_sandbox::messages::ExitCause;
 
-use crate::{
+use dormouse_driver::{
     daemon::Daemon,
     machine::{self, interface},
     script::{LIMITS, call_fatally, replica, replica_of},

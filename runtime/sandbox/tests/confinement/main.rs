@@ -1,37 +1,25 @@
 //! Confined replicas through the real door: a daemon whose spawner is the one under test.
 //!
-//! This one program is everything around it: the driver that runs the tests, the daemon it starts,
-//! the node that the daemon starts, and the worker in every container. The node hands its channel
-//! to the driver and waits, so each test is one straight script in the driver, which can also kill
-//! any of the others and look at the machine from outside.
+//! This one program is everything around it, as [`dormouse_driver`] tells.
 //!
 //! Needs root, ONNX Runtime's library and nothing of the network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod creation;
-mod daemon;
 mod ending;
 mod inside;
 mod life;
 mod limits;
-mod machine;
-mod node;
 mod restart;
-mod script;
 mod start;
 mod worker;
 
-use std::{io::Write, panic, process::ExitCode};
+use std::process::ExitCode;
 
-/// Names each test once: the table is the list of functions.
-macro_rules! tests {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($test)), $module::$test)),*]
-    };
-}
+use dormouse_driver::{node, suite, tests};
 
-const TESTS: &[(&str, fn())] = tests![
+const TESTS: &[suite::Test] = tests![
     inside::no_rights_are_left,
     inside::only_what_belongs_is_open,
     inside::the_network_is_empty,
@@ -83,46 +71,11 @@ const TESTS: &[(&str, fn())] = tests![
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("daemon") => return daemon::main(&arguments),
-        Some("node") => return node::main(),
+        Some("daemon") => dormouse_driver::run_daemon!(dormouse_sandbox, &arguments),
+        Some("node") => node::main(),
         Some("worker") => worker::main(),
-        Some("deploy") => return ending::companion(&arguments),
-        Some("--list") => {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-            return ExitCode::SUCCESS;
-        }
-        _ => {}
+        Some("deploy") => ending::companion(&arguments),
+        Some("--list") => suite::list(TESTS),
+        _ => suite::run(TESTS, &arguments),
     }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    run_tests(&filters)
-}
-
-/// Runs the tests whose names contain one of the filters, or all of them.
-fn run_tests(filters: &[&String]) -> ExitCode {
-    if let Some(missing) = daemon::missing() {
-        eprintln!("confinement: {missing}");
-        return ExitCode::FAILURE;
-    }
-    machine::adopt_orphans();
-    let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let asked: Vec<_> = TESTS.iter().filter(|(name, _)| is_asked(name)).collect();
-    println!("\nrunning {} tests", asked.len());
-    let mut failed = 0;
-    for (name, test) in &asked {
-        print!("test {name} ... ");
-        let _ = std::io::stdout().flush();
-        let passed = panic::catch_unwind(|| {
-            test();
-            machine::assert_no_process_left();
-        })
-        .is_ok();
-        println!("{}", if passed { "ok" } else { "FAILED" });
-        failed += usize::from(!passed);
-    }
-    let (word, passed, filtered) =
-        (if failed == 0 { "ok" } else { "FAILED" }, asked.len() - failed, TESTS.len() - asked.len());
-    println!(
-        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out\n"
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

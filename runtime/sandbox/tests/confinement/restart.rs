@@ -8,7 +8,7 @@ use std::{
 use dormouse_sandbox::messages::{PROTOCOL_VERSION, ReplicaState, Request};
 use rustix::process::Signal;
 
-use crate::{
+use dormouse_driver::{
     daemon::Daemon,
     machine::{self, is_readable, status_of, until},
     script::{read_log, replica_of},

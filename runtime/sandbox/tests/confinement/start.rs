@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::PathBuf};
 
 use dormouse_sandbox::instance::Instance;
 
-use crate::{
+use dormouse_driver::{
     daemon::{Daemon, NODE_USER, Settings},
     machine,
 };

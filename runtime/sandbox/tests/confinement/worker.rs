@@ -5,21 +5,18 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, IoSliceMut, Read, Write},
-    mem::MaybeUninit,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    io::{self, Read, Write},
+    os::fd::AsRawFd,
     process::exit,
     sync::OnceLock,
 };
 
+use dormouse_driver::worker::{assignment, errno, outcome, say};
 use nix::{
     libc,
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
 };
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 
 pub(crate) const DIES_AT_ONCE: &str = "dies-at-once";
 pub(crate) const FAILS_TO_LOAD: &str = "fails-to-load";
@@ -85,32 +82,6 @@ fn answer(command: &str) -> String {
     }
 }
 
-fn assignment() -> (String, UnixListener) {
-    let mut bytes = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let stdin = io::stdin();
-    rustix::io::ioctl_fionbio(&stdin, false).unwrap();
-    let slices = &mut [IoSliceMut::new(&mut bytes)];
-    let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
-    let listeners: Vec<OwnedFd> = ancillary
-        .drain()
-        .flat_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
-            _ => Vec::new(),
-        })
-        .collect();
-    let [listener] = <[OwnedFd; 1]>::try_from(listeners).expect("one descriptor comes with the assignment");
-    let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
-    let listener = UnixListener::from(listener);
-    listener.set_nonblocking(false).unwrap();
-    (assignment["name"].as_str().unwrap().to_owned(), listener)
-}
-
-fn say(word: &[u8]) {
-    rustix::net::send(io::stdin().as_fd(), word, SendFlags::NOSIGNAL).unwrap();
-}
-
 fn on_sigterm(handler: extern "C" fn(libc::c_int)) {
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: both handlers only call what is safe in a signal handler.
@@ -147,19 +118,6 @@ fn list(path: &str) -> String {
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names.join(" ")
-}
-
-fn errno(error: &io::Error) -> String {
-    nix::errno::Errno::from_raw(error.raw_os_error().expect("the kernel refuses"))
-        .to_string()
-        .split(':')
-        .next()
-        .unwrap()
-        .to_owned()
-}
-
-fn outcome<T>(result: io::Result<T>) -> String {
-    result.map_or_else(|error| errno(&error), |_| "ok".to_owned())
 }
 
 /// Writes until the kernel refuses: how much there was room for, and why no more.

@@ -95,6 +95,8 @@ impl Loop<'_> {
         if self.replicas.len() >= self.spawner.replicas_max {
             return Err(CreateError::TooMany(self.spawner.replicas_max));
         }
+        #[cfg(weakened)]
+        crate::defence::weakened::remember_sysctl(&spec.sysctl);
         self.forgotten.remove(&spec.endpoint);
         let endpoint_uid = self.uids.assign(&spec.endpoint)?;
         let group = self.spawner.groups.create(spec.replica.as_str(), &spec.limits)?;

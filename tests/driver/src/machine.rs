@@ -16,12 +16,12 @@ use rustix::{
 };
 
 /// Generous: an emulated machine takes its time.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// How long one look at a descriptor waits.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// Waits for a condition.
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -30,68 +30,68 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Whether something can be read, now or in a moment.
-pub(crate) fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
+pub fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
     poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], Some(&LOOK)).is_ok_and(|ready| ready > 0)
 }
 
 /// Whatever loses its parent becomes a child of this process, so that none can be overlooked.
-pub(crate) fn adopt_orphans() {
+pub fn adopt_orphans() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
 }
 
 /// Waits until this process has no child, direct or adopted.
-pub(crate) fn assert_no_process_left() {
+pub fn assert_no_process_left() {
     until("no process is left", || wait(WaitOptions::NOHANG).is_err_and(|error| error == rustix::io::Errno::CHILD));
 }
 
-pub(crate) fn is_running(pid: i32) -> bool {
+pub fn is_running(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // The state follows the program's name, which may hold anything.
     !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
 /// Whether a process waits for a lock.
-pub(crate) fn waits_for_a_lock(pid: i32) -> bool {
+pub fn waits_for_a_lock(pid: i32) -> bool {
     let sleeps_in = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
     sleeps_in.split(' ').next().is_some_and(|number| number == nix::libc::SYS_futex.to_string())
 }
 
 /// One field of a process's status.
-pub(crate) fn status_of(pid: i32, field: &str) -> String {
+pub fn status_of(pid: i32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
 }
 
-pub(crate) fn hierarchy() -> Hierarchy {
+pub fn hierarchy() -> Hierarchy {
     Hierarchy::detect().unwrap()
 }
 
-pub(crate) fn is_v1() -> bool {
+pub fn is_v1() -> bool {
     hierarchy().version() == Version::V1
 }
 
 /// The directories of this name at the top of every hierarchy, used or not, named or not.
-pub(crate) fn groups(name: &str) -> Vec<PathBuf> {
+pub fn groups(name: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = mounts().map(|(point, _)| point.join(name)).filter(|path| path.exists()).collect();
     found.dedup();
     found
 }
 
 /// What one interface file of a replica's group says; `v1` names the controller and the file.
-pub(crate) fn interface(group: &str, replica: &ReplicaId, v1: (&str, &str), v2: &str) -> String {
+pub fn interface(group: &str, replica: &ReplicaId, v1: (&str, &str), v2: &str) -> String {
     let (root, file) = if is_v1() { (v1_root(v1.0), v1.1) } else { (v2_root(), v2) };
     let path = root.join(group).join(replica.as_str()).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
 }
 
 /// The processes of a replica, as this process numbers them.
-pub(crate) fn processes(group: &str, replica: &ReplicaId) -> Vec<i32> {
+pub fn processes(group: &str, replica: &ReplicaId) -> Vec<i32> {
     let text = interface(group, replica, ("pids", "cgroup.procs"), "cgroup.procs");
     text.lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// The only process of a replica, once the child that made it has left.
-pub(crate) fn process(group: &str, replica: &ReplicaId) -> i32 {
+pub fn process(group: &str, replica: &ReplicaId) -> i32 {
     let mut found = Vec::new();
     until("a replica is one process", || {
         found = processes(group, replica);

@@ -6,13 +6,9 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    time::Duration,
 };
 
-use dormouse_sandbox::{
-    cgroup::Removal,
-    spawner::{self, SpawnerSettings},
-};
+use dormouse_sandbox::cgroup::Removal;
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, Signal, WaitOptions, kill_process, waitpid},
@@ -27,31 +23,37 @@ use crate::{
 };
 
 /// Every machine has this user, and it owns nothing.
-pub(crate) const NODE_USER: &str = "nobody";
-pub(crate) const UID_BASE: u32 = 1_879_048_192;
-pub(crate) const UID_COUNT: u32 = 65_536;
+pub const NODE_USER: &str = "nobody";
+pub const UID_BASE: u32 = 1_879_048_192;
+pub const UID_COUNT: u32 = 65_536;
 
 /// The part of the settings that tests vary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Settings {
-    pub(crate) data: PathBuf,
-    pub(crate) run: PathBuf,
-    pub(crate) listen: SocketAddr,
-    pub(crate) node_user: String,
-    pub(crate) uid_base: u32,
-    pub(crate) onnxruntime: PathBuf,
-    pub(crate) drain_ms: u64,
-    pub(crate) ephemeral: bool,
-    pub(crate) companion: Option<Vec<String>>,
+pub struct Settings {
+    /// The program that is the daemon, its node and its workers.
+    pub program: PathBuf,
+    /// Variables of the daemon's environment beside the test's own.
+    pub environment: Vec<(String, String)>,
+    pub data: PathBuf,
+    pub run: PathBuf,
+    pub listen: SocketAddr,
+    pub node_user: String,
+    pub uid_base: u32,
+    pub onnxruntime: PathBuf,
+    pub drain_ms: u64,
+    pub ephemeral: bool,
+    pub companion: Option<Vec<String>>,
     /// As whom the daemon itself runs, where that is not root.
-    pub(crate) daemon_uid: Option<u32>,
+    pub daemon_uid: Option<u32>,
     /// The soft limit of open files that it starts with, and the hard one.
-    pub(crate) open_files: Option<(u64, u64)>,
+    pub open_files: Option<(u64, u64)>,
 }
 
 impl Settings {
-    pub(crate) fn under(home: &Path) -> Self {
+    pub fn under(home: &Path) -> Self {
         Self {
+            program: std::env::current_exe().unwrap(),
+            environment: Vec::new(),
             data: home.join("data"),
             run: home.join("run"),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -65,6 +67,19 @@ impl Settings {
             open_files: None,
         }
     }
+
+    /// Takes the settings from the command line, and the limits and the user that they ask for.
+    pub fn become_daemon(arguments: &[String]) -> Self {
+        let settings: Self = serde_json::from_str(&arguments[1]).unwrap();
+        if let Some((current, maximum)) = settings.open_files {
+            let limit = rustix::process::Rlimit { current: Some(current), maximum: Some(maximum) };
+            rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        }
+        if let Some(uid) = settings.daemon_uid {
+            nix::unistd::setuid(uid.into()).unwrap();
+        }
+        settings
+    }
 }
 
 fn onnxruntime() -> PathBuf {
@@ -73,7 +88,7 @@ fn onnxruntime() -> PathBuf {
 }
 
 /// What this machine lacks to run the tests, in one line.
-pub(crate) fn missing() -> Option<String> {
+pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("containers and control groups need root".to_owned());
     }
@@ -86,30 +101,34 @@ pub(crate) fn missing() -> Option<String> {
     })
 }
 
-/// The daemon half of this program: runs the spawner and prints why it could not, in one line.
-pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let settings: Settings = serde_json::from_str(&arguments[1]).unwrap();
-    if let Some((current, maximum)) = settings.open_files {
-        let limit = rustix::process::Rlimit { current: Some(current), maximum: Some(maximum) };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
-    }
-    if let Some(uid) = settings.daemon_uid {
-        nix::unistd::setuid(uid.into()).unwrap();
-    }
-    let result = spawner::run(SpawnerSettings {
-        data: settings.data,
-        run: settings.run,
-        listen: settings.listen,
-        node_user: settings.node_user,
-        admin_group: "root".to_owned(),
-        uid_base: settings.uid_base,
-        uid_count: UID_COUNT,
-        onnxruntime: settings.onnxruntime,
-        node_settings: "as the composition root wrote them".to_owned(),
-        drain_deadline: Duration::from_millis(settings.drain_ms),
-        ephemeral: settings.ephemeral,
-        companion: settings.companion.map(|arguments| arguments.into_iter().map(Into::into).collect()),
-    });
+/// The daemon half of a program: runs the spawner of a sandbox crate and prints why it could not, in
+/// one line. The crate is named, since there is more than one build of it.
+#[macro_export]
+macro_rules! run_daemon {
+    ($sandbox:ident, $arguments:expr) => {{
+        let settings = $crate::daemon::Settings::become_daemon($arguments);
+        $crate::daemon::tell($sandbox::spawner::run($sandbox::spawner::SpawnerSettings {
+            data: settings.data,
+            run: settings.run,
+            listen: settings.listen,
+            node_user: settings.node_user,
+            admin_group: "root".to_owned(),
+            uid_base: settings.uid_base,
+            uid_count: $crate::daemon::UID_COUNT,
+            onnxruntime: settings.onnxruntime,
+            node_settings: $crate::daemon::NODE_SETTINGS.to_owned(),
+            drain_deadline: std::time::Duration::from_millis(settings.drain_ms),
+            ephemeral: settings.ephemeral,
+            companion: settings.companion.map(|arguments| arguments.into_iter().map(Into::into).collect()),
+        }))
+    }};
+}
+
+/// What the node is handed unread.
+pub const NODE_SETTINGS: &str = "as the composition root wrote them";
+
+/// The end of the daemon half.
+pub fn tell<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let mut line = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -122,8 +141,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
 }
 
 /// A running daemon. Where a test fails, dropping it ends and removes all of it.
-pub(crate) struct Daemon {
-    pub(crate) settings: Settings,
+#[derive(Debug)]
+pub struct Daemon {
+    pub settings: Settings,
     pid: Pid,
     /// Its standard output, and that of every node it starts: how nodes reach the driver.
     nodes: OwnedFd,
@@ -136,11 +156,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// A daemon with a store of one model in a directory of its own.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(|_| {})
     }
 
-    pub(crate) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut settings = Settings::under(home.path());
         script::store_model(&settings.data);
@@ -152,13 +172,14 @@ impl Daemon {
 
     /// Starts a daemon in directories that somebody else removes.
     #[expect(clippy::zombie_processes, reason = "it is waited for by its pid")]
-    pub(crate) fn launch(settings: Settings) -> Self {
+    pub fn launch(settings: Settings) -> Self {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let stderr = settings.data.with_extension("stderr");
         let log = File::options().create(true).append(true).open(&stderr).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = Command::new(&settings.program)
             .args(["daemon", &serde_json::to_string(&settings).unwrap()])
+            .envs(settings.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(theirs)
             .stderr(log)
@@ -168,12 +189,12 @@ impl Daemon {
         Self { settings, pid, nodes: ours, stderr, instance: None, is_over: false, _home: None }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
 
     /// The next node process that this daemon starts, before it has said anything.
-    pub(crate) fn next_node(&self) -> Node {
+    pub fn next_node(&self) -> Node {
         until("a node process is started", || {
             if self.has_ended().is_some() {
                 panic!("the daemon ended: {}", self.stderr());
@@ -184,7 +205,7 @@ impl Daemon {
     }
 
     /// The next node process, greeted and told all there is.
-    pub(crate) fn node(&mut self) -> Node {
+    pub fn node(&mut self) -> Node {
         let mut node = self.next_node();
         node.greet(&self.settings.run);
         self.instance = Some(node.instance().to_owned());
@@ -192,16 +213,16 @@ impl Daemon {
     }
 
     /// The name of its control groups.
-    pub(crate) fn group(&self) -> String {
+    pub fn group(&self) -> String {
         format!("dormouse-{}", self.instance.as_ref().expect("a node was greeted"))
     }
 
     /// What it and its nodes printed on standard error.
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).unwrap();
     }
 
@@ -210,7 +231,7 @@ impl Daemon {
     }
 
     /// Its exit status.
-    pub(crate) fn wait(&mut self) -> i32 {
+    pub fn wait(&mut self) -> i32 {
         let mut status = None;
         until("the daemon ends", || {
             status = self.has_ended();
@@ -221,21 +242,21 @@ impl Daemon {
     }
 
     /// As whatever else may happen to it.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         until("the daemon is killed", || self.has_ended().is_some());
         self.is_over = true;
     }
 
     /// SIGTERM, with a node that has nothing to finish. Nothing may be left then.
-    pub(crate) fn end(mut self, mut node: Node) {
+    pub fn end(mut self, mut node: Node) {
         self.signal(Signal::TERM);
         node.drain();
         assert_eq!(self.wait(), 0, "{}", self.stderr());
         self.assert_nothing_left();
     }
 
-    pub(crate) fn assert_nothing_left(&self) {
+    pub fn assert_nothing_left(&self) {
         assert_eq!(machine::groups(&self.group()), [] as [PathBuf; 0]);
         assert!(!self.settings.run.join("sockets").exists() || !self.settings.ephemeral);
         assert_eq!(self.settings.run.exists(), !self.settings.ephemeral, "the run directory");

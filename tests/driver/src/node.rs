@@ -24,7 +24,7 @@ use crate::machine::{DEADLINE, is_readable, until};
 
 /// The node process: standard input is its channel, standard output the driver. It lives until the
 /// spawner closes the channel or kills it.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
@@ -39,27 +39,29 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// A replica that runs.
-pub(crate) struct Started {
-    pub(crate) log: OwnedFd,
-    pub(crate) started_at_ms: u64,
+#[derive(Debug)]
+pub struct Started {
+    pub log: OwnedFd,
+    pub started_at_ms: u64,
 }
 
 /// The driver's end of a node's channel. The node process holds the same end.
-pub(crate) struct Node {
+#[derive(Debug)]
+pub struct Node {
     pid: Pid,
     channel: Channel<Request, Event>,
     /// Told, and not asked for yet.
     events: VecDeque<(Event, Vec<OwnedFd>)>,
-    pub(crate) adopted: Vec<(ReplicaReport, OwnedFd)>,
-    pub(crate) listeners: Vec<OwnedFd>,
-    pub(crate) slow_turns: Vec<u64>,
+    pub adopted: Vec<(ReplicaReport, OwnedFd)>,
+    pub listeners: Vec<OwnedFd>,
+    pub slow_turns: Vec<u64>,
     instance: String,
     run: PathBuf,
 }
 
 impl Node {
     /// Takes over the channel of a node process that has just started.
-    pub(crate) fn receive(nodes: &OwnedFd) -> Self {
+    pub fn receive(nodes: &OwnedFd) -> Self {
         let mut bytes = [0; 4];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -85,7 +87,7 @@ impl Node {
     }
 
     /// Says hello and hears the welcome, whom to adopt, and that this was all.
-    pub(crate) fn greet(&mut self, run: &Path) {
+    pub fn greet(&mut self, run: &Path) {
         self.ask(&Request::Hello { version: PROTOCOL_VERSION });
         let (Event::Welcome { version, instance, settings, listeners }, descriptors) = self.hear() else {
             panic!("the first event is a welcome")
@@ -104,29 +106,29 @@ impl Node {
         }
     }
 
-    pub(crate) fn instance(&self) -> &str {
+    pub fn instance(&self) -> &str {
         &self.instance
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).unwrap();
     }
 
-    pub(crate) fn ask(&self, request: &Request) {
+    pub fn ask(&self, request: &Request) {
         self.channel.try_send(request, &[]).unwrap();
     }
 
     /// A datagram that need not be in the protocol.
-    pub(crate) fn send_bytes(&self, bytes: &[u8]) {
+    pub fn send_bytes(&self, bytes: &[u8]) {
         rustix::net::send(self.channel.as_fd(), bytes, SendFlags::NOSIGNAL).unwrap();
     }
 
     /// Waits until the spawner closes this channel, which it does when it gives the node up.
-    pub(crate) fn wait_until_closed(&mut self) {
+    pub fn wait_until_closed(&mut self) {
         until("the spawner closes the channel", || {
             loop {
                 match self.channel.try_receive() {
@@ -154,7 +156,7 @@ impl Node {
     }
 
     /// The next event of one replica, in the order in which they were told; others are kept.
-    pub(crate) fn of(&mut self, replica: &ReplicaId) -> Event {
+    pub fn of(&mut self, replica: &ReplicaId) -> Event {
         self.of_with_descriptors(replica).0
     }
 
@@ -170,7 +172,7 @@ impl Node {
     }
 
     /// The next event that is of no replica.
-    pub(crate) fn of_none(&mut self) -> Event {
+    pub fn of_none(&mut self) -> Event {
         loop {
             if let Some(at) = self.events.iter().position(|(event, _)| subject(event).is_none()) {
                 return self.events.remove(at).unwrap().0;
@@ -180,12 +182,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn create(&self, spec: &ReplicaSpec) {
+    pub fn create(&self, spec: &ReplicaSpec) {
         self.ask(&Request::Create(Box::new(spec.clone())));
     }
 
     /// What is told of a replica that was created.
-    pub(crate) fn created(&mut self, replica: &ReplicaId) -> Started {
+    pub fn created(&mut self, replica: &ReplicaId) -> Started {
         match self.of_with_descriptors(replica) {
             (Event::Created { started_at_ms, .. }, mut descriptors) => {
                 Started { log: descriptors.pop().expect("the log comes with it"), started_at_ms }
@@ -195,45 +197,45 @@ impl Node {
     }
 
     /// Creates a replica and waits until it serves.
-    pub(crate) fn start(&mut self, spec: &ReplicaSpec) -> Started {
+    pub fn start(&mut self, spec: &ReplicaSpec) -> Started {
         self.create(spec);
         let started = self.created(&spec.replica);
         assert_eq!(self.of(&spec.replica), Event::Ready { replica: spec.replica.clone() });
         started
     }
 
-    pub(crate) fn freeze(&mut self, replica: &ReplicaId) {
+    pub fn freeze(&mut self, replica: &ReplicaId) {
         self.ask(&Request::Freeze { replica: replica.clone() });
         assert_eq!(self.of(replica), Event::Frozen { replica: replica.clone() });
     }
 
-    pub(crate) fn thaw(&mut self, replica: &ReplicaId) {
+    pub fn thaw(&mut self, replica: &ReplicaId) {
         self.ask(&Request::Thaw { replica: replica.clone() });
         assert_eq!(self.of(replica), Event::Thawed { replica: replica.clone(), cause: None });
     }
 
-    pub(crate) fn stop(&self, replica: &ReplicaId, grace_ms: u32) {
+    pub fn stop(&self, replica: &ReplicaId, grace_ms: u32) {
         self.ask(&Request::Stop { replica: replica.clone(), grace_ms });
     }
 
     /// The cause, once nothing of the replica is left.
-    pub(crate) fn exit_cause(&mut self, replica: &ReplicaId) -> ExitCause {
+    pub fn exit_cause(&mut self, replica: &ReplicaId) -> ExitCause {
         let Event::Exited { cause, .. } = self.of(replica) else { panic!("the replica exits") };
         assert_eq!(self.of(replica), Event::Removed { replica: replica.clone() });
         cause
     }
 
     /// What a worker answers.
-    pub(crate) fn call(&self, replica: &ReplicaId, command: &str) -> String {
+    pub fn call(&self, replica: &ReplicaId, command: &str) -> String {
         crate::script::call(&self.socket(replica), command)
     }
 
-    pub(crate) fn socket(&self, replica: &ReplicaId) -> PathBuf {
+    pub fn socket(&self, replica: &ReplicaId) -> PathBuf {
         self.run.join("sockets").join(format!("{replica}.sock"))
     }
 
     /// Hears that the daemon is to end, and ends.
-    pub(crate) fn drain(&mut self) {
+    pub fn drain(&mut self) {
         assert_eq!(self.of_none(), Event::Drain);
         self.ask(&Request::Drained);
         self.signal(Signal::TERM);

@@ -16,19 +16,19 @@ use dormouse_spec::{Bytes, Digest, Limits, MilliCpu};
 
 use crate::machine::DEADLINE;
 
-pub(crate) const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     cpu: MilliCpu::from_milli(500),
     memory: Bytes::from_mebibytes(64),
     pids: 32,
     tmp: Bytes::from_mebibytes(1),
 };
 
-pub(crate) fn model() -> Digest {
+pub fn model() -> Digest {
     Digest::from_sha256([7; 32])
 }
 
 /// What the node would have stored.
-pub(crate) fn store_model(data: &Path) {
+pub fn store_model(data: &Path) {
     let directory = data.join("models").join(model().directory_name());
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("model.onnx"), b"weights").unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn store_model(data: &Path) {
 }
 
 /// The endpoint's name tells the worker how to behave.
-pub(crate) fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
+pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     let endpoint = endpoint.parse().unwrap();
     ReplicaSpec {
         replica: ReplicaId::new(&endpoint, 1, serial),
@@ -51,18 +51,18 @@ pub(crate) fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     }
 }
 
-pub(crate) fn replica() -> ReplicaSpec {
+pub fn replica() -> ReplicaSpec {
     replica_of("plain", 1)
 }
 
 /// Sends a command over an open connection and takes the answer.
-pub(crate) fn converse(mut connection: &UnixStream, command: &str) -> String {
+pub fn converse(mut connection: &UnixStream, command: &str) -> String {
     connection.write_all(command.as_bytes()).unwrap();
     connection.shutdown(Shutdown::Write).unwrap();
     answer(connection)
 }
 
-pub(crate) fn answer(mut connection: &UnixStream) -> String {
+pub fn answer(mut connection: &UnixStream) -> String {
     connection.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut text = String::new();
     match connection.read_to_string(&mut text) {
@@ -73,19 +73,19 @@ pub(crate) fn answer(mut connection: &UnixStream) -> String {
     text
 }
 
-pub(crate) fn call(socket: &Path, command: &str) -> String {
+pub fn call(socket: &Path, command: &str) -> String {
     converse(&UnixStream::connect(socket).unwrap(), command)
 }
 
 /// Sends a command that no worker survives.
-pub(crate) fn call_fatally(socket: &Path, command: &str) {
+pub fn call_fatally(socket: &Path, command: &str) {
     let mut connection = UnixStream::connect(socket).unwrap();
     connection.write_all(command.as_bytes()).unwrap();
     connection.shutdown(Shutdown::Write).unwrap();
 }
 
 /// All that was logged. The replica must have ended.
-pub(crate) fn read_log(log: OwnedFd) -> String {
+pub fn read_log(log: OwnedFd) -> String {
     let mut text = String::new();
     fs::File::from(log).read_to_string(&mut text).unwrap();
     text

@@ -1,0 +1,65 @@
+//! The defences of the sandbox by name, and the one way to take one of them away.
+//!
+//! In the product every defence stands: [`Defence::stands`] is a constant, and nothing that would
+//! weaken one is compiled. The attack suite compiles this crate a second time, as a package of its
+//! own with `--cfg weakened`, to show of each attack that it succeeds where its defence is missing:
+//! a test that cannot fail proves nothing.
+
+#[cfg(weakened)]
+pub(crate) mod weakened;
+
+/// One line of defence against one class of attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(weakened),
+    expect(dead_code, reason = "what is taken out of a finished configuration is asked for there only")
+)]
+pub(crate) enum Defence {
+    /// Containers run a copy of the program on a tmpfs that is read-only.
+    PrivateProgram,
+    /// A container inherits its channel and its log, and nothing else that was open.
+    ClosedDescriptors,
+    /// What is mounted is opened first, beneath the store, following no link.
+    MountsByDescriptor,
+    /// Files of /proc that tell about the machine or reach into it are covered.
+    MaskedPaths,
+    /// The payload is started only where /proc is the kernel's own and tells that all is in force.
+    RealProc,
+    /// All five sets of capabilities are empty.
+    NoCapabilities,
+    /// Ids that become names of files and groups are parsed, and hold no separator.
+    TypedNames,
+    /// No container sees /sys or a file of a control group.
+    NoHostSysfs,
+    /// Nobody can ask for a kernel parameter.
+    NoSysctls,
+    /// Only the calls that a worker needs reach the kernel.
+    SystemCallFilter,
+    /// The kernel opens no device that a worker does not need.
+    DevicePolicy,
+    /// Processes and threads of a replica have a limit.
+    ProcessLimit,
+    /// Memory of a replica has a limit.
+    MemoryLimit,
+    /// Processor time of a replica has a limit.
+    CpuLimit,
+    /// Descriptors of a replica have a limit.
+    DescriptorLimit,
+    /// /tmp of a replica has a limit.
+    TmpLimit,
+}
+
+impl Defence {
+    /// Whether the defence is there. In the product all are.
+    #[cfg(not(weakened))]
+    #[inline(always)]
+    pub(crate) const fn stands(self) -> bool {
+        true
+    }
+
+    /// The suite names the missing one in the daemon's environment.
+    #[cfg(weakened)]
+    pub(crate) fn stands(self) -> bool {
+        weakened::missing() != format!("{self:?}")
+    }
+}

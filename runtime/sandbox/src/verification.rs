@@ -1,0 +1,100 @@
+//! What the kernel itself tells of a container, read from outside before its payload is released.
+//!
+//! libcontainer is told what to do in a configuration, and writes into /proc on the way; a step that
+//! it left out, or one that something redirected, would show here and nowhere else. The container's
+//! first process waits meanwhile: it has its filter, its ids and its root, and has run nothing of
+//! the payload's.
+
+use std::{fs, io};
+
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
+
+use crate::{defence::Defence, oci::OOM_SCORE_ADJ};
+
+/// Why a container is not released.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerificationError {
+    #[error("reading `{path}` failed")]
+    Read {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{path}` is not the kernel's: it is no procfs")]
+    NotProc { path: String },
+    #[error("the container is not confined as it was to be: {field} is `{found}`, not `{expected}`")]
+    NotInForce { field: &'static str, found: String, expected: String },
+}
+
+/// Checks the first process of a container, `pid`, whose payload is to run as the host's `uid`.
+pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> {
+    if !Defence::RealProc.stands() {
+        return Ok(());
+    }
+    // The one that tells, then the one that the payload will be told by.
+    is_procfs("/proc".to_owned())?;
+    is_procfs(format!("/proc/{pid}/root/proc"))?;
+    let status = read(format!("/proc/{pid}/status"))?;
+    let ids = [uid; 4].map(|uid| uid.to_string()).join(" ");
+    for (field, expected) in [
+        ("Uid:", ids.as_str()),
+        ("Gid:", &ids),
+        ("Groups:", ""),
+        ("NoNewPrivs:", "1"),
+        ("Seccomp:", if Defence::SystemCallFilter.stands() { "2" } else { "0" }),
+    ] {
+        in_force(field, field_of(&status, field), expected)?;
+    }
+    if Defence::NoCapabilities.stands() {
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+            in_force(set, field_of(&status, set), "0000000000000000")?;
+        }
+    }
+    let score = read(format!("/proc/{pid}/oom_score_adj"))?;
+    in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
+}
+
+fn read(path: String) -> Result<String, VerificationError> {
+    fs::read_to_string(&path).map_err(|source| VerificationError::Read { path, source })
+}
+
+fn field_of(status: &str, field: &str) -> String {
+    let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn in_force(field: &'static str, found: String, expected: &str) -> Result<(), VerificationError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(VerificationError::NotInForce { field, found, expected: expected.to_owned() })
+}
+
+/// Whether a path leads to procfs; the type of a file system cannot be forged by what is in it.
+pub(crate) fn is_procfs(path: String) -> Result<(), VerificationError> {
+    let kind = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(rustix::fs::fstatfs)
+        .map_err(|source| VerificationError::Read { path: path.clone(), source: source.into() })?
+        .f_type;
+    if kind == PROC_SUPER_MAGIC { Ok(()) } else { Err(VerificationError::NotProc { path }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_is_known_by_its_type() {
+        assert!(is_procfs("/proc".to_owned()).is_ok());
+        let error = is_procfs("/sys".to_owned());
+        assert!(matches!(error, Err(VerificationError::NotProc { path }) if path == "/sys"));
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_named_with_what_was_found() {
+        let status = "Name:\tx\nUid:\t7\t7\t7\t7\nNoNewPrivs:\t0\n";
+        assert_eq!(field_of(status, "Uid:"), "7 7 7 7");
+        let error = in_force("NoNewPrivs:", field_of(status, "NoNewPrivs:"), "1").map_err(|error| error.to_string());
+        assert!(error.is_err_and(|text| text.contains("NoNewPrivs: is `0`, not `1`")));
+    }
+}

@@ -1,0 +1,55 @@
+//! The worker's side of its control channel, for programs that stand in for the real one.
+
+use std::{
+    io::{self, IoSliceMut},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+
+/// Takes the one message of the spawner: whose replica this is, and its listening socket.
+pub fn assignment() -> (String, UnixListener) {
+    let mut bytes = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let stdin = io::stdin();
+    rustix::io::ioctl_fionbio(&stdin, false).unwrap();
+    let slices = &mut [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
+    let listeners: Vec<OwnedFd> = ancillary
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let [listener] = <[OwnedFd; 1]>::try_from(listeners).expect("one descriptor comes with the assignment");
+    let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(false).unwrap();
+    (assignment["name"].as_str().unwrap().to_owned(), listener)
+}
+
+/// Says a word on the control channel.
+pub fn say(word: &[u8]) {
+    rustix::net::send(io::stdin().as_fd(), word, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// The name of what the kernel refused with.
+pub fn errno(error: &io::Error) -> String {
+    nix::errno::Errno::from_raw(error.raw_os_error().expect("the kernel refuses"))
+        .to_string()
+        .split(':')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// `ok`, or how the kernel refused.
+pub fn outcome<T>(result: io::Result<T>) -> String {
+    result.map_or_else(|error| errno(&error), |_| "ok".to_owned())
+}
