@@ -129,16 +129,19 @@ impl Node {
 
     /// Waits until the spawner closes this channel, which it does when it gives the node up.
     pub fn wait_until_closed(&mut self) {
-        until("the spawner closes the channel", || {
-            loop {
-                match self.channel.try_receive() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => return false,
-                    Err(ChannelError::Closed) => return true,
-                    Err(error) => panic!("{error}"),
-                }
+        until("the spawner closes the channel", || self.is_closed());
+    }
+
+    /// Whether the spawner closed this channel. What it told before is heard and dropped.
+    pub fn is_closed(&mut self) -> bool {
+        loop {
+            match self.channel.try_receive() {
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(ChannelError::Closed) => return true,
+                Err(error) => panic!("{error}"),
             }
-        });
+        }
     }
 
     /// The next event of any kind but slow turns, which may come at any time.
