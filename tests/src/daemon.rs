@@ -12,7 +12,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    Connection, Endpoint, Home, Request, Response, Script, Told, cli, metrics::Metrics, processes, wait::until,
+    Connection, Endpoint, Home, Request, Response, Script, Told, cli,
+    metrics::Metrics,
+    processes,
+    wait::{until, until_true},
 };
 
 /// Ends the daemon when it is dropped, and sees that nothing of it is left.
@@ -155,11 +158,16 @@ impl Daemon {
         Self::start(self.stop())
     }
 
-    /// SIGKILL: nothing is cleaned up.
+    /// SIGKILL: nothing is cleaned up. Its node answers until it has noticed, which is waited for.
+    ///
+    /// # Panics
+    /// Where the node does not end.
     pub fn kill(mut self) -> Arc<Home> {
+        let node = processes::child(self.pid(), "node");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.ended = true;
+        until_true("its node ends", || node.is_none_or(|node| !processes::lives(node)));
         Arc::clone(&self.home)
     }
 
