@@ -36,5 +36,7 @@ fn main() -> ExitCode {
     }
     machine::adopt_orphans();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    suite::run(&ATTACKS.concat(), &arguments, env!("CARGO_BIN_EXE_sandbox-defended"), stage::WEAKENED)
+    let mut attacks = ATTACKS.concat();
+    attacks.sort_by_key(|attack| attack.class);
+    suite::run(&attacks, &arguments, env!("CARGO_BIN_EXE_sandbox-defended"), stage::WEAKENED)
 }

@@ -1,4 +1,5 @@
-//! Classes 4 and 5: what /proc tells of the machine, and a /proc that is not the kernel's.
+//! What /proc tells of the machine (class 4), a /proc that is not the kernel's (class 5), and what can
+//! be set there.
 
 use std::path::Path;
 
@@ -9,6 +10,12 @@ use crate::stage::{Stage, WEAKENED};
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack { class: 4, name: "read masked files of /proc", defence: "MaskedPaths", run: read_masked },
     Attack { class: 5, name: "redirect /proc", defence: "RealProc", run: redirect },
+    Attack {
+        class: 14,
+        name: "be spared when the machine is short of memory",
+        defence: "ReadOnlyProc",
+        run: be_spared,
+    },
 ];
 
 /// Those that an unprivileged process could read if they were not covered.
@@ -53,4 +60,18 @@ fn redirect(ground: &Ground) -> Outcome {
     };
     stage.leave();
     outcome
+}
+
+/// The kernel ends whoever scores highest. Replicas are given a high score, so that the daemon lives.
+fn be_spared(ground: &Ground) -> Outcome {
+    let mut stage = Stage::enter(ground);
+    let replica = stage.replica();
+    let answer = stage.ask(&replica, "overwrite /proc/self/oom_score_adj 0");
+    let score = stage.ask(&replica, "read /proc/self/oom_score_adj").trim().to_owned();
+    stage.leave();
+    if score == "600" {
+        Outcome::Stopped(format!("{answer}, the score is still {score}"))
+    } else {
+        Outcome::GotThrough(format!("the score is now {score}"))
+    }
 }
