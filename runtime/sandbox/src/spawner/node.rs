@@ -80,7 +80,13 @@ impl Node {
             126
         })
         .map_err(NodeError::Fork)?;
-        Ok(Self { pid, channel: Channel::new(ours), outbox: VecDeque::new(), greeted: false, condemned: false })
+        Ok(Self {
+            pid,
+            channel: Channel::without_descriptors(ours),
+            outbox: VecDeque::new(),
+            greeted: false,
+            condemned: false,
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {

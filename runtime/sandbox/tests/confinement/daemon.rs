@@ -11,8 +11,9 @@ use std::{
 
 use dormouse_sandbox::{
     cgroup::Removal,
-    spawner::{self, SpawnerSettings},
+    spawner::{self, ReplicaPolicy, SpawnerSettings},
 };
+use dormouse_spec::{Bytes, MilliCpu};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, Signal, WaitOptions, kill_process, waitpid},
@@ -39,12 +40,15 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) node_user: String,
     pub(crate) uid_base: u32,
+    pub(crate) uid_count: u32,
     pub(crate) onnxruntime: PathBuf,
     pub(crate) drain_ms: u64,
     pub(crate) ephemeral: bool,
     pub(crate) companion: Option<Vec<String>>,
     /// As whom the daemon itself runs, where that is not root.
     pub(crate) daemon_uid: Option<u32>,
+    /// What the memory limits of all replicas add up to at most.
+    pub(crate) memory_budget: Bytes,
     /// The soft limit of open files that it starts with, and the hard one.
     pub(crate) open_files: Option<(u64, u64)>,
 }
@@ -57,11 +61,13 @@ impl Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             node_user: NODE_USER.to_owned(),
             uid_base: UID_BASE,
+            uid_count: UID_COUNT,
             onnxruntime: onnxruntime(),
             drain_ms: 60_000,
             ephemeral: true,
             companion: None,
             daemon_uid: None,
+            memory_budget: Bytes::from_mebibytes(1 << 20),
             open_files: None,
         }
     }
@@ -103,9 +109,16 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         node_user: settings.node_user,
         admin_group: "root".to_owned(),
         uid_base: settings.uid_base,
-        uid_count: UID_COUNT,
+        uid_count: settings.uid_count,
         onnxruntime: settings.onnxruntime,
         node_settings: "as the composition root wrote them".to_owned(),
+        policy: ReplicaPolicy {
+            memory: settings.memory_budget,
+            cpu: MilliCpu::from_milli(1_000),
+            pids: 64,
+            concurrency: 8,
+            body_bytes_max: 1 << 20,
+        },
         drain_deadline: Duration::from_millis(settings.drain_ms),
         ephemeral: settings.ephemeral,
         companion: settings.companion.map(|arguments| arguments.into_iter().map(Into::into).collect()),
