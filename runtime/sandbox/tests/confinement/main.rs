@@ -84,6 +84,7 @@ const TESTS: &[(&str, fn())] = tests![
     protocol::a_node_that_never_reads_is_replaced,
     protocol::a_uid_is_not_given_away_while_a_replica_lives,
     protocol::names_use_up_no_uids,
+    protocol::a_node_has_an_end_of_processes,
     protocol::a_node_cannot_end_the_daemon,
     protocol::the_longest_grace_is_a_grace,
     protocol::what_a_worker_says_is_one_line,

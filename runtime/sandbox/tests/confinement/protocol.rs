@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Far more than a socket, the spawner's outbox and its table hold together.
-const FLOOD: u64 = 20_000;
+const FLOOD: u64 = 10_000;
 /// The most descriptors that the kernel takes with one message.
 const DESCRIPTORS: usize = 253;
 
@@ -404,6 +404,17 @@ pub(crate) fn names_use_up_no_uids() {
     let other = replica_of("other", 1);
     node.start(&other);
     assert_ne!(uid_of(&daemon, &other.replica), uid);
+    serves(daemon, node);
+}
+
+/// The kernel counts them for the node's user.
+pub(crate) fn a_node_has_an_end_of_processes() {
+    let mut daemon = Daemon::start();
+    let node = daemon.node();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max processes")).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    assert!(numbers.len() == 2 && numbers.iter().all(|most| *most <= 4_096), "{line}");
     serves(daemon, node);
 }
 
