@@ -33,7 +33,7 @@ pub enum UidError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("all {0} uids are taken: raise `uid_count` in [sandbox]")]
+    #[error("processes run as each of the {0} uids: raise `uid_count` in [sandbox]")]
     Exhausted(u32),
     #[error("the uid range {base}…{last} overlaps `{line}` in {file}: choose another `uid_base` in [sandbox]")]
     Overlap { base: u32, last: u32, line: String, file: &'static str },
@@ -139,21 +139,30 @@ impl UidRecord {
         self.range
     }
 
-    /// The endpoint's uid, recorded before it is told.
+    /// The endpoint's uid, recorded before it is told. Where all are recorded, one of an endpoint that
+    /// is not `in_use` is taken over: a uid owns nothing but processes, so nothing is lost by it, and a
+    /// node that named thousands of endpoints has used up nothing.
     ///
     /// # Errors
-    /// Where none is free or the record cannot be written.
-    pub(crate) fn assign(&mut self, endpoint: &EndpointName) -> Result<u32, UidError> {
+    /// Where processes run as each of them or the record cannot be written.
+    pub(crate) fn assign(
+        &mut self,
+        endpoint: &EndpointName,
+        in_use: impl Fn(&EndpointName) -> bool,
+    ) -> Result<u32, UidError> {
         if let Some(uid) = self.record.endpoints.get(endpoint) {
             return Ok(*uid);
         }
         let uids = self.range.endpoint_uids();
-        let taken: std::collections::BTreeSet<u32> = self.record.endpoints.values().copied().collect();
+        let owners: BTreeMap<u32, &EndpointName> =
+            self.record.endpoints.iter().map(|(endpoint, uid)| (*uid, endpoint)).collect();
         let start = if uids.contains(&self.record.next) { self.record.next } else { uids.start };
-        let uid = (start..uids.end)
-            .chain(uids.start..start)
-            .find(|uid| !taken.contains(uid))
+        let mut in_turn = (start..uids.end).chain(uids.start..start);
+        let free = in_turn.clone().find(|uid| !owners.contains_key(uid));
+        let uid = free
+            .or_else(|| in_turn.find(|uid| owners.get(uid).is_some_and(|owner| !in_use(owner))))
             .ok_or(UidError::Exhausted(self.range.count))?;
+        self.record.endpoints.retain(|_, taken| *taken != uid);
         self.record.endpoints.insert(endpoint.clone(), uid);
         self.record.next = uid + 1;
         self.write()?;
@@ -196,10 +205,10 @@ mod tests {
     fn no_two_endpoints_share_a_uid_and_setup_has_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE).unwrap();
-        let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint)).unwrap()).into();
+        let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint), |_| true).unwrap()).into();
         assert_eq!(uids, [RANGE.base + 1, RANGE.base + 2, RANGE.base + 3]);
         assert!(!uids.contains(&RANGE.setup_uid()));
-        assert!(matches!(record.assign(&name("d")), Err(UidError::Exhausted(_))));
+        assert!(matches!(record.assign(&name("d"), |_| true), Err(UidError::Exhausted(_))));
     }
 
     #[test]
@@ -207,13 +216,28 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("uids.json");
         let mut record = UidRecord::open(&path, RANGE).unwrap();
-        let first = record.assign(&name("a")).unwrap();
-        record.assign(&name("b")).unwrap();
+        let first = record.assign(&name("a"), |_| true).unwrap();
+        record.assign(&name("b"), |_| true).unwrap();
         record.release(&name("a")).unwrap();
         let mut again = UidRecord::open(&path, RANGE).unwrap();
-        assert_eq!(again.assign(&name("b")).unwrap(), first + 1);
-        assert_eq!(again.assign(&name("c")).unwrap(), first + 2, "the freed uid is the last to be taken");
-        assert_eq!(again.assign(&name("d")).unwrap(), first);
+        assert_eq!(again.assign(&name("b"), |_| true).unwrap(), first + 1);
+        assert_eq!(again.assign(&name("c"), |_| true).unwrap(), first + 2, "the freed uid is the last to be taken");
+        assert_eq!(again.assign(&name("d"), |_| true).unwrap(), first);
+    }
+
+    #[test]
+    fn endpoints_that_nothing_runs_of_use_up_no_uid() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE).unwrap();
+        let living = record.assign(&name("living"), |_| false).unwrap();
+        let is_living = |endpoint: &EndpointName| endpoint.as_str() == "living";
+        for number in 0..100 {
+            let uid = record.assign(&name(&format!("named-{number}")), is_living).unwrap();
+            assert!(RANGE.endpoint_uids().contains(&uid) && uid != living, "{uid}");
+            let uids: Vec<u32> = record.record.endpoints.values().copied().collect();
+            assert_eq!(uids.iter().collect::<std::collections::BTreeSet<_>>().len(), uids.len(), "one owner a uid");
+        }
+        assert_eq!(record.assign(&name("living"), |_| true).unwrap(), living);
     }
 
     #[test]

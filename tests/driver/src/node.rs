@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -120,6 +120,26 @@ impl Node {
 
     pub fn ask(&self, request: &Request) {
         self.channel.try_send(request, &[]).unwrap();
+    }
+
+    /// Asks without waiting for room, as a node that has more to ask than the spawner takes.
+    pub fn try_ask(&self, request: &Request) -> Result<(), ChannelError> {
+        self.channel.try_send(request, &[])
+    }
+
+    /// Keeps all that was told so far.
+    pub fn take_in(&mut self) {
+        while let Some(told) = self.channel.try_receive().unwrap() {
+            if let (Event::SlowTurn { micros }, _) = told {
+                self.slow_turns.push(micros);
+            } else {
+                self.events.push_back(told);
+            }
+        }
+    }
+
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 
     /// A datagram that need not be in the protocol.

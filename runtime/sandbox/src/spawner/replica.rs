@@ -176,7 +176,7 @@ impl Replica {
         let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
         // Waits in the socket until the worker reads it. The worker's copy of the listener is then
         // the only one: when it dies, the kernel refuses what waits.
-        let to_worker = Channel::<Assignment, Assignment>::new(control);
+        let to_worker = Channel::<Assignment, Assignment>::without_descriptors(control);
         to_worker.try_send(&Assignment::of(spec), &[listener.as_fd()])?;
         let control = to_worker.into_socket();
 
@@ -284,7 +284,7 @@ impl Replica {
             Ok((0, _)) => Said::NothingMore,
             Ok((length, _)) => match bytes.get(..length).and_then(<[u8]>::split_first) {
                 Some((b'R', [])) => Said::Ready,
-                Some((b'E', reason)) => Said::LoadFailed(String::from_utf8_lossy(reason).into_owned()),
+                Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
                 _ => Said::NothingMore,
             },
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return None,
@@ -312,18 +312,18 @@ impl Replica {
     }
 
     /// The payload's first process ended, and with it, by its pid namespace, every other.
-    pub(crate) fn ended(&mut self, status: WaitStatus) -> ExitCause {
+    pub(crate) fn ended(&mut self, status: Option<WaitStatus>) -> ExitCause {
         self.life = Life::Dead;
         if self.stop_asked {
             return ExitCause::Stopped;
         }
-        match status.terminating_signal() {
+        match status.and_then(WaitStatus::terminating_signal) {
             Some(signal) if signal == Signal::SIGKILL as i32 && self.exceeded_memory() => {
                 ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() }
             }
             Some(signal) => ExitCause::Signal { signal },
             // The kernel was asked only for children that ended: one or the other is told.
-            None => ExitCause::Code { code: status.exit_status().unwrap_or(-1) },
+            None => ExitCause::Code { code: status.and_then(WaitStatus::exit_status).unwrap_or(-1) },
         }
     }
 
@@ -428,8 +428,8 @@ impl Replica {
 impl Assignment {
     fn of(spec: &ReplicaSpec) -> Self {
         Self {
-            name: spec.endpoint.to_string(),
-            version: spec.revision.to_string(),
+            name: spec.replica.endpoint().to_string(),
+            version: spec.replica.revision().to_string(),
             model: format!("{MODEL_DIRECTORY}/model.onnx"),
             intra_op_threads: spec.intra_op_threads,
             body_bytes_max: spec.body_bytes_max,
