@@ -47,6 +47,12 @@ impl Daemon {
         &self.home
     }
 
+    /// For threads that go on while this daemon ends and another one starts in its place.
+    #[must_use]
+    pub fn home_shared(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
+    }
+
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -131,6 +131,8 @@ impl UidRecord {
             Err(source) => return Err(UidError::Io { operation: "reading", path: path.to_owned(), source }),
         };
         record.endpoints.retain(|_, uid| range.endpoint_uids().contains(uid));
+        // Of a spawner that was killed while it wrote; one that stays is replaced by the next write.
+        let _ = fs::remove_file(temporary(path));
         Ok(Self { path: path.to_owned(), range, record })
     }
 
@@ -169,25 +171,37 @@ impl UidRecord {
         Ok(uid)
     }
 
-    /// Gives the endpoint's uid back. The caller has seen its last process end.
+    /// Gives the uids of endpoints back. The caller has seen the last process of each end.
     ///
     /// # Errors
     /// Where the record cannot be written.
-    pub(crate) fn release(&mut self, endpoint: &EndpointName) -> Result<(), UidError> {
-        match self.record.endpoints.remove(endpoint) {
-            Some(_) => self.write(),
-            None => Ok(()),
-        }
+    pub(crate) fn release(&mut self, endpoints: &[EndpointName]) -> Result<(), UidError> {
+        let recorded = self.record.endpoints.len();
+        self.record.endpoints.retain(|endpoint, _| !endpoints.contains(endpoint));
+        if self.record.endpoints.len() == recorded { Ok(()) } else { self.write() }
+    }
+
+    /// Endpoints that have a uid and no file `<name>.json` in the directory of desired state: they
+    /// were deleted, or never written down. Ask only while no node works there.
+    pub(crate) fn undesired(&self, directory: &Path) -> Vec<EndpointName> {
+        let file = |endpoint: &EndpointName| directory.join(format!("{endpoint}.json"));
+        // What cannot be looked at may be there.
+        let is_missing = |endpoint: &&EndpointName| matches!(file(endpoint).try_exists(), Ok(false));
+        self.record.endpoints.keys().filter(is_missing).cloned().collect()
     }
 
     /// Not synced: after a power cut no process of any endpoint runs, so an old record does no harm.
     fn write(&self) -> Result<(), UidError> {
         let failed = |operation| move |source| UidError::Io { operation, path: self.path.clone(), source };
         let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding")(error.into()))?;
-        let temporary = self.path.with_extension("new");
+        let temporary = temporary(&self.path);
         fs::write(&temporary, bytes).map_err(failed("writing"))?;
         fs::rename(&temporary, &self.path).map_err(failed("replacing"))
     }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -218,7 +232,7 @@ mod tests {
         let mut record = UidRecord::open(&path, RANGE).unwrap();
         let first = record.assign(&name("a"), |_| true).unwrap();
         record.assign(&name("b"), |_| true).unwrap();
-        record.release(&name("a")).unwrap();
+        record.release(&[name("a")]).unwrap();
         let mut again = UidRecord::open(&path, RANGE).unwrap();
         assert_eq!(again.assign(&name("b"), |_| true).unwrap(), first + 1);
         assert_eq!(again.assign(&name("c"), |_| true).unwrap(), first + 2, "the freed uid is the last to be taken");
@@ -238,6 +252,23 @@ mod tests {
             assert_eq!(uids.iter().collect::<std::collections::BTreeSet<_>>().len(), uids.len(), "one owner a uid");
         }
         assert_eq!(record.assign(&name("living"), |_| true).unwrap(), living);
+    }
+
+    #[test]
+    fn who_is_not_written_down_any_more_is_undesired() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        fs::write(directory.path().join("uids.new"), "half of a rec").unwrap();
+        let mut record = UidRecord::open(&path, RANGE).unwrap();
+        assert!(!directory.path().join("uids.new").exists());
+        for endpoint in ["a", "b", "c"] {
+            record.assign(&name(endpoint), |_| true).unwrap();
+        }
+        fs::write(directory.path().join("b.json"), "{}").unwrap();
+        assert_eq!(record.undesired(directory.path()), [name("a"), name("c")]);
+        record.release(&[name("a"), name("c")]).unwrap();
+        let again = UidRecord::open(&path, RANGE).unwrap();
+        assert_eq!(again.record.endpoints.keys().collect::<Vec<_>>(), [&name("b")]);
     }
 
     #[test]

@@ -137,6 +137,7 @@ impl Spawner<'_> {
             ending: Ending::default(),
             longest_turn: Duration::ZERO,
         };
+        turn.forget_undesired();
         turn.start_node()?;
         let result = turn.until_done();
         turn.remove_node_group();

@@ -36,6 +36,9 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
 /// The longest reason a worker may give for a failed load.
 const LOAD_REASON_BYTES_MAX: usize = 4_096;
 
+/// How often what is left of a replica is tried to be removed before that waits for the next start.
+const REMOVALS_MAX: u32 = 5;
+
 /// Why a replica could not be begun.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginError {
@@ -110,6 +113,7 @@ pub(crate) struct Replica {
     freezing_until: Option<Instant>,
     stop_asked: bool,
     kill_at: Option<Instant>,
+    removals: u32,
 }
 
 /// What all creations share.
@@ -150,6 +154,7 @@ impl Replica {
                     freezing_until: None,
                     stop_asked: false,
                     kill_at: None,
+                    removals: 0,
                 })
             }
             Err(error) => {
@@ -338,6 +343,7 @@ impl Replica {
         self.control = None;
         self.freezing_until = None;
         self.kill_at = None;
+        self.removals += 1;
         let socket = instance.socket_of(self.spec.replica.as_str());
         let name = self.spec.replica.as_str();
         let child = fork_child(&[], || {
@@ -355,6 +361,10 @@ impl Replica {
         })?;
         self.life = Life::Removing { child };
         Ok(())
+    }
+
+    pub(crate) fn may_be_removed_again(&self) -> bool {
+        self.removals < REMOVALS_MAX
     }
 
     /// Begins to stop every process where it is.

@@ -93,6 +93,10 @@ impl Loop<'_> {
     /// Tells that no process is left, and begins to remove the rest.
     pub(super) fn on_over(&mut self, id: &ReplicaId, cause: ExitCause) {
         self.tell(Event::Exited { replica: id.clone(), cause }, None);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: &ReplicaId) {
         let (instance, groups) = (self.spawner.instance, self.spawner.groups);
         let Some(replica) = self.replicas.get_mut(id) else { return };
         if let Err(error) = replica.begin_removal(instance, groups) {
@@ -103,8 +107,14 @@ impl Loop<'_> {
         }
     }
 
+    /// A removal that failed, or was killed, is begun again a few times.
     fn on_removed(&mut self, id: &ReplicaId, status: WaitStatus) {
         if status.exit_status() != Some(0) {
+            let tries_left = self.replicas.get(id).is_some_and(Replica::may_be_removed_again);
+            tracing::warn!(replica = %id, tries_left, "the process that was removing a replica {}", how_ended(status));
+            if tries_left {
+                return self.remove(id);
+            }
             tracing::error!(replica = %id, "what is left of a replica waits for the next start");
             self.unremoved.insert(id.endpoint().clone());
         }
@@ -134,6 +144,7 @@ impl Loop<'_> {
 
     fn on_node_ended(&mut self, status: WaitStatus) {
         self.node = None;
+        self.forget_undesired();
         if self.ending.has_begun() {
             return self.on_drained();
         }
@@ -154,6 +165,13 @@ impl Loop<'_> {
         );
         self.restart_node_at = Some(Instant::now() + self.node_restart_in);
         self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+    }
+
+    /// A node that is no more may have removed an endpoint without saying so, or have died before it
+    /// wrote down the one whose replica it had made.
+    pub(super) fn forget_undesired(&mut self) {
+        self.forgotten.extend(self.uids.undesired(&self.spawner.settings.data.join("endpoints")));
+        self.release_forgotten();
     }
 
     /// The first node that serves lets the companion begin.

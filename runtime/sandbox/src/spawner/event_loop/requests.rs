@@ -166,12 +166,9 @@ impl Loop<'_> {
         let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
         let free: Vec<EndpointName> =
             self.forgotten.iter().filter(|endpoint| !in_use.contains(endpoint)).cloned().collect();
-        for endpoint in free {
-            self.forgotten.remove(&endpoint);
-            if let Err(error) = self.uids.release(&endpoint) {
-                let reason = error_chain::one_line(&error);
-                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {reason}");
-            }
+        self.forgotten.retain(|endpoint| !free.contains(endpoint));
+        if let Err(error) = self.uids.release(&free) {
+            tracing::error!("giving back the uids of endpoints failed: {}", error_chain::one_line(&error));
         }
     }
 
