@@ -6,12 +6,14 @@ use dormouse_tests::{cli, paths};
 use serde_json::Value;
 
 /// Crate, and which of ours it may depend on.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("spec", &[]),
     ("worker", &[]),
-    ("sandbox", &["spec"]),
-    ("image", &["spec"]),
-    ("controller", &["spec", "image", "sandbox"]),
+    // Only ever a dependency of tests.
+    ("faults", &[]),
+    ("sandbox", &["spec", "faults"]),
+    ("image", &["spec", "faults"]),
+    ("controller", &["spec", "image", "sandbox", "faults"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
@@ -39,6 +41,9 @@ fn crates_depend_in_one_direction() {
         for dependency in package["dependencies"].as_array().unwrap().iter().filter_map(|it| ours(&it["name"])) {
             assert!(allowed.contains(&dependency) || dependency == name, "{name} must not know {dependency}");
         }
+        let shipped = |dependency: &&Value| dependency["kind"].as_str() != Some("dev");
+        let mut shipped = package["dependencies"].as_array().unwrap().iter().filter(shipped);
+        assert!(shipped.all(|it| it["name"] != "dormouse-faults"), "{name} ships what only tests may use");
     }
 }
 

@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+use dormouse_spec::EndpointName;
+
 use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, preflight::Found, signals::Signals};
 pub use self::{
     listeners::ListenError,
@@ -35,7 +37,7 @@ use crate::{
     instance::{Instance, InstanceError, make_directory},
     rootfs::{Rootfs, RootfsError},
     seccomp::{self, SeccompError},
-    uids::{UidBlock, UidError, UidRecord},
+    uids::{UidBlock, UidError, UidRange, UidRecord},
 };
 
 /// What the composition root decided for the privileged half.
@@ -144,7 +146,7 @@ fn serve(
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let store = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
-    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range)?;
+    let uids = open_uid_record(&settings.data, block.range);
     let seccomp = seccomp::worker_profile()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
     let signals = Signals::block().map_err(io("blocking signals"))?;
@@ -173,6 +175,13 @@ fn serve(
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }
     result
+}
+
+fn open_uid_record(data: &Path, range: UidRange) -> UidRecord {
+    let endpoints = data.join("endpoints");
+    // Where nobody can tell, it may be.
+    let is_deployed = |name: &EndpointName| endpoints.join(format!("{name}.json")).try_exists().unwrap_or(true);
+    UidRecord::open(&data.join("uids.json"), range, is_deployed)
 }
 
 /// Forking is only sound from a process with one thread.

@@ -3,8 +3,15 @@
 //! The first uid of the range is what the *setup* of every container runs as (uid 0 of its user
 //! namespace); no payload ever runs as it. Endpoints get the ones after it. Daemons side by side
 //! take blocks of the configured range that do not overlap.
+//!
+//! While a daemon lives, what it has in memory counts. The record is there so that an endpoint mostly
+//! keeps its uid from one life to the next: before it is read, every process of an earlier life has
+//! been ended, so one that is lost, damaged or old harms nobody, and a disk that does not take it
+//! stops nothing.
 
 mod block;
+#[cfg(test)]
+mod crash;
 
 use std::{
     collections::BTreeMap,
@@ -16,22 +23,17 @@ use dormouse_spec::EndpointName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::block::UidBlock;
+use crate::error_chain;
 
 /// Why an endpoint gets no uid.
 #[derive(Debug, thiserror::Error)]
 pub enum UidError {
-    #[error("{operation} the uid record `{path}` failed")]
+    #[error("{operation} `{path}` failed")]
     Io {
         operation: &'static str,
         path: PathBuf,
         #[source]
         source: io::Error,
-    },
-    #[error("the uid record `{path}` is damaged: remove it while no daemon runs")]
-    Damaged {
-        path: PathBuf,
-        #[source]
-        source: serde_json::Error,
     },
     #[error("all {0} uids are taken: raise `uid_count` in [sandbox]")]
     Exhausted(u32),
@@ -118,20 +120,18 @@ struct Record {
 }
 
 impl UidRecord {
-    /// Reads the record, or begins an empty one. An entry outside `range` (it was changed in the
-    /// configuration) is dropped: no process of an earlier life runs any more.
-    ///
-    /// # Errors
-    /// Where the record cannot be read or is damaged.
-    pub(crate) fn open(path: &Path, range: UidRange) -> Result<Self, UidError> {
-        let mut record = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice::<Record>(&bytes)
-                .map_err(|source| UidError::Damaged { path: path.to_owned(), source })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
-            Err(source) => return Err(UidError::Io { operation: "reading", path: path.to_owned(), source }),
-        };
-        record.endpoints.retain(|_, uid| range.endpoint_uids().contains(uid));
-        Ok(Self { path: path.to_owned(), range, record })
+    /// Reads the record, or begins an empty one where that fails. Entries outside `range` (it was
+    /// changed in the configuration) are dropped, and those of endpoints that are not `deployed`: the
+    /// daemon that gave them a uid died before it could take it back.
+    pub(crate) fn open(path: &Path, range: UidRange, deployed: impl Fn(&EndpointName) -> bool) -> Self {
+        let mut record = read(path).unwrap_or_else(|error| {
+            tracing::warn!("endpoints may get other uids than before: {}", error_chain::one_line(&error));
+            Record::default()
+        });
+        record.endpoints.retain(|endpoint, uid| range.endpoint_uids().contains(uid) && deployed(endpoint));
+        // What a killed daemon left; the next write would replace it.
+        let _ = fs::remove_file(unfinished(path));
+        Self { path: path.to_owned(), range, record }
     }
 
     #[must_use]
@@ -139,10 +139,10 @@ impl UidRecord {
         self.range
     }
 
-    /// The endpoint's uid, recorded before it is told.
+    /// The endpoint's uid.
     ///
     /// # Errors
-    /// Where none is free or the record cannot be written.
+    /// Where none is free.
     pub(crate) fn assign(&mut self, endpoint: &EndpointName) -> Result<u32, UidError> {
         if let Some(uid) = self.record.endpoints.get(endpoint) {
             return Ok(*uid);
@@ -156,29 +156,54 @@ impl UidRecord {
             .ok_or(UidError::Exhausted(self.range.count))?;
         self.record.endpoints.insert(endpoint.clone(), uid);
         self.record.next = uid + 1;
-        self.write()?;
+        self.keep();
         Ok(uid)
     }
 
     /// Gives the endpoint's uid back. The caller has seen its last process end.
-    ///
-    /// # Errors
-    /// Where the record cannot be written.
-    pub(crate) fn release(&mut self, endpoint: &EndpointName) -> Result<(), UidError> {
-        match self.record.endpoints.remove(endpoint) {
-            Some(_) => self.write(),
-            None => Ok(()),
+    pub(crate) fn release(&mut self, endpoint: &EndpointName) {
+        if self.record.endpoints.remove(endpoint).is_some() {
+            self.keep();
         }
     }
 
-    /// Not synced: after a power cut no process of any endpoint runs, so an old record does no harm.
-    fn write(&self) -> Result<(), UidError> {
-        let failed = |operation| move |source| UidError::Io { operation, path: self.path.clone(), source };
-        let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding")(error.into()))?;
-        let temporary = self.path.with_extension("new");
-        fs::write(&temporary, bytes).map_err(failed("writing"))?;
-        fs::rename(&temporary, &self.path).map_err(failed("replacing"))
+    fn keep(&self) {
+        if let Err(error) = self.write() {
+            tracing::warn!("endpoints may get other uids after a restart: {}", error_chain::one_line(&error));
+        }
     }
+
+    /// Not synced: what a power cut leaves of it is as good as none.
+    fn write(&self) -> Result<(), UidError> {
+        let failed = |operation, path: &Path| {
+            let path = path.to_owned();
+            move |source| UidError::Io { operation, path, source }
+        };
+        let new = unfinished(&self.path);
+        let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding", &new)(error.into()))?;
+        let written = fs::write(&new, bytes)
+            .map_err(failed("writing the uid record", &new))
+            .and_then(|()| fs::rename(&new, &self.path).map_err(failed("replacing the uid record", &self.path)));
+        if written.is_err() {
+            // A full disk needs its space back. The failure is told already.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+}
+
+fn read(path: &Path) -> Result<Record, UidError> {
+    let failed = |source| UidError::Io { operation: "reading the uid record", path: path.to_owned(), source };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A write that has not taken the record's place.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -195,7 +220,7 @@ mod tests {
     #[test]
     fn no_two_endpoints_share_a_uid_and_setup_has_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE).unwrap();
+        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE, |_| true);
         let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint)).unwrap()).into();
         assert_eq!(uids, [RANGE.base + 1, RANGE.base + 2, RANGE.base + 3]);
         assert!(!uids.contains(&RANGE.setup_uid()));
@@ -206,14 +231,35 @@ mod tests {
     fn a_uid_outlives_the_daemon_and_is_reused_late() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("uids.json");
-        let mut record = UidRecord::open(&path, RANGE).unwrap();
+        let mut record = UidRecord::open(&path, RANGE, |_| true);
         let first = record.assign(&name("a")).unwrap();
         record.assign(&name("b")).unwrap();
-        record.release(&name("a")).unwrap();
-        let mut again = UidRecord::open(&path, RANGE).unwrap();
+        record.release(&name("a"));
+        let mut again = UidRecord::open(&path, RANGE, |_| true);
         assert_eq!(again.assign(&name("b")).unwrap(), first + 1);
         assert_eq!(again.assign(&name("c")).unwrap(), first + 2, "the freed uid is the last to be taken");
         assert_eq!(again.assign(&name("d")).unwrap(), first);
+    }
+
+    #[test]
+    fn what_is_not_deployed_any_more_gives_its_uid_back_at_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        let mut record = UidRecord::open(&path, RANGE, |_| true);
+        let kept = record.assign(&name("kept")).unwrap();
+        record.assign(&name("ghost")).unwrap();
+        let again = UidRecord::open(&path, RANGE, |endpoint| endpoint.as_str() == "kept");
+        assert_eq!(again.record.endpoints, BTreeMap::from([(name("kept"), kept)]));
+    }
+
+    #[test]
+    fn a_damaged_record_is_as_good_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        fs::write(&path, "{\"endpoints\": {\"a\": 18").unwrap();
+        let mut record = UidRecord::open(&path, RANGE, |_| true);
+        assert_eq!(record.assign(&name("b")).unwrap(), RANGE.base + 1);
+        assert_eq!(UidRecord::open(&path, RANGE, |_| true).record.endpoints.len(), 1, "it is whole again");
     }
 
     #[test]

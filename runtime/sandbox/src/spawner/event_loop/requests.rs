@@ -149,10 +149,7 @@ impl Loop<'_> {
         let free: Vec<EndpointName> = self.forgotten.iter().filter(|endpoint| !in_use(endpoint)).cloned().collect();
         for endpoint in free {
             self.forgotten.remove(&endpoint);
-            if let Err(error) = self.uids.release(&endpoint) {
-                let reason = error_chain::one_line(&error);
-                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {reason}");
-            }
+            self.uids.release(&endpoint);
         }
     }
 
