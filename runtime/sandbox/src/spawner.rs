@@ -148,7 +148,7 @@ fn serve(
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let store = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
-    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range)?;
+    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
     let seccomp = seccomp::worker_profile()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
     let signals = Signals::block().map_err(io("blocking signals"))?;

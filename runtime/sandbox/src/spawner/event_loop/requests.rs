@@ -167,9 +167,7 @@ impl Loop<'_> {
         let free: Vec<EndpointName> =
             self.forgotten.iter().filter(|endpoint| !in_use.contains(endpoint)).cloned().collect();
         self.forgotten.retain(|endpoint| !free.contains(endpoint));
-        if let Err(error) = self.uids.release(&free) {
-            tracing::error!("giving back the uids of endpoints failed: {}", error_chain::one_line(&error));
-        }
+        self.uids.release(&free);
     }
 
     pub(super) fn on_not_created(&mut self, id: &ReplicaId, reason: String) {
