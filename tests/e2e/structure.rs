@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("controller", &["spec", "image", "sandbox", "faults"]),
     ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened"]),
     // The sandbox's sources once more, so what they may know is the same.
-    ("sandbox-weakened", &["spec"]),
+    ("sandbox-weakened", &["spec", "faults"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
