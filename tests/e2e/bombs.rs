@@ -193,8 +193,8 @@ fn is_replaced(endpoint: &Endpoint<'_>) {
     // A connection that was kept would still be read.
     let error = until_refused(endpoint);
     assert!(error.contains("the deadline passed in the inference"), "{error}");
-    endpoint.play(Script::echo());
     status_names(endpoint, &["answered nothing any more and was killed"]);
+    endpoint.play(Script::echo());
     until_true("another replica serves", || daemon.send(&endpoint.echo_request(3)).status == 200);
     assert_ne!(endpoint.replicas().remove(0).id, first);
 }
