@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 bench clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 soak bench clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -44,6 +44,9 @@ test: root setup-test lint test-cgroup-v2 ## Everything that must hold (root).
 
 test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgroups are pure v2.
 	tests/guest/run.sh
+
+soak: root setup-test ## Wakes, deploys and kills by the thousand, and nothing may be left: N=1000 SEED=… (root).
+	SOAK_N=$${N:-1000} cargo test --locked --workspace --test soak
 
 bench: root build ## Measure cold starts, wakes and throughput (root).
 	cargo run --locked --release --package dormouse-bench

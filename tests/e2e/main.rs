@@ -8,6 +8,7 @@ mod command_line;
 mod crash;
 mod deadlines;
 mod deploy;
+mod either_version;
 mod first_light;
 mod herd;
 mod logs;

@@ -11,6 +11,7 @@ pub mod fake;
 pub mod home;
 pub mod http;
 pub mod http2;
+pub mod machine_state;
 pub mod metrics;
 pub mod paths;
 pub mod processes;

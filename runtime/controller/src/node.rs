@@ -58,9 +58,7 @@ impl Node {
     pub(crate) fn replica_spec(&self, revision: &Revision, replica: ReplicaId) -> ReplicaSpec {
         ReplicaSpec {
             replica,
-            endpoint: revision.endpoint.name.clone(),
             model: revision.model,
-            revision: revision.number,
             limits: revision.endpoint.limits,
             intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,

@@ -25,7 +25,10 @@ use dormouse_spec::Limits;
 
 pub use self::{alarm::MemoryAlarm, error::CgroupError, replica::ReplicaGroup};
 use self::{freezer::Freezer, mounts::Mounts};
-use crate::devices::{self, DeviceError, DeviceRule};
+use crate::{
+    defence::Defence,
+    devices::{self, DeviceError, DeviceRule},
+};
 
 /// Which of the kernel's two designs a machine uses for the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +245,7 @@ impl InstanceGroup {
 /// A name that is one component of a path and no other place.
 fn component(name: &str) -> Result<&str, CgroupError> {
     let is_component = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
-    if is_component { Ok(name) } else { Err(CgroupError::Name(name.to_owned())) }
+    if is_component || !Defence::TypedNames.stands() { Ok(name) } else { Err(CgroupError::Name(name.to_owned())) }
 }
 
 #[cfg(test)]

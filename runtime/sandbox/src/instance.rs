@@ -135,6 +135,7 @@ mod tests {
 
     #[test]
     fn one_daemon_a_directory() {
+        let _lock_ends_when_dropped = dormouse_faults::no_child_starts();
         let directory = tempfile::tempdir().unwrap();
         let first = Instance::lock(directory.path()).unwrap();
         assert!(matches!(Instance::lock(directory.path()), Err(InstanceError::Running(_))));

@@ -30,7 +30,7 @@ pub fn printable(text: &str) -> String {
 /// Control characters of both sets, and those that turn the direction of what is around them.
 fn acts_on_a_terminal(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The length of the sequence at the beginning of `text` that selects a colour, if one is there:

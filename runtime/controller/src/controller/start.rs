@@ -173,7 +173,7 @@ fn assign(revisions: Vec<Revision>, replicas: Vec<(ReplicaReport, OwnedFd)>) -> 
         .collect();
     let mut strays = Vec::new();
     for (report, log) in replicas {
-        match found.get_mut(&report.spec.endpoint) {
+        match found.get_mut(report.spec.replica.endpoint()) {
             Some(found) => found.replicas.push((report, log)),
             None => strays.push(report),
         }

@@ -106,6 +106,9 @@ fn mounts_without(mounts: &mut Vec<Mount>) -> Result<(), OciSpecError> {
     if std::env::var_os(REDIRECTED_PROC_VARIABLE).is_some() {
         replace(mounts, mount("/proc", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "nodev"])?);
     }
+    if !Defence::ReadOnlyProc.stands() {
+        replace(mounts, mount("/proc", "proc", Path::new("proc"), &["nosuid", "noexec", "nodev"])?);
+    }
     if !Defence::TmpLimit.stands() {
         let size = format!("size={}", TMP_WITHOUT_LIMIT.get());
         replace(

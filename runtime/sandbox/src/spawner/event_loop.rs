@@ -15,7 +15,9 @@ use std::{
 use dormouse_spec::EndpointName;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::kill,
     unistd::Pid,
 };
 use rustix::process::WaitStatus;
@@ -41,8 +43,13 @@ use crate::{
 
 /// Between two looks at a group that is freezing or short of memory: v1 tells nobody when it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Requests taken in one turn, so that one node cannot keep the loop from everything else.
+/// Requests taken in one turn, and how long it may have taken before the next one is: a node cannot
+/// keep the loop from everything else.
 const REQUESTS_A_TURN: usize = 64;
+const REQUESTS_A_TURN_TAKE_MAX: Duration = Duration::from_millis(4);
+/// Children of which it is not known yet whose they were. A creation has up to three; others are what
+/// a node process left behind.
+const EARLY_MAX: usize = 4_096;
 /// How soon a node process that keeps ending is started again.
 const NODE_RESTART_FIRST: Duration = Duration::from_millis(100);
 const NODE_RESTART_MAX: Duration = Duration::from_secs(5);
@@ -85,6 +92,8 @@ struct Loop<'a> {
     early: HashMap<Pid, WaitStatus>,
     /// Deleted endpoints whose uid is given back with their last replica.
     forgotten: BTreeSet<EndpointName>,
+    /// Endpoints of which a replica could not be removed: their uids stay theirs until the next start.
+    unremoved: BTreeSet<EndpointName>,
     node: Option<Node>,
     node_group: ReplicaGroup,
     node_started: Instant,
@@ -117,6 +126,7 @@ impl Spawner<'_> {
             replicas: BTreeMap::new(),
             early: HashMap::new(),
             forgotten: BTreeSet::new(),
+            unremoved: BTreeSet::new(),
             node: None,
             node_group: self.groups.create_unlimited(NODE_GROUP)?,
             node_started: Instant::now(),
@@ -128,6 +138,7 @@ impl Spawner<'_> {
             ending: Ending::default(),
             longest_turn: Duration::ZERO,
         };
+        turn.forget_undesired();
         turn.start_node()?;
         let result = turn.until_done();
         turn.remove_node_group();
@@ -166,7 +177,7 @@ impl Loop<'_> {
         });
         let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = self.watched().unzip();
         match poll(&mut polled, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(SpawnerError::Io { operation: "waiting for events", source: error.into() }),
         }
         let ready: Vec<bool> = polled.iter().map(|fd| fd.any().unwrap_or(true)).collect();
@@ -214,7 +225,11 @@ impl Loop<'_> {
     }
 
     fn on_node_ready(&mut self) {
+        let begun = Instant::now();
         for _ in 0..REQUESTS_A_TURN {
+            if begun.elapsed() > REQUESTS_A_TURN_TAKE_MAX {
+                break;
+            }
             let Some(node) = self.node.as_mut().filter(|node| !node.is_condemned()) else { return };
             match node.receive() {
                 Ok(Some(request)) => self.on_request(request),
@@ -248,7 +263,8 @@ impl Loop<'_> {
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
             Request::Forget { endpoint } => self.on_forget(endpoint),
-            Request::Drained => self.on_drained(),
+            Request::Drained if self.ending.has_begun() => self.on_drained(),
+            Request::Drained => self.refuse(None, "the daemon was not told to end"),
         }
     }
 
@@ -264,8 +280,11 @@ impl Loop<'_> {
                     Ok(log) => self.tell(event, Some(log.as_fd())),
                     Err(error) => tracing::error!(replica = %id, "the log pipe cannot be handed over: {error}"),
                 }
-                if let Some(status) = self.early.remove(&Pid::from_raw(pid)) {
-                    self.on_payload_ended(id, status);
+                let pid = Pid::from_raw(pid);
+                let early = self.early.remove(&pid);
+                // What was told early may have been of another process of this number.
+                if is_gone(pid) {
+                    self.on_payload_ended(id, early);
                 }
             }
             Some(Report::Failed { reason }) => self.on_not_created(id, reason),
@@ -356,6 +375,11 @@ impl Loop<'_> {
             }
         }
     }
+}
+
+/// Whether no process of this number is left, not even one that ended and waits for its parent.
+fn is_gone(pid: Pid) -> bool {
+    kill(pid, None) == Err(Errno::ESRCH)
 }
 
 /// A turn worth telling the node.

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use dormouse_spec::printable;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
     sys::signal::{Signal, kill},
@@ -38,6 +37,9 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
 const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
 /// The longest reason a worker may give for a failed load.
 const LOAD_REASON_BYTES_MAX: usize = 4_096;
+
+/// How often what is left of a replica is tried to be removed before that waits for the next start.
+const REMOVALS_MAX: u32 = 5;
 
 /// Why a replica could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +116,7 @@ pub(crate) struct Replica {
     memory_looked_at_until: Option<Instant>,
     stop_asked: bool,
     kill_at: Option<Instant>,
+    removals: u32,
 }
 
 /// What all creations share.
@@ -155,6 +158,7 @@ impl Replica {
                     memory_looked_at_until: None,
                     stop_asked: false,
                     kill_at: None,
+                    removals: 0,
                 })
             }
             Err(error) => {
@@ -181,7 +185,7 @@ impl Replica {
         let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
         // Waits in the socket until the worker reads it. The worker's copy of the listener is then
         // the only one: when it dies, the kernel refuses what waits.
-        let to_worker = Channel::<Assignment, Assignment>::new(control);
+        let to_worker = Channel::<Assignment, Assignment>::without_descriptors(control);
         to_worker.try_send(&Assignment::of(spec), &[listener.as_fd()])?;
         let control = to_worker.into_socket();
 
@@ -289,7 +293,7 @@ impl Replica {
             Ok((0, _)) => Said::NothingMore,
             Ok((length, _)) => match bytes.get(..length).and_then(<[u8]>::split_first) {
                 Some((b'R', [])) => Said::Ready,
-                Some((b'E', reason)) => Said::LoadFailed(printable(&String::from_utf8_lossy(reason))),
+                Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
                 _ => Said::NothingMore,
             },
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return None,
@@ -317,7 +321,7 @@ impl Replica {
     }
 
     /// The payload's first process ended, and with it, by its pid namespace, every other.
-    pub(crate) fn ended(&mut self, status: WaitStatus) -> ExitCause {
+    pub(crate) fn ended(&mut self, status: Option<WaitStatus>) -> ExitCause {
         self.life = Life::Dead;
         if self.stop_asked {
             return ExitCause::Stopped;
@@ -326,10 +330,10 @@ impl Replica {
         if self.exceeded_memory() {
             return ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() };
         }
-        let ended = match status.terminating_signal() {
+        let ended = match status.and_then(WaitStatus::terminating_signal) {
             Some(signal) => End::Signal(signal),
             // The kernel was asked only for children that ended: one or the other is told.
-            None => End::Code(status.exit_status().unwrap_or(-1)),
+            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(-1)),
         };
         if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
             return ExitCause::OutOfProcesses { limit: self.spec.limits.pids, ended };
@@ -377,6 +381,7 @@ impl Replica {
         self.memory_looked_at_until = None;
         self.kill_at = None;
         self.group.close_memory_alarm();
+        self.removals += 1;
         let socket = instance.socket_of(self.spec.replica.as_str());
         let name = self.spec.replica.as_str();
         let child = fork_child(&[], || {
@@ -394,6 +399,10 @@ impl Replica {
         })?;
         self.life = Life::Removing { child };
         Ok(())
+    }
+
+    pub(crate) fn may_be_removed_again(&self) -> bool {
+        self.removals < REMOVALS_MAX
     }
 
     /// Begins to stop every process where it is.
@@ -467,8 +476,8 @@ impl Replica {
 impl Assignment {
     fn of(spec: &ReplicaSpec) -> Self {
         Self {
-            name: spec.endpoint.to_string(),
-            version: spec.revision.to_string(),
+            name: spec.replica.endpoint().to_string(),
+            version: spec.replica.revision().to_string(),
             model: format!("{MODEL_DIRECTORY}/model.onnx"),
             intra_op_threads: spec.intra_op_threads,
             body_bytes_max: spec.body_bytes_max,

@@ -20,6 +20,11 @@ pub(crate) fn endpoints_never_share_a_uid() {
     dormouse_driver::script::store_model(&settings.data);
     settings.ephemeral = false;
     let specs = [replica_of("one", 1), replica_of("one", 2), replica_of("other", 1)];
+    let endpoints = settings.data.join("endpoints");
+    std::fs::create_dir_all(&endpoints).unwrap();
+    for deployed in ["one", "other"] {
+        std::fs::write(endpoints.join(format!("{deployed}.json")), "as a node writes it").unwrap();
+    }
     let uids_of_a_life = || {
         let mut daemon = Daemon::launch(settings.clone());
         let mut node = daemon.node();

@@ -11,6 +11,7 @@ mod ending;
 mod inside;
 mod life;
 mod limits;
+mod protocol;
 mod restart;
 mod start;
 mod worker;
@@ -61,6 +62,20 @@ const TESTS: &[suite::Test] = tests![
     ending::what_a_killed_daemon_left_is_swept,
     ending::a_deploy_that_fails_ends_the_daemon,
     ending::a_deploy_ends_with_the_daemon,
+    protocol::what_is_no_message_ends_the_node_and_nothing_else,
+    protocol::no_descriptor_is_taken,
+    protocol::ids_of_living_and_dying_replicas_are_taken,
+    protocol::limits_end_at_the_policy,
+    protocol::memory_is_counted_until_nothing_is_left,
+    protocol::a_flood_holds_up_nobody,
+    protocol::storms_of_freezes_and_stops_end,
+    protocol::a_node_that_never_reads_is_replaced,
+    protocol::a_uid_is_not_given_away_while_a_replica_lives,
+    protocol::names_use_up_no_uids,
+    protocol::a_node_has_an_end_of_processes,
+    protocol::a_node_cannot_end_the_daemon,
+    protocol::the_longest_grace_is_a_grace,
+    protocol::what_a_worker_says_is_one_line,
     start::one_daemon_a_run_directory,
     start::uids_of_the_machine_are_not_taken,
     start::needs_root,

@@ -21,8 +21,13 @@ use rustix::net::SendFlags;
 pub(crate) const DIES_AT_ONCE: &str = "dies-at-once";
 pub(crate) const FAILS_TO_LOAD: &str = "fails-to-load";
 pub(crate) const IGNORES_SIGTERM: &str = "ignores-sigterm";
+pub(crate) const FORGES: &str = "forges";
 pub(crate) const CHATTERS: &str = "chatters";
 pub(crate) const LOAD_REASON: &str = "Load model failed: no such operator";
+/// A reason that would end the line it is printed in, begin another and colour both.
+pub(crate) const FORGED: &str = "no\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{2028}\u{202e}\0";
+/// What follows it is no text.
+const FORGED_NOISE_BYTES: usize = 8_192;
 /// What is logged on SIGTERM.
 pub(crate) const TOLD_TO_END: &str = "told to end";
 pub(crate) const EXIT_AT_ONCE: i32 = 7;
@@ -37,6 +42,10 @@ pub(crate) fn main() -> ! {
         DIES_AT_ONCE => exit(EXIT_AT_ONCE),
         FAILS_TO_LOAD => {
             say(format!("E{LOAD_REASON}").as_bytes());
+            exit(1)
+        }
+        FORGES => {
+            say(&[b"E", FORGED.as_bytes(), &[0xff; FORGED_NOISE_BYTES]].concat());
             exit(1)
         }
         _ => {}
