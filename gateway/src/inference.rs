@@ -10,6 +10,7 @@ mod exchange;
 mod grant;
 mod headers;
 mod infer;
+mod liveness;
 mod metrics;
 mod pool;
 mod preface;

@@ -101,3 +101,33 @@ pub fn uid(pid: i32) -> u32 {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a uid");
     line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid")
 }
+
+/// The most memory a process has had resident, in bytes.
+///
+/// # Panics
+/// Where it is not there.
+#[must_use]
+pub fn peak_memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().strip_suffix(" kB").and_then(|kibibytes| kibibytes.parse::<u64>().ok()).expect("a number") << 10
+}
+
+/// Memory of a daemon and its replicas that no other use can take: their own, and that of their
+/// temporary files.
+///
+/// # Panics
+/// Where there is no such daemon.
+#[must_use]
+pub fn memory_held(instance: &str) -> u64 {
+    let own = control_groups(instance);
+    let group = own.iter().find(|group| group.join("memory.stat").exists()).expect("a group with memory");
+    let statistics = fs::read_to_string(group.join("memory.stat")).unwrap();
+    let of = |key: &str| {
+        let line = statistics.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        line.map(|bytes| bytes.parse::<u64>().expect("a number"))
+    };
+    // v1 counts what is below a group under names of their own.
+    let both = |v1: &str, v2: &str| of(v1).or_else(|| of(v2)).unwrap_or_default();
+    both("total_rss", "anon") + both("total_shmem", "shmem")
+}

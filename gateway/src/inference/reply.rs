@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     grant::Grant,
+    liveness,
     metrics::Observation,
     pool::{Connection, Pool},
     request_body::Progress,
@@ -97,7 +98,11 @@ impl Reply {
     }
 
     fn cut_off(&mut self, error: ReplyError) -> ReplyError {
-        self.exchange = None;
+        if let Some(Exchange { grant, .. }) = self.exchange.take()
+            && matches!(error, ReplyError::Deadline)
+        {
+            liveness::look(grant);
+        }
         if let Some(Watched { observation, request_id }) = self.watched.take() {
             let request_id = request_id.to_str().unwrap_or_default();
             tracing::warn!(request_id, endpoint = observation.endpoint(), error = chain(&error), "answer cut off");

@@ -255,8 +255,32 @@ pub enum ExitCause {
     OutOfMemory {
         limit_bytes: u64,
     },
+    /// It ended by itself after the kernel had refused it another process or thread.
+    OutOfProcesses {
+        limit: u32,
+        ended: End,
+    },
+    /// It answered nothing any more, so the node had it killed. Told among the parts of the node only.
+    Silent,
     /// It was told to end, and did.
     Stopped,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+impl From<End> for ExitCause {
+    fn from(end: End) -> Self {
+        match end {
+            End::Code(code) => Self::Code { code },
+            End::Signal(signal) => Self::Signal { signal },
+        }
+    }
 }
 
 impl fmt::Display for ExitCause {
@@ -268,6 +292,11 @@ impl fmt::Display for ExitCause {
             Self::OutOfMemory { limit_bytes } => {
                 write!(f, "out of memory: exceeded its limit of {} MiB", limit_bytes >> 20)
             }
+            Self::OutOfProcesses { limit, ended } => {
+                let ended = Self::from(*ended);
+                write!(f, "out of processes: reached its limit of {limit} processes and threads, then {ended}")
+            }
+            Self::Silent => f.write_str("it answered nothing any more and was killed"),
             Self::Stopped => f.write_str("stopped"),
         }
     }

@@ -11,6 +11,7 @@ mod endpoint;
 mod limits;
 pub mod manifest;
 mod name;
+mod printable;
 mod quantity;
 
 pub use annotation::{ANNOTATION_KEYS, ANNOTATION_PREFIX, AnnotationError};
@@ -20,4 +21,5 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{CONTAINER_CONCURRENCY_MAX, Endpoint, EndpointDefaults, EndpointError, EndpointRequest, PIDS_MAX};
 pub use limits::Limits;
 pub use name::{Alias, EndpointName, NameError};
+pub use printable::printable;
 pub use quantity::{Bytes, MilliCpu, QuantityError};

@@ -14,6 +14,9 @@ use super::{Line, blocking, files::LogFiles, lines::Lines};
 pub(super) const ASKS_MAX: usize = 16;
 /// What is read from a replica at a time.
 const READ_BYTES_MAX: usize = 16 << 10;
+/// Between two reads of one replica. One that prints faster than this takes, 1.6 MiB a second, waits
+/// in its own write once its pipe is full: it cannot make the node work for it instead.
+const READ_EVERY: Duration = Duration::from_millis(10);
 
 /// A reader asks for everything that was written so far.
 pub(super) type Ask = oneshot::Sender<Snapshot>;
@@ -50,11 +53,19 @@ impl Writer {
         };
         let mut buffer = vec![0; READ_BYTES_MAX];
         let mut may_be_asked = true;
+        let mut next_read = Instant::now();
         loop {
+            let paced = async {
+                sleep_until(next_read).await;
+                pipe.read(&mut buffer).await
+            };
             tokio::select! {
-                read = pipe.read(&mut buffer) => match read {
+                read = paced => match read {
                     Ok(0) => break,
-                    Ok(bytes) => self.write(buffer.get(..bytes).unwrap_or_default()).await,
+                    Ok(bytes) => {
+                        next_read = Instant::now() + READ_EVERY;
+                        self.write(buffer.get(..bytes).unwrap_or_default()).await;
+                    }
                     Err(error) => {
                         warn(&self.replica, "reading its log failed", &error);
                         break;

@@ -41,8 +41,8 @@ use crate::{
     uids::UidRecord,
 };
 
-/// Between two looks at a group that is freezing: v1 tells nobody when it is done.
-const FREEZE_LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Between two looks at a group that is freezing or short of memory: v1 tells nobody when it is done.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Requests taken in one turn, and how long it may have taken before the next one is: a node cannot
 /// keep the loop from everything else.
 const REQUESTS_A_TURN: usize = 64;
@@ -113,6 +113,7 @@ enum Source {
     Node,
     Creation(ReplicaId),
     Control(ReplicaId),
+    MemoryAlarm(ReplicaId),
 }
 
 impl Spawner<'_> {
@@ -156,6 +157,7 @@ impl Loop<'_> {
                     Source::Node => self.on_node_ready(),
                     Source::Creation(replica) => self.on_creation_report(&replica),
                     Source::Control(replica) => self.on_worker_said(&replica),
+                    Source::MemoryAlarm(replica) => self.on_memory_alarm(&replica),
                 }
             }
             self.on_time(Instant::now())?;
@@ -191,15 +193,17 @@ impl Loop<'_> {
         let replicas = self.replicas.iter().flat_map(move |(id, replica)| {
             let creation = replica.creation_pipe().map(|fd| readable(Source::Creation(id.clone()), fd));
             let control = replica.control().map(|fd| readable(Source::Control(id.clone()), fd));
-            creation.into_iter().chain(control)
+            let alarm = replica.memory_alarm().map(|alarm| readable(Source::MemoryAlarm(id.clone()), alarm.as_fd()));
+            creation.into_iter().chain(control).chain(alarm)
         });
         std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(replicas)
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let freezing = self.replicas.values().any(Replica::is_freezing).then(|| Instant::now() + FREEZE_LOOK_EVERY);
+        let is_looked_at = |replica: &Replica| replica.is_freezing() || replica.is_memory_looked_at();
+        let looks = self.replicas.values().any(is_looked_at).then(|| Instant::now() + LOOK_EVERY);
         let kills = self.replicas.values().filter_map(Replica::kill_at).min();
-        [freezing, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
+        [looks, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
     }
 
     /// When a node that has said nothing is given up.
@@ -300,8 +304,20 @@ impl Loop<'_> {
         }
     }
 
+    fn on_memory_alarm(&mut self, id: &ReplicaId) {
+        if let Some(replica) = self.replicas.get_mut(id) {
+            replica.on_memory_alarm(Instant::now());
+        }
+    }
+
     /// Whatever is due by now.
     fn on_time(&mut self, now: Instant) -> Result<(), SpawnerError> {
+        for (id, replica) in self.replicas.iter_mut().filter(|(_, replica)| replica.is_memory_looked_at()) {
+            if let Err(error) = replica.look_at_memory(now) {
+                let reason = error_chain::one_line(&error);
+                tracing::error!(replica = %id, "killing a replica that is out of memory failed: {reason}");
+            }
+        }
         let due: Vec<ReplicaId> = self
             .replicas
             .iter()

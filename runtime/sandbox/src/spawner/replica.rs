@@ -22,17 +22,19 @@ use super::{
     sweep::{SweepError, remove_group},
 };
 use crate::{
-    cgroup::{CgroupError, FreezerState, InstanceGroup, ReplicaGroup},
+    cgroup::{CgroupError, FreezerState, InstanceGroup, MemoryAlarm, ReplicaGroup},
     channel::{self, Channel, ChannelError},
     creation::{Creation, REPORT_BYTES_MAX, Report},
     error_chain,
     instance::Instance,
-    messages::{ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
+    messages::{End, ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
     rootfs::{MODEL_DIRECTORY, Rootfs},
 };
 
 /// A group that takes longer to freeze is thawed and reported: something in it cannot stop.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
+/// After an alarm the kernel's kill is looked for this long: an alarm may be of a group above this one.
+const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
 /// The longest reason a worker may give for a failed load.
 const LOAD_REASON_BYTES_MAX: usize = 4_096;
 
@@ -111,6 +113,7 @@ pub(crate) struct Replica {
     ready: bool,
     frozen: bool,
     freezing_until: Option<Instant>,
+    memory_looked_at_until: Option<Instant>,
     stop_asked: bool,
     kill_at: Option<Instant>,
     removals: u32,
@@ -152,6 +155,7 @@ impl Replica {
                     ready: false,
                     frozen: false,
                     freezing_until: None,
+                    memory_looked_at_until: None,
                     stop_asked: false,
                     kill_at: None,
                     removals: 0,
@@ -322,14 +326,19 @@ impl Replica {
         if self.stop_asked {
             return ExitCause::Stopped;
         }
-        match status.and_then(WaitStatus::terminating_signal) {
-            Some(signal) if signal == Signal::SIGKILL as i32 && self.exceeded_memory() => {
-                ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() }
-            }
-            Some(signal) => ExitCause::Signal { signal },
-            // The kernel was asked only for children that ended: one or the other is told.
-            None => ExitCause::Code { code: status.and_then(WaitStatus::exit_status).unwrap_or(-1) },
+        // Whatever its first process made of the loss of another, that was what went wrong.
+        if self.exceeded_memory() {
+            return ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() };
         }
+        let ended = match status.and_then(WaitStatus::terminating_signal) {
+            Some(signal) => End::Signal(signal),
+            // The kernel was asked only for children that ended: one or the other is told.
+            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(-1)),
+        };
+        if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
+            return ExitCause::OutOfProcesses { limit: self.spec.limits.pids, ended };
+        }
+        ended.into()
     }
 
     /// A group whose counter cannot be read any more has not told of an excess.
@@ -337,12 +346,41 @@ impl Replica {
         self.group.out_of_memory_kills().is_ok_and(|kills| kills > 0)
     }
 
+    /// The alarm of a replica that lives, for the loop to watch.
+    pub(crate) fn memory_alarm(&self) -> Option<&MemoryAlarm> {
+        self.group.memory_alarm().filter(|_| !self.is_over())
+    }
+
+    /// The alarm went off: the kernel is about to kill a process, here or in another group.
+    pub(crate) fn on_memory_alarm(&mut self, now: Instant) {
+        if let Some(alarm) = self.group.memory_alarm() {
+            alarm.reset();
+        }
+        self.memory_looked_at_until = Some(now + MEMORY_LOOK_MAX);
+    }
+
+    pub(crate) fn is_memory_looked_at(&self) -> bool {
+        self.memory_looked_at_until.is_some()
+    }
+
+    /// Ends the whole replica once the kernel has killed one of its processes.
+    pub(crate) fn look_at_memory(&mut self, now: Instant) -> Result<(), CgroupError> {
+        if self.exceeded_memory() {
+            self.memory_looked_at_until = None;
+            return self.group.kill();
+        }
+        self.memory_looked_at_until = self.memory_looked_at_until.filter(|until| now < *until);
+        Ok(())
+    }
+
     /// Forks the child that waits for the kernel to let go of the group; that can take long, and
     /// the spawner is on the way of every wake.
     pub(crate) fn begin_removal(&mut self, instance: &Instance, groups: &InstanceGroup) -> io::Result<()> {
         self.control = None;
         self.freezing_until = None;
+        self.memory_looked_at_until = None;
         self.kill_at = None;
+        self.group.close_memory_alarm();
         self.removals += 1;
         let socket = instance.socket_of(self.spec.replica.as_str());
         let name = self.spec.replica.as_str();
