@@ -1,11 +1,6 @@
 //! SIGKILLs at random moments, while clients call and operators deploy and delete.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, thread, time::Duration};
 
 use dormouse_tests::{Daemon, Home, processes, wait::until};
 use rustix::process::Signal;
@@ -15,7 +10,7 @@ use crate::{
     desired::{Desired, compare},
     hunt::{self, Prey},
     load::{Enough, World},
-    operator::{Operator, Rest},
+    operator::{Operator, Outcome, Rest},
     progress::Progress,
     random::Random,
     report::Report,
@@ -73,11 +68,7 @@ pub(crate) fn run(
     });
     let mut desired = desired.into_inner().unwrap();
     for name in base {
-        desired
-            .entry(name.clone())
-            .or_default()
-            .deployed(&crate::operator::Outcome::Acknowledged { revision: 1 })
-            .unwrap();
+        desired.entry(name.clone()).or_default().deployed(&Outcome::Acknowledged { revision: 1 }).unwrap();
     }
     let listed = until("the daemon tells its endpoints", || world.admin("/v1/endpoints").filter(|it| it.status == 200));
     for difference in compare(&desired, &listed.json()) {
@@ -134,7 +125,7 @@ fn remove_all<'a>(daemon: &Daemon, world: &World, names: impl Iterator<Item = &'
     let operator = Operator { home: daemon.home(), world };
     for name in names {
         match operator.delete(name) {
-            crate::operator::Outcome::Refused { reason } if !reason.contains("there is no endpoint named") => {
+            Outcome::Refused { reason } if !reason.contains("there is no endpoint named") => {
                 world.answers.wrong(format!("{name} cannot be deleted: {reason}"));
             }
             _ => {}
@@ -179,17 +170,18 @@ impl Killer<'_> {
 
     /// The node is killed in the middle of something, as often as not.
     fn kill_node(&mut self) {
+        let in_the_act = self.random.within(0..2) == 0;
         let deaths = &self.world.answers.deaths;
         let daemon = self.daemon();
         let node = daemon.node_pid();
-        if self.random.clone().within(0..2) == 0 {
+        if in_the_act {
             hunt::until_busy(daemon.pid(), daemon.instance());
         }
-        deaths.begin();
-        processes::kill(node, Signal::KILL);
-        until("another node process", || processes::child(daemon.pid(), "node").filter(|it| *it != node));
-        until("the node answers", || self.world.admin("/v1/node").filter(|answer| answer.status == 200));
-        deaths.end();
+        deaths.of_node(|| {
+            processes::kill(node, Signal::KILL);
+            until("another node process", || processes::child(daemon.pid(), "node").filter(|it| *it != node));
+            until("the node answers", || self.world.admin("/v1/node").filter(|answer| answer.status == 200));
+        });
     }
 
     fn kill_daemon(&mut self) {
@@ -197,11 +189,10 @@ impl Killer<'_> {
         if self.random.within(0..2) == 0 {
             hunt::until_busy(daemon.pid(), daemon.instance());
         }
-        self.world.answers.deaths.begin();
-        let home: Arc<Home> = daemon.kill();
-        let daemon = home.start_again();
-        self.world.moved_to(daemon.address());
-        self.world.answers.deaths.end();
-        self.daemon = Some(daemon);
+        self.daemon = Some(self.world.answers.deaths.of_daemon(|| {
+            let daemon = daemon.kill().start_again();
+            self.world.moved_to(daemon.address());
+            daemon
+        }));
     }
 }

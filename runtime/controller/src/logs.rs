@@ -151,8 +151,11 @@ impl Logs {
 
     fn forget(&self, endpoint: &EndpointName, replica: &ReplicaId) {
         self.with(|endpoints| {
-            if let Some(logs) = endpoints.get_mut(endpoint) {
-                logs.replicas.retain(|log| log.replica != *replica);
+            let Some(logs) = endpoints.get_mut(endpoint) else { return };
+            logs.replicas.retain(|log| log.replica != *replica);
+            // The endpoint may be long gone: a next replica, or reader, makes this anew.
+            if logs.replicas.is_empty() && logs.lines.receiver_count() == 0 {
+                endpoints.remove(endpoint);
             }
         });
     }
@@ -190,4 +193,25 @@ fn endpoint_of(replica: &ReplicaId) -> Option<EndpointName> {
 /// Runs file operations where they hold up nothing else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_gone_is_forgotten_with_its_last_log() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("gone-1-1.log"), "last words\n").unwrap();
+        let logs = Logs::new(directory.path().to_owned(), 1 << 20, Duration::ZERO);
+        logs.prepare(Vec::new()).await.unwrap();
+        let forgotten = async {
+            while logs.with(|endpoints| !endpoints.is_empty()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }
