@@ -5,6 +5,7 @@ mod bad_input;
 mod clients;
 mod command_line;
 mod crash;
+mod crash_safety;
 mod deadlines;
 mod deploy;
 mod first_light;

@@ -2,7 +2,6 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use dormouse_sandbox::messages::ReplicaId;
@@ -34,9 +33,15 @@ impl LogFiles {
             fs::rename(&self.current, &self.previous)?;
             (file, written) = open_to_append(&self.current)?;
         }
-        file.write_all(lines)?;
-        self.open = Some((file, written.saturating_add(bytes)));
-        Ok(())
+        let result = file.write_all(lines);
+        if result.is_ok() {
+            written = written.saturating_add(bytes);
+        } else {
+            // A part of a line would run into the next one that is written.
+            let _ = file.set_len(written);
+        }
+        self.open = Some((file, written));
+        result
     }
 
     /// Both files, oldest first, opened so that a rotation does not matter any more.
@@ -72,9 +77,9 @@ fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// Makes the directory and finds the logs of replicas that do not live any more, each with the time
-/// since it was last written to.
-pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Vec<(ReplicaId, Duration)>> {
+/// Makes the directory and finds the logs of replicas that do not live any more, those that were
+/// written to last at the end.
+pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Vec<ReplicaId>> {
     fs::create_dir_all(directory)?;
     let mut dead = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -83,13 +88,11 @@ pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Ve
         let id = name.to_str().and_then(|name| name.strip_suffix(".log"));
         let Some(Ok(replica)) = id.map(|id| ReplicaId::try_from(id.to_owned())) else { continue };
         if !living.contains(&replica) {
-            // A clock that was set back makes it young again, which keeps it longer.
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            dead.push((replica, age));
+            dead.push((entry.metadata()?.modified()?, replica));
         }
     }
-    dead.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
-    Ok(dead)
+    dead.sort();
+    Ok(dead.into_iter().map(|(_, replica)| replica).collect())
 }
 
 #[cfg(test)]
@@ -111,7 +114,7 @@ mod tests {
         let text = fs::read_to_string(directory.path().join("a-1-1.log")).unwrap();
         assert!(text.ends_with("line 099\n"));
         assert!(find_dead(directory.path(), std::slice::from_ref(&replica)).unwrap().is_empty());
-        assert_eq!(find_dead(directory.path(), &[]).unwrap()[0].0, replica);
+        assert_eq!(find_dead(directory.path(), &[]).unwrap(), [replica]);
         files.remove().unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
