@@ -6,6 +6,7 @@ mod bombs;
 mod clients;
 mod command_line;
 mod crash;
+mod crash_safety;
 mod deadlines;
 mod deploy;
 mod either_version;

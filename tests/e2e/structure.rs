@@ -1,6 +1,11 @@
 //! The shape of the repository is the one that ARCHITECTURE.md describes.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use dormouse_tests::{cli, paths};
 use serde_json::Value;
@@ -63,6 +68,36 @@ fn the_architecture_names_every_crate_and_folder() {
         let is_ours = entry.file_type().unwrap().is_dir() && name != "target" && !name.starts_with('.');
         assert!(!is_ours || text.contains(&format!("`{name}")), "ARCHITECTURE.md does not name the folder {name}");
     }
+}
+
+/// Where the product reads a clock that people and time servers set, and what for. Nothing that decides
+/// may: waits, deadlines, back-off and idle times would end early or never when it jumps.
+const TIME_OF_DAY: [(&str, &str); 4] = [
+    ("gateway/src/commands/status.rs", "shows how long ago a replica was started"),
+    ("runtime/controller/src/logs/files.rs", "which log of an endpoint is the oldest"),
+    ("runtime/controller/src/node.rs", "the first number of a replica's id; never one that lives"),
+    ("runtime/sandbox/src/spawner/replica.rs", "when a replica was started, to be shown"),
+];
+
+#[test]
+fn only_named_places_read_the_time_of_day() {
+    let root = paths::repository();
+    let sources =
+        ["gateway", "runtime/spec", "runtime/sandbox", "runtime/image", "runtime/controller", "runtime/worker"]
+            .iter()
+            .flat_map(|package| files_beneath(&root.join(package).join("src")));
+    let reads_it = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        ["SystemTime", ".modified()", ".accessed()", "ClockId::Realtime"].iter().any(|name| text.contains(name))
+    };
+    let found: BTreeSet<PathBuf> =
+        sources.filter(reads_it).map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
+    assert_eq!(found, TIME_OF_DAY.iter().map(|(path, _)| PathBuf::from(path)).collect());
+}
+
+fn files_beneath(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_beneath(&path) } else { vec![path] }).collect()
 }
 
 #[test]

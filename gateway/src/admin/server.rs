@@ -11,18 +11,17 @@ use super::{
     Admin, AdminError, Admission,
     descriptors::{DescriptorStream, Received},
 };
-use crate::status::chain;
+use crate::{accept::Shortage, status::chain};
 
 /// Connections served at a time; people and scripts make few, `logs -f` keeps one.
 const CONNECTIONS_MAX: usize = 64;
 /// The longest a caller may take for the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts and answers until it is dropped.
 pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListener) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shortage = Shortage::new("operators");
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -34,10 +33,7 @@ pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListen
                     drop(permit);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection to the admin API failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }

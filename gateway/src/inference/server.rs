@@ -11,14 +11,15 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{Gateway, preface::Prefaced};
-use crate::config::GatewaySettings;
+use crate::{
+    accept::{Shortage, connections_within_limit},
+    config::GatewaySettings,
+};
 
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A silent HTTP/2 connection is asked whether it lives, and ended where it does not say so.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,13 +33,14 @@ pub async fn serve(
     drain_deadline: Duration,
 ) {
     let server = protocols(&gateway.settings);
-    let permits = Arc::new(Semaphore::new(gateway.settings.connections_max as usize));
+    let permits = Arc::new(Semaphore::new(connections_within_limit(gateway.settings.connections_max)));
+    let mut shortage = Shortage::new("clients");
     let connections = GracefulShutdown::new();
     tokio::pin!(ended);
     loop {
         let (stream, client, permit) = tokio::select! {
             () = &mut ended => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &permits, &mut shortage) => accepted,
         };
         let watcher = Some(connections.watcher());
         tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, watcher, permit));
@@ -54,7 +56,7 @@ pub async fn serve(
                 }
                 return;
             }
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &permits, &mut shortage) => accepted,
         };
         tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, None, permit));
     }
@@ -78,7 +80,11 @@ fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
 }
 
 /// The next connection, once there may be one more.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    shortage: &mut Shortage,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
             // The semaphore is never closed.
@@ -86,10 +92,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
         };
         match listener.accept().await {
             Ok((stream, client)) => return (stream, client, permit),
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }

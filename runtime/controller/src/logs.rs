@@ -83,16 +83,15 @@ impl Logs {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Makes the directory, and keeps what replicas left that are not among `living` for the rest of
-    /// its time.
+    /// Makes the directory, and keeps what replicas left that are not among `living` as if they had
+    /// ended now: how long ago that was, only a clock could tell that people set.
     pub(crate) async fn prepare(&self, living: Vec<ReplicaId>) -> std::io::Result<()> {
         let directory = self.shared.directory.clone();
         let dead = blocking(move || files::find_dead(&directory, &living)).await?;
-        for (replica, age) in dead {
+        for replica in dead {
             let Some(endpoint) = endpoint_of(&replica) else { continue };
-            let left = self.shared.kept_after_exit.saturating_sub(age);
             let (writer, inbox) = self.begin(&endpoint, &replica);
-            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, left));
+            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, self.shared.kept_after_exit));
         }
         Ok(())
     }
