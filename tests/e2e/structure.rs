@@ -11,7 +11,7 @@ use dormouse_tests::{cli, paths};
 use serde_json::Value;
 
 /// Crate, and which of ours it may depend on.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("spec", &[]),
     ("worker", &[]),
     // Only ever dependencies of tests: the first fails file operations, the second is a daemon's node.
@@ -26,12 +26,17 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
+    ("fuzz", &["spec", "sandbox", "worker", "gateway"]),
 ];
 
+/// Of the product's workspace and of that of the fuzz targets, which is built otherwise.
 fn packages() -> Vec<Value> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(paths::repository());
-    cli::run(&mut cargo).json()["packages"].as_array().unwrap().clone()
+    let of_workspace = |manifest: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path"]);
+        cli::run(cargo.arg(paths::repository().join(manifest))).json()["packages"].as_array().unwrap().clone()
+    };
+    [of_workspace("Cargo.toml"), of_workspace("fuzz/Cargo.toml")].concat()
 }
 
 fn ours(name: &Value) -> Option<&str> {
@@ -54,6 +59,25 @@ fn crates_depend_in_one_direction() {
         let mut shipped = package["dependencies"].as_array().unwrap().iter().filter(shipped);
         assert!(shipped.all(|it| it["name"] != "dormouse-faults"), "{name} ships what only tests may use");
     }
+}
+
+/// Names and versions of a lock file's packages.
+fn locked(path: &str) -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(paths::repository().join(path)).unwrap();
+    let value = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.unwrap_or_else(|| panic!("{package}")).trim_end_matches('"').to_owned()
+    };
+    text.split("[[package]]").skip(1).map(|package| (value(package, "name"), value(package, "version"))).collect()
+}
+
+/// Another version of a parser would be fuzzed than the one that is shipped.
+#[test]
+fn what_is_fuzzed_is_what_is_shipped() {
+    const OF_FUZZING: [&str; 4] = ["arbitrary", "dormouse-fuzz", "jobserver", "libfuzzer-sys"];
+    let others: Vec<_> = locked("fuzz/Cargo.lock").difference(&locked("Cargo.lock")).cloned().collect();
+    let others: Vec<_> = others.iter().filter(|(name, _)| !OF_FUZZING.contains(&name.as_str())).collect();
+    assert!(others.is_empty(), "fuzz/Cargo.lock has {others:?}: begin it with a copy of Cargo.lock");
 }
 
 #[test]
