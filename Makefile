@@ -41,8 +41,8 @@ lint: setup-test ## Check format, lints, licences, bans and sources.
 audit: setup-test ## Check dependencies against the advisory database (needs a network that reaches it).
 	$(DENY) --locked check advisories
 
-# The guest goes before the long suite so that a run ends with cargo's own count of tests.
-test: root setup-test lint test-cgroup-v2 ## Everything that must hold (root).
+# The guest and the fuzz targets go before the long suite so that a run ends with cargo's own count of tests.
+test: root setup-test lint test-cgroup-v2 fuzz-smoke ## Everything that must hold (root).
 	cargo test --locked --workspace
 
 test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgroups are pure v2.
