@@ -124,7 +124,7 @@ pub struct ReplicaSpec {
     pub body_bytes_max: u64,
     /// What the control of one attack asks for.
     #[cfg(all(weakened, not(test)))]
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::collections::HashMap::is_empty")]
     pub sysctl: std::collections::HashMap<String, String>,
 }
 
