@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use crate::{
-    daemon::Daemon,
+    daemon::{Daemon, Settings, UID_BASE, UID_COUNT},
     machine::{self, status_of, until},
     node::Node,
     script::{LIMITS, replica, replica_of},
@@ -356,14 +356,22 @@ pub(crate) fn a_node_that_never_reads_is_replaced() {
     serves(daemon, node);
 }
 
+/// Uids for so many endpoints, beyond the range of all other daemons of this machine.
+fn give_uids(settings: &mut Settings, endpoints: u32) {
+    const RANGES: u32 = 256;
+    // Tests of several checkouts may run at a time.
+    settings.uid_base = UID_BASE + UID_COUNT + (std::process::id() % RANGES) * 8;
+    // The first is that of the set-up.
+    settings.uid_count = 1 + endpoints;
+}
+
 fn uid_of(daemon: &Daemon, replica: &ReplicaId) -> String {
     let uids = status_of(machine::process(&daemon.group(), replica), "Uid:");
     uids.split_whitespace().next().unwrap().to_owned()
 }
 
 pub(crate) fn a_uid_is_not_given_away_while_a_replica_lives() {
-    // Two endpoints have one each.
-    let mut daemon = Daemon::start_with(|settings| settings.uid_count = 3);
+    let mut daemon = Daemon::start_with(|settings| give_uids(settings, 2));
     let mut node = daemon.node();
     let (kept, forgotten) = (replica_of("kept", 1), replica_of("forgotten", 1));
     node.start(&kept);
@@ -388,7 +396,7 @@ pub(crate) fn a_uid_is_not_given_away_while_a_replica_lives() {
 }
 
 pub(crate) fn names_use_up_no_uids() {
-    let mut daemon = Daemon::start_with(|settings| settings.uid_count = 4);
+    let mut daemon = Daemon::start_with(|settings| give_uids(settings, 3));
     let mut node = daemon.node();
     let living = replica_of("living", 1);
     node.start(&living);
@@ -401,9 +409,21 @@ pub(crate) fn names_use_up_no_uids() {
         let reason = refusal(&mut node, &spec);
         assert!(reason.contains("opening the stored model"), "{reason}");
     }
-    let other = replica_of("other", 1);
-    node.start(&other);
-    assert_ne!(uid_of(&daemon, &other.replica), uid);
+    // As many as there are uids, of which one was in use all the while.
+    let others = [replica_of("other", 1), replica_of("another", 1)];
+    let mut uids = vec![uid.clone()];
+    for spec in &others {
+        node.start(spec);
+        uids.push(uid_of(&daemon, &spec.replica));
+    }
+    uids.sort_unstable();
+    uids.dedup();
+    assert_eq!(uids.len(), 3, "no two endpoints share one");
+    let again = replica_of("living", 2);
+    node.start(&again);
+    assert_eq!(uid_of(&daemon, &again.replica), uid);
+    node.stop(&others[0].replica, 0);
+    node.exit_cause(&others[0].replica);
     serves(daemon, node);
 }
 
