@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 soak bench clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 soak bench bench-neighbours clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -47,6 +47,10 @@ test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgrou
 
 soak: root setup-test ## Wakes, deploys and kills by the thousand, and nothing may be left: N=1000 SEED=… (root).
 	SOAK_N=$${N:-1000} cargo test --locked --workspace --test soak
+
+bench-neighbours: root setup ## Measure a neighbour's latency beside replicas that take all they can (root).
+	cargo build --locked --release --package dormouse-tests --bin dormouse-fake
+	cargo run --locked --release --package dormouse-bench -- neighbours
 
 bench: root build ## Measure cold starts, wakes and throughput (root).
 	cargo run --locked --release --package dormouse-bench

@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     // The sandbox's sources once more, so what they may know is the same.
     ("sandbox-weakened", &["spec"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
-    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
+    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
 ];
 
