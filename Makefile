@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-neighbours clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -57,6 +57,10 @@ fuzz: setup-test ## Fuzz every parser of untrusted bytes for T seconds each, or 
 
 fuzz-smoke: setup-test ## The same for 20 seconds each.
 	fuzz/run.sh 20
+
+bench-neighbours: root setup ## Measure a neighbour's latency beside replicas that take all they can (root).
+	cargo build --locked --release --package dormouse-tests --bin dormouse-fake
+	cargo run --locked --release --package dormouse-bench -- neighbours
 
 bench: root build ## Measure cold starts, wakes and throughput (root).
 	cargo run --locked --release --package dormouse-bench

@@ -24,7 +24,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     // The sandbox's sources once more, so what they may know is the same.
     ("sandbox-weakened", &["spec", "faults"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
-    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
+    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
     ("fuzz", &["spec", "sandbox", "worker", "gateway"]),
 ];

@@ -7,7 +7,7 @@ mod serve;
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     process::{ExitCode, exit},
     time::Duration,
@@ -26,6 +26,15 @@ use crate::script::{Infer, Load, OnSigterm, Script};
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What follows in a model only pads it.
 const SCRIPT_BYTES_MAX: u64 = 64 << 10;
+
+/// Where every container finds its model.
+const MODEL: &str = "/mnt/models/model.onnx";
+
+/// Whether the model of this container is a script. Any other is the product's own worker's to load.
+#[must_use]
+pub fn is_scripted() -> bool {
+    Script::is_in(&ScriptFile(MODEL.into()).head().unwrap_or_default())
+}
 
 pub fn run() -> ExitCode {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
@@ -69,11 +78,13 @@ impl ScriptFile {
     /// One that was taken away, as with a revision that is no more, says to wait.
     fn read(&self) -> Script {
         let waiting = || Script::echo().load(Load::Hold).infer(Infer::Hold);
-        let head = File::open(&self.0).and_then(|file| {
-            let mut head = Vec::new();
-            file.take(SCRIPT_BYTES_MAX).read_to_end(&mut head).map(|_| head)
-        });
-        head.map_or_else(|_| waiting(), |model| Script::of_model(&model))
+        self.head().map_or_else(|_| waiting(), |model| Script::of_model(&model))
+    }
+
+    fn head(&self) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        File::open(&self.0)?.take(SCRIPT_BYTES_MAX).read_to_end(&mut head)?;
+        Ok(head)
     }
 }
 

@@ -152,6 +152,13 @@ impl Script {
         model
     }
 
+    /// Whether these are the first bytes of what [`Self::to_model`] makes. An exporter of real models
+    /// writes a version first.
+    #[must_use]
+    pub fn is_in(model: &[u8]) -> bool {
+        model.first() == Some(&DOC_STRING)
+    }
+
     /// # Panics
     /// Where the file was not made by [`Self::to_model`].
     #[must_use]
@@ -180,5 +187,6 @@ mod tests {
         let script = Script::echo().load(Load::Exit { code: 3 }).salt(&"s".repeat(200));
         assert_eq!(Script::of_model(&script.to_model()), script);
         assert_eq!(Script::of_model(&script.to_padded_model(1000)), script);
+        assert!(Script::is_in(&script.to_model()) && !Script::is_in(&[8, 8]));
     }
 }

@@ -1,6 +1,7 @@
 //! Attacks on the sandbox: from inside a container, and as a node process that was taken over.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bombs;
 mod descriptors;
 mod devices;
 mod exposure;
@@ -27,6 +28,7 @@ const ATTACKS: &[&[Attack]] = &[
     exposure::ATTACKS,
     kernel::ATTACKS,
     devices::ATTACKS,
+    bombs::ATTACKS,
 ];
 
 fn main() -> ExitCode {

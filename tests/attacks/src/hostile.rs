@@ -3,6 +3,7 @@
 //! What it is asked goes over the socket that every replica has; what came of it is the answer. It
 //! holds no secret and judges nothing: the driver does.
 
+mod bomb;
 mod descriptors;
 mod files;
 mod kernel;
@@ -40,6 +41,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
 fn answer(command: &str, listener: &UnixListener, connection: &UnixStream) -> String {
     let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
     match verb {
+        "bomb" => bomb::bomb(argument),
         "read" => files::read(argument),
         "list" => files::list(argument),
         "find" => files::find(argument),

@@ -14,6 +14,27 @@ use dormouse_driver::{
 /// Long enough to be frozen in the middle.
 const WAIT_MS: u32 = 1_000;
 
+/// The kernel may choose any process of a group that is out of memory: here one that is no part of the
+/// payload, so that nothing the payload may do matters.
+pub(crate) fn one_process_out_of_memory_ends_all() {
+    let mut daemon = Daemon::start();
+    let mut node = daemon.node();
+    let spec = replica();
+    node.start(&spec);
+    let entrance = machine::groups(&daemon.group())
+        .into_iter()
+        .map(|group| group.join(spec.replica.as_str()))
+        .find(|group| group.join("memory.stat").exists())
+        .expect("a group with memory")
+        .join("cgroup.procs");
+    let script = "echo 0 > \"$0\" && echo 1000 > /proc/self/oom_score_adj && x=xxxxxxxx && while :; do x=$x$x; done";
+    let eater = std::process::Command::new("sh").args(["-c", script]).arg(&entrance).status().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&eater), Some(nix::libc::SIGKILL));
+    let cause = node.exit_cause(&spec.replica);
+    assert_eq!(cause, ExitCause::OutOfMemory { limit_bytes: spec.limits.memory.get() });
+    daemon.end(node);
+}
+
 pub(crate) fn endpoints_never_share_a_uid() {
     let home = tempfile::tempdir().unwrap();
     let mut settings = dormouse_driver::daemon::Settings::under(home.path());

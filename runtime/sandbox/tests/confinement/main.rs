@@ -42,6 +42,7 @@ const TESTS: &[suite::Test] = tests![
     life::stop_asks_then_kills,
     life::stop_reaches_a_replica_that_is_being_made,
     life::a_crash_is_told_from_an_excess_of_memory,
+    life::one_process_out_of_memory_ends_all,
     life::a_model_that_does_not_load_tells_why,
     life::a_payload_may_die_at_once,
     life::a_worker_has_one_word,
