@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod paths;
 pub mod processes;
 pub mod script;
+pub mod strace;
 pub mod wait;
 
 pub use cli::Told;

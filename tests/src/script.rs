@@ -38,6 +38,8 @@ pub enum Infer {
     },
     /// Dies of a signal.
     Crash,
+    /// Makes a system call that no worker has a reason to make.
+    ForbiddenCall,
     /// Takes memory until it is killed.
     EatMemory,
     /// Closes the connection without an answer.

@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tokio::{
     net::UnixListener,
@@ -70,6 +71,7 @@ impl Model {
                 Infer::Hold => sleep(LOOK_EVERY).await,
                 Infer::Exit { code } => exit(code),
                 Infer::Crash => abort(),
+                Infer::ForbiddenCall => drop(rustix::mount::unmount("/tmp", UnmountFlags::empty())),
                 Infer::EatMemory => eat_memory(),
                 Infer::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
                 Infer::BreakOff => return Ok(broken_off()),
