@@ -19,6 +19,7 @@ mod rights;
 mod serve;
 mod silero;
 mod structure;
+mod system_calls;
 mod telemetry;
 mod tidy;
 mod transcript;

@@ -17,6 +17,7 @@ pub mod paths;
 pub mod processes;
 pub mod script;
 pub mod small_disk;
+pub mod strace;
 pub mod wait;
 
 pub use cli::Told;
