@@ -4,6 +4,7 @@
 //! are never parsed here. What is asked about models is answered from what their deploys told, so
 //! that asking wakes nothing.
 
+mod client_stream;
 mod documents;
 mod error;
 mod exchange;
@@ -11,8 +12,9 @@ mod grant;
 mod headers;
 mod infer;
 mod metrics;
+mod pace;
+mod places;
 mod pool;
-mod preface;
 mod replica_stream;
 mod reply;
 mod request_body;

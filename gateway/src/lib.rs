@@ -7,6 +7,7 @@
 pub mod admin;
 mod commands;
 pub mod config;
+mod defence;
 pub mod inference;
 pub mod node;
 mod status;

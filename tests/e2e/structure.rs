@@ -6,15 +6,18 @@ use dormouse_tests::{cli, paths};
 use serde_json::Value;
 
 /// Crate, and which of ours it may depend on.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("spec", &[]),
     ("worker", &[]),
     // Its tests are driven through the door that the product has, by the driver.
     ("sandbox", &["spec", "driver"]),
     ("driver", &["spec", "sandbox"]),
-    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened"]),
+    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened", "gateway", "gateway-weakened", "tests"]),
     // The sandbox's sources once more, so what they may know is the same.
     ("sandbox-weakened", &["spec"]),
+    ("worker-weakened", &[]),
+    ("controller-weakened", &["spec", "image", "sandbox-weakened"]),
+    ("gateway-weakened", &["spec", "image", "sandbox-weakened", "controller-weakened", "worker-weakened"]),
     ("image", &["spec"]),
     ("controller", &["spec", "image", "sandbox"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),

@@ -10,6 +10,12 @@ pub(super) struct Grant {
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
 }
 
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
         Self { socket: lease.socket().to_owned(), lost: Box::pin(async move { lease.lost().await }) }
