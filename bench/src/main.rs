@@ -1,4 +1,5 @@
-//! Measures what waking costs, side by side with the floor: the same worker in a bare process.
+//! Measures what waking costs, side by side with the floor: the same worker in a bare process. And
+//! what a neighbour notices of a replica that takes all it can get ([`neighbours`]).
 //!
 //! Absolute times belong to one machine on one day. What is claimed are ratios and differences of
 //! samples that were taken in turns, in one run.
@@ -7,6 +8,7 @@ mod daemon;
 mod floor;
 mod http;
 mod model;
+mod neighbours;
 mod report;
 mod samples;
 
@@ -31,7 +33,12 @@ const WARM_SAMPLES: usize = 300;
 const IDLE_BEFORE_WAKE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match run() {
+    let measured = match std::env::args().nth(1).as_deref() {
+        None => wakes(),
+        Some("neighbours") => neighbours::run(&workspace()),
+        Some(other) => Err(format!("there is no bench `{other}`: `neighbours`, or none for the wakes").into()),
+    };
+    match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dormouse-bench: {error}");
@@ -40,8 +47,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+fn workspace() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn wakes() -> Result<(), Failure> {
+    let workspace = workspace();
     let program = workspace.join("target/release/dormouse");
     let setup = workspace.join("target/setup");
     let onnxruntime = setup.join("onnxruntime/libonnxruntime.so");

@@ -15,6 +15,14 @@ impl Samples {
         Ok(())
     }
 
+    pub(crate) fn push(&mut self, sample: Duration) {
+        self.0.push(sample);
+    }
+
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

@@ -16,6 +16,7 @@ mod worker;
 use std::{ffi::OsString, io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use dormouse_spec::printable;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{admin::Client, config, status::chain};
@@ -89,7 +90,8 @@ pub fn main() -> ExitCode {
     match run(command, &common) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dormouse: {}", chain(&error));
+            // A part of it may be what a replica or a file said.
+            eprintln!("dormouse: {}", printable(&chain(&error)));
             error.exit_code()
         }
     }

@@ -11,6 +11,7 @@ mod exchange;
 mod grant;
 mod headers;
 mod infer;
+mod liveness;
 mod metrics;
 mod pace;
 mod places;

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod bombs;
 mod clients;
 mod command_line;
 mod crash;
+mod crash_safety;
 mod deadlines;
 mod deploy;
+mod either_version;
 mod first_light;
 mod herd;
 mod logs;
@@ -16,6 +19,7 @@ mod rights;
 mod serve;
 mod silero;
 mod structure;
+mod system_calls;
 mod telemetry;
 mod tidy;
 mod transcript;

@@ -232,6 +232,8 @@ fn a_deploy_that_loses_its_node_leaves_nothing() {
         assert!(reason.contains("the daemon"), "{reason}");
         until_true("its replica is ended", || endpoint.processes().is_empty());
     });
+    let uids = daemon.home().data().join("uids.json");
+    until_true("its uid is given back", || !std::fs::read_to_string(&uids).unwrap().contains("\"a\""));
     assert_eq!(daemon.admin("/v1/endpoints").ok().json(), serde_json::json!([]));
     daemon.deploy_fake("a", Script::echo(), &[]).check_echo(1);
 }

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Runs the sandbox crate's tests as root in a guest whose cgroups are pure v2, whatever this machine
-# has: Debian's cloud kernel under QEMU's software emulation, everything it needs in an initramfs.
+# Runs tests as root in a guest whose cgroups are pure v2, whatever this machine has: Debian's cloud
+# kernel under QEMU's software emulation, everything it needs in an initramfs.
 #
-# Usage: run.sh [PACKAGE]...   (default: dormouse-sandbox)
+# Usage: run.sh [PACKAGE[:TEST[:FILTER]]]...
+# A TEST is one of the package's test binaries, all of them where none is named; a FILTER selects the
+# tests in it whose names contain it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 GUEST_CPUS=2
 GUEST_MEMORY_MIB=2048
 GUEST_LIMIT_S=900
+# What concerns control groups: the sandbox's own tests, the attacks on it, and a model end to end.
+DEFAULT=(dormouse-sandbox dormouse-attacks:sandbox dormouse-tests:e2e:either_version::)
+# Programs that those tests start.
+PROGRAMS="sandbox-defended sandbox-weakened dormouse-real"
 MARKER="guest: exit status"
 
 KERNEL=target/setup/guest-kernel
@@ -22,20 +28,26 @@ fail() {
     exit 1
 }
 
-# Prints "test PATH" for each test binary of the packages, and "program PATH" for every program of
-# the workspace. All of it is built, as `make test` does: a part would be built with other features.
+# Prints "test PATH [FILTER]" for each test binary that was asked for, and "program PATH" for every
+# program they start. All of the workspace is built, as `make test` does: a part would be built with
+# other features.
 build_tests() {
     cargo test --locked --workspace --no-run --message-format=json-render-diagnostics |
-        /usr/bin/python3 -c '
-import json, sys
+        PROGRAMS=$PROGRAMS /usr/bin/python3 -c '
+import json, os, sys
+asked = [(word.split(":", 2) + ["", ""])[:3] for word in sys.argv[1:]]
 for line in sys.stdin:
     built = json.loads(line)
     if not built.get("executable"):
         continue
+    name = built["target"]["name"]
     if not built["profile"]["test"]:
-        print("program", built["executable"])
-    elif any(f"#{package}@" in built["package_id"] for package in sys.argv[1:]):
-        print("test", built["executable"])' "$@"
+        if name in os.environ["PROGRAMS"].split():
+            print("program", built["executable"])
+        continue
+    for package, test, filter in asked:
+        if f"#{package}@" in built["package_id"] and test in ("", name):
+            print("test", built["executable"], filter)' "$@"
 }
 
 # Everything keeps the path it has here: tests know their programs and fixtures by absolute path,
@@ -78,13 +90,13 @@ if [ "$(uname -m)" != x86_64 ]; then
     exit 0
 fi
 
-[ $# -gt 0 ] || set -- dormouse-sandbox
+[ $# -gt 0 ] || set -- "${DEFAULT[@]}"
 built=$(build_tests "$@")
 mapfile -t tests < <(sed -n 's/^test //p' <<<"$built")
 mapfile -t programs < <(sed -n 's/^program //p' <<<"$built")
-[ ${#tests[@]} -gt 0 ] || fail "no test binaries in: $*"
+[ ${#tests[@]} -ge $# ] || fail "fewer test binaries than were asked for: $*"
 mkdir -p target/guest
-lay_out_root "${tests[@]}" "${programs[@]}"
+lay_out_root "${tests[@]%% *}" "${programs[@]}"
 printf '%s\n' "${tests[@]}" >"$ROOT/tests"
 
 boot || true # the marker is the verdict: a guest that died or ran out of time printed none

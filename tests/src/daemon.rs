@@ -12,7 +12,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    Connection, Endpoint, Home, Request, Response, Script, Told, cli, metrics::Metrics, processes, wait::until,
+    Connection, Endpoint, Home, Request, Response, Script, Told, cli,
+    metrics::Metrics,
+    processes,
+    wait::{until, until_true},
 };
 
 /// Ends the daemon when it is dropped, and sees that nothing of it is left.
@@ -32,7 +35,9 @@ impl Daemon {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", log(&home));
             }
-            node_status(&home)
+            // An earlier daemon's node may answer yet, until it notices that its spawner is gone or the
+            // new one ends it; the new one starts its own after that.
+            processes::child(i32::try_from(child.id()).unwrap(), "node").and_then(|_| node_status(&home))
         });
         let address = node["listen"].as_str().and_then(|address| address.parse().ok()).expect("an address");
         let instance = node["instance"].as_str().expect("an id").to_owned();
@@ -42,6 +47,12 @@ impl Daemon {
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// For threads that go on while this daemon ends and another one starts in its place.
+    #[must_use]
+    pub fn home_shared(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
     }
 
     #[must_use]
@@ -155,11 +166,16 @@ impl Daemon {
         Self::start(self.stop())
     }
 
-    /// SIGKILL: nothing is cleaned up.
+    /// SIGKILL: nothing is cleaned up. Its node answers until it has noticed, which is waited for.
+    ///
+    /// # Panics
+    /// Where the node does not end.
     pub fn kill(mut self) -> Arc<Home> {
+        let node = processes::child(self.pid(), "node");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.ended = true;
+        until_true("its node ends", || node.is_none_or(|node| !processes::lives(node)));
         Arc::clone(&self.home)
     }
 

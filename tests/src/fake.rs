@@ -1,11 +1,14 @@
 //! The scripted worker: it keeps to the contract of a worker with its spawner and does what its
 //! [`Script`](crate::Script) says. It runs confined exactly as the real one.
 
+mod bomb;
 mod control;
 mod serve;
 
 use std::{
-    path::PathBuf,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
     process::{ExitCode, exit},
     time::Duration,
 };
@@ -21,6 +24,17 @@ use crate::script::{Infer, Load, OnSigterm, Script};
 
 /// Between two looks at a script that says to wait.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What follows in a model only pads it.
+const SCRIPT_BYTES_MAX: u64 = 64 << 10;
+
+/// Where every container finds its model.
+const MODEL: &str = "/mnt/models/model.onnx";
+
+/// Whether the model of this container is a script. Any other is the product's own worker's to load.
+#[must_use]
+pub fn is_scripted() -> bool {
+    Script::is_in(&ScriptFile(MODEL.into()).head().unwrap_or_default())
+}
 
 pub fn run() -> ExitCode {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
@@ -38,6 +52,10 @@ async fn work() {
             Load::Ready => break,
             Load::Hold => sleep(LOOK_EVERY).await,
             Load::Exit { code } => exit(code),
+            Load::Bomb(bomb) => {
+                bomb::set_off(bomb, &script.0);
+                break;
+            }
             Load::Fail => {
                 control.say(b"Ethe script says no");
                 exit(1);
@@ -53,10 +71,20 @@ async fn work() {
 struct ScriptFile(PathBuf);
 
 impl ScriptFile {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// One that was taken away, as with a revision that is no more, says to wait.
     fn read(&self) -> Script {
         let waiting = || Script::echo().load(Load::Hold).infer(Infer::Hold);
-        std::fs::read(&self.0).map_or_else(|_| waiting(), |model| Script::of_model(&model))
+        self.head().map_or_else(|_| waiting(), |model| Script::of_model(&model))
+    }
+
+    fn head(&self) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        File::open(&self.0)?.take(SCRIPT_BYTES_MAX).read_to_end(&mut head)?;
+        Ok(head)
     }
 }
 

@@ -110,7 +110,11 @@ impl Home {
     /// The program with this home's directories and configuration.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let config = self.write("dormouse.toml", self.configuration());
+        let (config, text) = (self.path().join("dormouse.toml"), self.configuration());
+        // Commands side by side must not find a file that another one is writing.
+        if fs::read_to_string(&config).ok().as_ref() != Some(&text) {
+            self.write("dormouse.toml", text);
+        }
         let mut command = Command::new(&self.program);
         command.envs(self.environment.iter().cloned());
         command.args(arguments).arg("--config").arg(config);

@@ -11,10 +11,13 @@ pub mod fake;
 pub mod home;
 pub mod http;
 pub mod http2;
+pub mod machine_state;
 pub mod metrics;
 pub mod paths;
 pub mod processes;
 pub mod script;
+pub mod small_disk;
+pub mod strace;
 pub mod wait;
 
 pub use cli::Told;
@@ -23,3 +26,4 @@ pub use endpoint::Endpoint;
 pub use home::Home;
 pub use http::{Connection, Request, Response};
 pub use script::Script;
+pub use small_disk::SmallDisk;

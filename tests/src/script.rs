@@ -25,6 +25,46 @@ pub enum Load {
     Exit {
         code: i32,
     },
+    /// Takes too much of something, and is ready if it survives that.
+    Bomb(Bomb),
+}
+
+/// What takes more of something than a replica may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bomb {
+    /// Threads until the kernel refuses one, and dies of that.
+    Threads,
+    /// As many threads as there may be, all of which spin for ever.
+    Spin,
+    /// Memory as fast as there is some, until it is killed.
+    Memory,
+    /// The same a little at a time.
+    MemorySlowly,
+    /// Takes this much memory, then reads its model, whose pages need more than what is left.
+    PageCache { hold_mebibytes: usize, rounds: usize },
+    /// Every descriptor there is, and exits with the number of the error that the next one gets.
+    Descriptors,
+    /// All of /tmp. Answers with the number of bytes.
+    Tmp,
+    /// Empty files in /tmp, until there can be no more.
+    Files,
+    /// So many MiB of one kind of output.
+    Log { flood: Flood, mebibytes: usize },
+    /// Stands still.
+    Stall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flood {
+    Lines,
+    /// One line that does not end.
+    Endless,
+    /// Every byte there is, over and over.
+    Binary,
+    /// Sequences that drive a terminal.
+    Escapes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +78,13 @@ pub enum Infer {
     },
     /// Dies of a signal.
     Crash,
+    /// Makes a system call that no worker has a reason to make.
+    ForbiddenCall,
     /// Takes memory until it is killed.
     EatMemory,
+    Bomb(Bomb),
+    /// Closes the connection without an answer, takes new ones and reads nothing of them.
+    Deaf,
     /// Closes the connection without an answer.
     HangUp,
     /// Sends a part of its answer and closes the connection.
@@ -60,6 +105,8 @@ pub enum OnSigterm {
 
 /// Key of the field `doc_string` in a `ModelProto`: number 6, length-delimited.
 const DOC_STRING: u8 = 6 << 3 | 2;
+/// The same of `producer_version`, number 3.
+const PRODUCER_VERSION: u8 = 3 << 3 | 2;
 
 impl Script {
     /// One that serves, and echoes what it is sent.
@@ -92,14 +139,26 @@ impl Script {
     pub fn to_model(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).unwrap();
         let mut model = vec![DOC_STRING];
-        let mut left = json.len();
-        while left >= 0x80 {
-            model.push(left as u8 | 0x80);
-            left >>= 7;
-        }
-        model.push(left as u8);
+        push_length(&mut model, json.len());
         model.extend(json);
         model
+    }
+
+    /// A model that is larger by so many bytes, which nobody looks at.
+    #[must_use]
+    pub fn to_padded_model(&self, bytes: usize) -> Vec<u8> {
+        let mut model = self.to_model();
+        model.push(PRODUCER_VERSION);
+        push_length(&mut model, bytes);
+        model.resize(model.len() + bytes, b' ');
+        model
+    }
+
+    /// Whether these are the first bytes of what [`Self::to_model`] makes. An exporter of real models
+    /// writes a version first.
+    #[must_use]
+    pub fn is_in(model: &[u8]) -> bool {
+        model.first() == Some(&DOC_STRING)
     }
 
     /// # Panics
@@ -107,8 +166,18 @@ impl Script {
     #[must_use]
     pub fn of_model(model: &[u8]) -> Self {
         let length_bytes = model.iter().skip(1).position(|byte| byte & 0x80 == 0).expect("a length") + 1;
-        serde_json::from_slice(&model[1 + length_bytes..]).expect("a script")
+        // What pads a model comes after it.
+        let mut scripts = serde_json::Deserializer::from_slice(&model[1 + length_bytes..]).into_iter();
+        scripts.next().expect("a script").expect("a script")
     }
+}
+
+fn push_length(model: &mut Vec<u8>, mut left: usize) {
+    while left >= 0x80 {
+        model.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    model.push(left as u8);
 }
 
 #[cfg(test)]
@@ -119,5 +188,7 @@ mod tests {
     fn a_script_survives_its_model() {
         let script = Script::echo().load(Load::Exit { code: 3 }).salt(&"s".repeat(200));
         assert_eq!(Script::of_model(&script.to_model()), script);
+        assert_eq!(Script::of_model(&script.to_padded_model(1000)), script);
+        assert!(Script::is_in(&script.to_model()) && !Script::is_in(&[8, 8]));
     }
 }

@@ -13,7 +13,10 @@ use super::{
     Admin, AdminError, Admission,
     descriptors::{DescriptorStream, Received},
 };
-use crate::status::{Refusal, chain};
+use crate::{
+    accept::Shortage,
+    status::{Refusal, chain},
+};
 
 /// Connections served at a time; people and scripts make few, `logs -f` keeps one.
 const CONNECTIONS_MAX: usize = 64;
@@ -21,12 +24,11 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is still read of somebody who was refused.
 const REFUSED_BYTES_MAX: u64 = 8 << 20;
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts and answers until it is dropped.
 pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListener) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shortage = Shortage::new("operators");
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -38,10 +40,7 @@ pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListen
                     drop(permit);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection to the admin API failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::{ffi::OsString, net::SocketAddr};
 
 use clap::Args;
-use dormouse_sandbox::spawner::{self, SpawnerSettings};
+use dormouse_sandbox::spawner::{self, ReplicaPolicy, SpawnerSettings};
+use dormouse_spec::{CONTAINER_CONCURRENCY_MAX, MilliCpu, PIDS_MAX};
 
 use super::{CommandError, Common, log_to_stderr};
-use crate::config::{self, DaemonSettings, Overrides};
+use crate::config::{self, DaemonSettings, NodeSettings, Overrides};
 
 /// Run the daemon in the foreground (root); what is deployed outlives it
 #[derive(Debug, Args)]
@@ -43,8 +44,20 @@ pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) 
         uid_count: node.uid_count,
         onnxruntime,
         node_settings: serde_json::to_string(&node).map_err(CommandError::Json)?,
+        policy: policy(&node),
         drain_deadline: node.drain_deadline,
         ephemeral: companion.is_some(),
         companion,
     })?)
+}
+
+/// The same bounds within which the node resolves an endpoint, for the spawner to hold it to.
+fn policy(node: &NodeSettings) -> ReplicaPolicy {
+    ReplicaPolicy {
+        memory: node.memory_budget,
+        cpu: MilliCpu::from_processors(node.cpus),
+        pids: PIDS_MAX,
+        concurrency: CONTAINER_CONCURRENCY_MAX,
+        body_bytes_max: node.gateway.body_bytes_max,
+    }
 }

@@ -1,10 +1,14 @@
 mod call;
 mod zeros;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
+use bytes::Bytes;
 use clap::Args;
-use dormouse_spec::EndpointName;
+use dormouse_spec::{EndpointName, printable};
 use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 
 use self::{call::call, zeros::ModelMetadata};
@@ -39,14 +43,24 @@ impl Infer {
                 let metadata = call(listen, Method::GET, &model, headers.clone(), Vec::new()).await?;
                 let metadata: ModelMetadata = serde_json::from_slice(&metadata).map_err(CommandError::Metadata)?;
                 let request = zeros::request(&metadata)?;
-                eprintln!("no --input: sending zeros for {}", request.shapes);
+                eprintln!("no --input: sending zeros for {}", printable(&request.shapes));
                 headers.insert(zeros::JSON_LENGTH_HEADER, HeaderValue::from(request.json_bytes));
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
                 request.body
             }
         };
-        print_line(call(listen, Method::POST, &format!("{model}/infer"), headers, body).await?)
+        print_line(shown(call(listen, Method::POST, &format!("{model}/infer"), headers, body).await?))
     }
+}
+
+/// An answer is the replica's own words: for a program they stay as they are, for a person they must
+/// not be the terminal's.
+fn shown(answer: Bytes) -> Bytes {
+    if !std::io::stdout().is_terminal() {
+        return answer;
+    }
+    let lines: Vec<String> = String::from_utf8_lossy(&answer).split('\n').map(printable).collect();
+    lines.join("\n").into()
 }
 
 fn read(input: &Path) -> Result<Vec<u8>, CommandError> {

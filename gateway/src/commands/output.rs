@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
+use dormouse_spec::printable;
 use serde::Serialize;
 
 use super::CommandError;
@@ -24,10 +25,12 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
 
 /// Rows under each other, columns two spaces apart; the first row is the heading.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    // Some cells are what a replica said.
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             // Writing to a String does not fail.

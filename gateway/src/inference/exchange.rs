@@ -11,7 +11,7 @@ use super::{
     InferenceError,
     error::UnsentCause,
     grant::Grant,
-    headers,
+    headers, liveness,
     pool::{Connection, Pool},
     reply::Exchange,
     request_body::{Progress, RequestBody},
@@ -55,7 +55,10 @@ pub(super) async fn exchange(
             pool.forget(&grant.socket);
             return Err(InferenceError::ReplicaDied(cause).into());
         }
-        () = sleep_until(deadline) => return Err(InferenceError::DeadlineInInference.into()),
+        () = sleep_until(deadline) => {
+            liveness::look(grant);
+            return Err(InferenceError::DeadlineInInference.into());
+        }
     };
     match answered {
         Ok(mut response) => {

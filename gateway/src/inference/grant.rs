@@ -1,4 +1,4 @@
-use std::{future::Future, path::PathBuf, pin::Pin};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use dormouse_controller::Lease;
 use dormouse_sandbox::messages::ExitCause;
@@ -8,6 +8,8 @@ pub(super) struct Grant {
     pub(super) socket: PathBuf,
     /// Resolves when the replica is dead. It owns the lease.
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
+    /// Says that it answers nothing at all any more.
+    pub(super) tell_silent: Box<dyn FnOnce() + Send>,
 }
 
 impl std::fmt::Debug for Grant {
@@ -18,6 +20,12 @@ impl std::fmt::Debug for Grant {
 
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
-        Self { socket: lease.socket().to_owned(), lost: Box::pin(async move { lease.lost().await }) }
+        let lease = Arc::new(lease);
+        let silent = Arc::clone(&lease);
+        Self {
+            socket: lease.socket().to_owned(),
+            lost: Box::pin(async move { lease.lost().await }),
+            tell_silent: Box::new(move || silent.tell_silent()),
+        }
     }
 }

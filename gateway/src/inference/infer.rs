@@ -43,6 +43,9 @@ impl Gateway {
         under_way: UnderWay,
     ) -> Result<Response<Reply>, InferenceError> {
         let view = self.controller.endpoint(model.name);
+        if view.as_ref().is_some_and(|view| self.metrics.is_sweep_due(&view.endpoint.name)) {
+            self.drop_series_of_deleted();
+        }
         let mut observation = self.metrics.watch(view.as_ref().map(|view| &view.endpoint.name));
         let answered = match self.endpoint_of(model, view) {
             Ok(view) => self.answer(&view, request, caller, under_way).await,

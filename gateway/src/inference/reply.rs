@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     grant::Grant,
+    liveness,
     metrics::Observation,
     pace::{ClientClock, PaceLimit},
     places::UnderWay,
@@ -174,8 +175,12 @@ impl Reply {
 
     fn cut_off(&mut self, error: ReplyError) -> ReplyError {
         let held = self.held.lock().take();
-        drop(held);
         self.is_whole = true;
+        if let Some(Held { exchange: Exchange { grant, .. }, .. }) = held
+            && matches!(error, ReplyError::Deadline)
+        {
+            liveness::look(grant);
+        }
         if let Some(Watched { observation, request_id }) = self.watched.take() {
             let request_id = request_id.to_str().unwrap_or_default();
             tracing::warn!(request_id, endpoint = observation.endpoint(), error = chain(&error), "answer cut off");

@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -18,10 +18,11 @@ use super::{
     client_stream::ClientStream,
     places::{Place, Places},
 };
-use crate::config::GatewaySettings;
+use crate::{
+    accept::{Shortage, connections_within_limit},
+    config::GatewaySettings,
+};
 
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A silent HTTP/2 connection is asked whether it lives, and ended where it does not say so.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -39,8 +40,8 @@ pub async fn serve(
     drain_deadline: Duration,
 ) {
     let server = protocols(&gateway.settings);
-    let mut entrance =
-        Entrance { listener, places: Places::new(gateway.settings.connections_max as usize), arrived: None };
+    let places = Places::new(connections_within_limit(gateway.settings.connections_max));
+    let mut entrance = Entrance { listener, shortage: Shortage::new("clients"), places, arrived: None };
     let connections = GracefulShutdown::new();
     tokio::pin!(ended);
     loop {
@@ -93,6 +94,7 @@ fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
 /// Where connections come in.
 struct Entrance {
     listener: TcpListener,
+    shortage: Shortage,
     places: Places,
     /// It was accepted, and has no place yet.
     arrived: Option<(TcpStream, SocketAddr)>,
@@ -103,7 +105,7 @@ impl Entrance {
     async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
         loop {
             if self.arrived.is_none() {
-                self.arrived = Some(accept(&self.listener).await);
+                self.arrived = Some(accept(&self.listener, &mut self.shortage).await);
             }
             let place = self.places.take().await;
             if let Some((stream, client)) = self.arrived.take() {
@@ -113,14 +115,11 @@ impl Entrance {
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener, shortage: &mut Shortage) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }

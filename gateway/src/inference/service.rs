@@ -149,9 +149,13 @@ impl Gateway {
         Ok(document(&documents::index(self.controller.endpoints().iter().map(AsRef::as_ref), &filter)))
     }
 
-    fn exposition(&self) -> Result<Answer, InferenceError> {
+    pub(super) fn drop_series_of_deleted(&self) {
         let endpoints = self.controller.endpoints();
         self.metrics.keep_only(|name| endpoints.iter().any(|view| view.endpoint.name.as_str() == name));
+    }
+
+    fn exposition(&self) -> Result<Answer, InferenceError> {
+        self.drop_series_of_deleted();
         let encoded = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather());
         Ok(text(prometheus::TEXT_FORMAT, encoded.map_err(InferenceError::Metrics)?))
     }

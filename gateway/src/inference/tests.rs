@@ -99,7 +99,25 @@ async fn a_replica_that_does_not_answer_in_time_is_504_and_loses_its_connection(
     let response = front::response(&mut client).await;
     assert!(response.starts_with("HTTP/1.1 504 ") && response.contains("inference"), "{response}");
     replica.read_to_end().await;
+    // It is asked whether it lives, and stays what it was if it says anything.
+    let mut asked = front.connected().await;
+    assert!(asked.request(0).await.starts_with("GET /v2/health/live "));
+    asked.write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     front.given_back().await;
+    assert!(!front.was_told_silent());
+}
+
+#[tokio::test]
+async fn a_replica_that_then_does_not_say_that_it_lives_is_silent() {
+    let mut front = Front::with_timeout(Duration::from_millis(50)).await;
+    let mut client = front.client().await;
+    client.write_all(post("{}").as_bytes()).await.unwrap();
+    let _unheard = front.connected().await;
+    let response = front::response(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 504 "), "{response}");
+    let _unheard = front.connected().await;
+    front.given_back().await;
+    assert!(front.was_told_silent());
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaRe
     let wanted = node.replica_spec(revision, report.spec.replica.clone());
     match report.state {
         ReplicaState::Stopping => AdoptedState::Stopping,
-        _ if wanted != report.spec => AdoptedState::Outdated,
+        _ if wanted != report.spec || wanted.replica.revision() != revision.number => AdoptedState::Outdated,
         ReplicaState::Starting => AdoptedState::Loading,
         ReplicaState::Ready => AdoptedState::Ready,
         ReplicaState::Frozen => AdoptedState::Frozen,

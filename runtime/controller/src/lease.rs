@@ -2,7 +2,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -24,13 +24,21 @@ pub(crate) struct Leased {
     id: ReplicaId,
     socket: PathBuf,
     returned: AtomicU32,
+    silent: AtomicBool,
     lost: watch::Sender<Option<ExitCause>>,
     wake: Arc<Notify>,
 }
 
 impl Leased {
     pub(crate) fn new(id: ReplicaId, socket: PathBuf, wake: Arc<Notify>) -> Self {
-        Self { id, socket, returned: AtomicU32::new(0), lost: watch::Sender::new(None), wake }
+        Self {
+            id,
+            socket,
+            returned: AtomicU32::new(0),
+            silent: AtomicBool::new(false),
+            lost: watch::Sender::new(None),
+            wake,
+        }
     }
 
     pub(crate) fn id(&self) -> &ReplicaId {
@@ -40,6 +48,11 @@ impl Leased {
     /// Leases that came back since this was last asked.
     pub(crate) fn take_returned(&self) -> u32 {
         self.returned.swap(0, Ordering::AcqRel)
+    }
+
+    /// Whether a holder found the replica silent since this was last asked.
+    pub(crate) fn take_silent(&self) -> bool {
+        self.silent.swap(false, Ordering::AcqRel)
     }
 
     /// Tells those who hold leases; the first cause stays.
@@ -66,6 +79,12 @@ impl Lease {
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.replica.socket
+    }
+
+    /// Says that the replica answers nothing at all any more. It is killed, and another one serves.
+    pub fn tell_silent(&self) {
+        self.replica.silent.store(true, Ordering::Release);
+        self.replica.wake.notify_one();
     }
 
     /// Resolves when the replica is dead, with the cause. A connection to it would never tell

@@ -1,20 +1,33 @@
 //! Desired state: one file per endpoint, written so that a crash leaves the old or the new one.
+//!
+//! ```text
+//! DATA/endpoints/NAME.json       what is deployed
+//! DATA/endpoints/NAME.json.new   a write that is not finished
+//! DATA/endpoints/NAME.json.old   a removal that is not finished
+//! ```
+//! Reading changes nothing: a file that cannot be read stays where it is, its endpoint is shown as
+//! failed, and the models that it names are kept, until it is deployed anew or deleted.
+
+mod files;
+
+#[cfg(test)]
+mod crash;
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    collections::HashSet,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
 use serde::{Deserialize, Serialize};
 
-/// The layout of a file. One of another number is not read, and not overwritten either.
+use files::retried;
+
+/// The layout of a file. One of another number is not read.
 const SCHEMA: u32 = 1;
 /// The largest file that is read: a request and the metadata of a model.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// What a file that cannot be read is renamed to, so that nothing is lost.
-const ASIDE_SUFFIX: &str = ".unreadable";
 
 /// What an endpoint is to be: what was asked, and the model it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +62,13 @@ pub(crate) enum StoreError {
     TooLarge { path: PathBuf },
     #[error("`{path}` is the desired state of `{found}`")]
     OtherName { path: PathBuf, found: EndpointName },
+    /// After a failure that came too late: what is on the disk is not known.
+    #[error("what was there before could not be put back ({put_back}): the next start finds the one or the other")]
+    Unsettled {
+        #[source]
+        failure: Box<StoreError>,
+        put_back: Box<StoreError>,
+    },
     #[error("the thread that works on desired state ended")]
     Thread(#[source] tokio::task::JoinError),
 }
@@ -75,47 +95,63 @@ impl Desired {
 }
 
 impl Store {
+    /// Makes the directory where it is missing, and removes what an interrupted write left.
+    ///
     /// # Errors
     /// Where the directory cannot be made.
     pub(crate) async fn open(data: &Path) -> Result<Self, StoreError> {
         let directory = data.join("endpoints");
         let store = Self { directory: directory.clone() };
-        on_thread(move || fs::create_dir_all(&directory).map_err(|source| failed("making", &directory, source)))
-            .await?;
+        on_thread(move || {
+            files::make_directory(&directory)?;
+            // Leftovers harm nobody, and a disk that cannot be written must not keep a node from serving.
+            if let Err(error) = files::sweep(&directory) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an interrupted write was not cleaned up");
+            }
+            Ok(())
+        })
+        .await?;
         Ok(store)
     }
 
-    /// All endpoints. A file that cannot be read is put aside and costs only its own endpoint.
+    /// All endpoints. A file that cannot be read costs only its own endpoint.
     pub(crate) async fn load(&self) -> Result<Vec<Loaded>, StoreError> {
         let directory = self.directory.clone();
         on_thread(move || load(&directory)).await
     }
 
-    /// The commit point of a deploy: after it, a restart finds the new state, before it the old.
+    /// Every model that a file names, whether it can be understood or not: what is written down may be
+    /// more than what runs.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, and so nothing is known of what it names.
+    pub(crate) async fn models(&self) -> Result<HashSet<Digest>, StoreError> {
+        let directory = self.directory.clone();
+        on_thread(move || {
+            let mut models = HashSet::new();
+            for (path, _) in states(&directory)? {
+                models.extend(digests_in(&read_bounded(&path)?));
+            }
+            Ok(models)
+        })
+        .await
+    }
+
+    /// The commit point of a deploy: after it, a restart finds the new state, before it and where it
+    /// fails the old.
     pub(crate) async fn write(&self, desired: &Desired) -> Result<(), StoreError> {
         let directory = self.directory.clone();
         let path = self.path(&desired.request.name);
         let text = serde_json::to_vec_pretty(desired)
             .map_err(|source| StoreError::Malformed { path: path.clone(), source })?;
-        on_thread(move || replace(&directory, &path, &text)).await
+        on_thread(move || files::replace(&directory, &path, &text)).await
     }
 
-    /// Forgets an endpoint, and what was put aside of it.
+    /// Forgets an endpoint; where that fails, it is still there.
     pub(crate) async fn remove(&self, name: &EndpointName) -> Result<(), StoreError> {
         let directory = self.directory.clone();
         let path = self.path(name);
-        on_thread(move || {
-            for path in [aside(&path), path] {
-                match fs::remove_file(&path) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed("removing", &path, source));
-                    }
-                    _ => {}
-                }
-            }
-            sync(&directory)
-        })
-        .await
+        on_thread(move || files::remove(&directory, &path)).await
     }
 
     fn path(&self, name: &EndpointName) -> PathBuf {
@@ -125,21 +161,28 @@ impl Store {
 
 fn load(directory: &Path) -> Result<Vec<Loaded>, StoreError> {
     let mut loaded = Vec::new();
-    let reading = |source| failed("reading", directory, source);
-    for entry in fs::read_dir(directory).map_err(reading)? {
-        let path = entry.map_err(reading)?.path();
-        let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // Temporary files of an interrupted write have another ending and stay unread.
-        let name = file_name.strip_suffix(".json").and_then(|stem| stem.parse::<EndpointName>().ok());
-        let Some(name) = name else { continue };
+    for (path, name) in states(directory)? {
         let desired = read(&path, &name);
-        if desired.is_err() {
-            fs::rename(&path, aside(&path)).map_err(|source| failed("putting aside", &path, source))?;
-        }
         loaded.push((name, desired));
     }
-    loaded.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(loaded)
+}
+
+/// The files that are an endpoint's state, by name. Those of unfinished work have other endings.
+fn states(directory: &Path) -> Result<Vec<(PathBuf, EndpointName)>, StoreError> {
+    let names = files::names(directory)?;
+    let endpoints = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse::<EndpointName>().ok());
+    let mut states: Vec<_> = endpoints.map(|name| (directory.join(format!("{name}.json")), name)).collect();
+    states.sort_by(|(_, a), (_, b)| a.cmp(b));
+    Ok(states)
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let bytes = retried(|| fs::metadata(path)).map_err(|source| failed("reading", path, source))?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(StoreError::TooLarge { path: path.to_owned() });
+    }
+    retried(|| fs::read(path)).map_err(|source| failed("reading", path, source))
 }
 
 fn read(path: &Path, name: &EndpointName) -> Result<Desired, StoreError> {
@@ -148,11 +191,7 @@ fn read(path: &Path, name: &EndpointName) -> Result<Desired, StoreError> {
     struct Versioned {
         schema: u32,
     }
-    let bytes = fs::metadata(path).map_err(|source| failed("reading", path, source))?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(StoreError::TooLarge { path: path.to_owned() });
-    }
-    let text = fs::read(path).map_err(|source| failed("reading", path, source))?;
+    let text = read_bounded(path)?;
     let malformed = |source| StoreError::Malformed { path: path.to_owned(), source };
     let Versioned { schema } = serde_json::from_slice(&text).map_err(malformed)?;
     if schema != SCHEMA {
@@ -165,28 +204,13 @@ fn read(path: &Path, name: &EndpointName) -> Result<Desired, StoreError> {
     Ok(desired)
 }
 
-/// Writes beside the file, makes that durable, and only then lets it take the file's place.
-fn replace(directory: &Path, path: &Path, text: &[u8]) -> Result<(), StoreError> {
-    let beside = path.with_extension("json.new");
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(text)?;
-        file.sync_all()
-    };
-    write().map_err(|source| failed("writing", &beside, source))?;
-    fs::rename(&beside, path).map_err(|source| failed("replacing", path, source))?;
-    sync(directory)
-}
-
-fn sync(directory: &Path) -> Result<(), StoreError> {
-    let sync = || File::open(directory)?.sync_all();
-    sync().map_err(|source| failed("syncing", directory, source))
-}
-
-fn aside(path: &Path) -> PathBuf {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(ASIDE_SUFFIX);
-    aside.into()
+/// Everything in a text that reads as a digest: a file of another version names its model too.
+fn digests_in(text: &[u8]) -> HashSet<Digest> {
+    const PREFIX: &str = "sha256:";
+    const HEX_DIGITS: usize = 64;
+    let text = String::from_utf8_lossy(text);
+    let candidates = text.match_indices(PREFIX).filter_map(|(at, _)| text.get(at..at + PREFIX.len() + HEX_DIGITS));
+    candidates.filter_map(|candidate| candidate.parse().ok()).collect()
 }
 
 fn failed(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
@@ -223,23 +247,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreadable_file_is_put_aside_and_the_others_load() {
+    async fn an_unreadable_file_stays_names_its_model_and_costs_no_other() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).await.unwrap();
         store.write(&desired("good")).await.unwrap();
         let endpoints = data.path().join("endpoints");
-        for (name, text) in [("torn", "{\"schema\":1,\"requ"), ("newer", "{\"schema\":2}"), ("x.json", "never read")] {
+        let newer = format!("{{\"schema\":2,\"weights\":[\"{}\"]}}", Digest::from_sha256([9; 32]));
+        for (name, text) in [("torn", "{\"schema\":1,\"requ"), ("newer", &newer), ("x.json", "never read")] {
             fs::write(endpoints.join(format!("{name}.json")), text).unwrap();
         }
         fs::copy(endpoints.join("good.json"), endpoints.join("copy.json")).unwrap();
-        fs::write(endpoints.join("half.json.new"), "half").unwrap();
-        let loaded = store.load().await.unwrap();
-        let failures: Vec<_> =
-            loaded.iter().filter(|(_, desired)| desired.is_err()).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(failures, ["copy", "newer", "torn"]);
-        assert_eq!(fs::read_to_string(endpoints.join("torn.json.unreadable")).unwrap(), "{\"schema\":1,\"requ");
-        let again = store.load().await.unwrap();
-        assert_eq!(again.len(), 1);
-        assert!(again[0].1.is_ok());
+        // A second look finds the same: looking has changed nothing.
+        for _ in 0..2 {
+            let loaded = store.load().await.unwrap();
+            let failures: Vec<_> =
+                loaded.iter().filter(|(_, desired)| desired.is_err()).map(|(name, _)| name.as_str()).collect();
+            assert_eq!(failures, ["copy", "newer", "torn"]);
+            assert_eq!(loaded.len(), 4);
+        }
+        let named = HashSet::from([7, 9].map(|byte| Digest::from_sha256([byte; 32])));
+        assert_eq!(store.models().await.unwrap(), named);
+        // Whoever deploys it anew or deletes it has decided.
+        store.write(&desired("newer")).await.unwrap();
+        store.remove(&"torn".parse().unwrap()).await.unwrap();
+        assert_eq!(store.load().await.unwrap().iter().filter(|(_, desired)| desired.is_ok()).count(), 2);
     }
 }

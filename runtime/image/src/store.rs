@@ -7,10 +7,13 @@
 //! ```
 //! A model appears by one rename after everything in it has reached the disk, and disappears by
 //! one rename before anything of it is deleted. What a killed process left in between begins with
-//! a dot and is deleted when the store is opened.
+//! a dot and is deleted when the store is opened. A store on a disk that cannot be written still
+//! opens: what is in it can be served.
 
 mod add;
 mod copy;
+#[cfg(test)]
+mod crash;
 mod directory;
 mod error;
 mod incoming;
@@ -30,7 +33,7 @@ use std::{
 use dormouse_spec::{Bytes, Digest};
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, RenameFlags},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
 use tokio::task::spawn_blocking;
 
@@ -84,21 +87,29 @@ impl ModelStore {
     /// process left half-done. Blocks.
     ///
     /// # Errors
-    /// Where the directory cannot be made or written, or another process has it open.
+    /// Where the directory cannot be made or read, or another process has it open.
     pub fn open(data: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
         let path = data.join(DIRECTORY);
-        std::fs::create_dir_all(&path).map_err(|source| StoreError::io("creating", &path, source))?;
-        let root = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        directory::make(&path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
             .map_err(|source| StoreError::io("opening", &path, source))?;
-        rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive).map_err(|source| match source {
-            Errno::WOULDBLOCK => StoreError::InUse { path: path.clone() },
-            source => StoreError::io("locking", &path, source),
+        retry_on_intr(|| rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)).map_err(|source| {
+            match source {
+                Errno::WOULDBLOCK => StoreError::InUse { path: path.clone() },
+                source => StoreError::io("locking", &path, source),
+            }
         })?;
-        rustix::fs::fchmod(&root, DIRECTORY_MODE)
-            .map_err(|source| StoreError::io("setting the mode of", &path, source))?;
         let inner =
             Inner { root, path, limits, pins: Pins::default(), copying: Arc::default(), unique: AtomicU64::new(0) };
-        inner.sweep()?;
+        inner.set_mode()?;
+        if let Err(error) = inner.sweep() {
+            // It takes space and nothing else, and the models are whole.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "unfinished work of an earlier run was not deleted"
+            );
+        }
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -148,6 +159,15 @@ impl ModelStore {
 }
 
 impl Inner {
+    fn set_mode(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::io("setting the mode of", &self.path, source);
+        let stat = retry_on_intr(|| rustix::fs::fstat(&self.root)).map_err(failed)?;
+        if Mode::from_raw_mode(stat.st_mode) == DIRECTORY_MODE {
+            return Ok(());
+        }
+        retry_on_intr(|| rustix::fs::fchmod(&self.root, DIRECTORY_MODE)).map_err(failed)
+    }
+
     /// Deletes what no living process works on: this one holds the lock and has begun nothing yet.
     fn sweep(&self) -> Result<(), StoreError> {
         for name in directory::names(&self.root, &self.path)? {
@@ -172,17 +192,45 @@ impl Inner {
 
     /// Takes a model from its place by one rename; None where there is none.
     fn move_away(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let removing = self.unique_name(REMOVING);
-        match rustix::fs::renameat_with(&self.root, name, &self.root, &removing, RenameFlags::NOREPLACE) {
-            Ok(()) => directory::sync(&self.root, &self.path).map(|()| Some(removing)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(source) => Err(StoreError::io("moving away", &self.path.join(name), source)),
+        let (removing, was_there) =
+            self.with_unique_name(REMOVING, "moving a model away to", |removing| match self.rename(name, removing) {
+                Ok(()) => Ok(true),
+                Err(Errno::NOENT) => Ok(false),
+                Err(error) => Err(error),
+            })?;
+        if !was_there {
+            return Ok(None);
         }
+        // Before anything of it is deleted: a power cut must not bring a name back without its files.
+        if let Err(error) = directory::sync(&self.root, &self.path) {
+            // It stays what it was, to be removed another time; where it does not, the next start does.
+            let _ = self.rename(&removing, name);
+            return Err(error);
+        }
+        Ok(Some(removing))
     }
 
-    /// A name that nothing in the store has: leftovers were deleted when it was opened.
-    fn unique_name(&self, prefix: &str) -> String {
-        format!("{prefix}{}", self.unique.fetch_add(1, Ordering::Relaxed))
+    /// Renames within the store; what is there is not replaced.
+    fn rename(&self, from: &str, to: &str) -> rustix::io::Result<()> {
+        retry_on_intr(|| rustix::fs::renameat_with(&self.root, from, &self.root, to, RenameFlags::NOREPLACE))
+    }
+
+    /// Does `work` with a name that nothing in the store has, also where leftovers could not be
+    /// deleted when it was opened.
+    fn with_unique_name<T>(
+        &self,
+        prefix: &str,
+        operation: &'static str,
+        mut work: impl FnMut(&str) -> rustix::io::Result<T>,
+    ) -> Result<(String, T), StoreError> {
+        loop {
+            let name = format!("{prefix}{}", self.unique.fetch_add(1, Ordering::Relaxed));
+            match work(&name) {
+                Err(Errno::EXIST) => {}
+                Ok(done) => return Ok((name, done)),
+                Err(source) => return Err(StoreError::io(operation, &self.path.join(name), source)),
+            }
+        }
     }
 }
 

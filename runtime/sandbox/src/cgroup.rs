@@ -3,6 +3,7 @@
 //! An instance of the daemon owns one parent group, `/dormouse-<id>`, and each replica a group
 //! below it. What differs between the versions is in `v1` and `v2`; everything here serves both.
 
+mod alarm;
 mod error;
 mod freezer;
 mod interface;
@@ -22,9 +23,12 @@ use std::{
 
 use dormouse_spec::Limits;
 
-pub use self::{error::CgroupError, replica::ReplicaGroup};
+pub use self::{alarm::MemoryAlarm, error::CgroupError, replica::ReplicaGroup};
 use self::{freezer::Freezer, mounts::Mounts};
-use crate::devices::{self, DeviceError, DeviceRule};
+use crate::{
+    defence::Defence,
+    devices::{self, DeviceError, DeviceRule},
+};
 
 /// Which of the kernel's two designs a machine uses for the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,9 @@ trait Group: fmt::Debug {
     /// Kills every process in one step where the kernel can; false where it cannot.
     fn kill_at_once(&self) -> Result<bool, CgroupError>;
     fn out_of_memory_kills(&self) -> Result<u64, CgroupError>;
+    /// Tells when the group runs out of memory, where the kernel does not end all of it by itself.
+    fn open_memory_alarm(&self) -> Result<Option<MemoryAlarm>, CgroupError>;
+    fn process_refusals(&self) -> Result<u64, CgroupError>;
     fn statistics(&self) -> Result<Statistics, CgroupError>;
     fn set_device_policy(&self, rules: &[DeviceRule]) -> Result<(), DeviceError>;
 }
@@ -238,7 +245,7 @@ impl InstanceGroup {
 /// A name that is one component of a path and no other place.
 fn component(name: &str) -> Result<&str, CgroupError> {
     let is_component = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
-    if is_component { Ok(name) } else { Err(CgroupError::Name(name.to_owned())) }
+    if is_component || !Defence::TypedNames.stands() { Ok(name) } else { Err(CgroupError::Name(name.to_owned())) }
 }
 
 #[cfg(test)]

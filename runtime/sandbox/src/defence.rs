@@ -23,6 +23,8 @@ pub(crate) enum Defence {
     MountsByDescriptor,
     /// Files of /proc that tell about the machine or reach into it are covered.
     MaskedPaths,
+    /// No file of /proc can be written to.
+    ReadOnlyProc,
     /// The payload is started only where /proc is the kernel's own and tells that all is in force.
     RealProc,
     /// All five sets of capabilities are empty.

@@ -8,33 +8,47 @@ use std::fmt;
 use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
-use crate::defence::Defence;
-
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
-/// Names one replica for its whole life; never used twice by one daemon. It is made of an
-/// endpoint's name, its revision and a serial number: `silero-vad-1-17`.
+/// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
+///
+/// It is an endpoint's name, its revision and a serial number, and is read back into those. So a
+/// message that names a replica says whose it is, and there is no second field to contradict it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ReplicaId(String);
+pub struct ReplicaId {
+    text: String,
+    endpoint: EndpointName,
+    revision: u32,
+}
 
 /// Why a text names no replica.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a replica id: 1 to 96 of a-z, 0-9 and `-`, beginning with a letter or digit")]
+#[error("`{0}` is not a replica id: an endpoint's name, its revision and a serial number, joined by `-`")]
 pub struct ReplicaIdError(String);
-
-const REPLICA_ID_CHARS_MAX: usize = 96;
 
 impl ReplicaId {
     #[must_use]
     pub fn new(endpoint: &EndpointName, revision: u32, serial: u64) -> Self {
-        Self(format!("{endpoint}-{revision}-{serial}"))
+        Self { text: format!("{endpoint}-{revision}-{serial}"), endpoint: endpoint.clone(), revision }
+    }
+
+    /// Whose replica it is.
+    #[must_use]
+    pub fn endpoint(&self) -> &EndpointName {
+        &self.endpoint
+    }
+
+    /// Of which revision of the endpoint.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.revision
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -42,22 +56,32 @@ impl TryFrom<String> for ReplicaId {
     type Error = ReplicaIdError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let is_id =
-            (1..=REPLICA_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-');
-        if is_id || !Defence::TypedNames.stands() { Ok(Self(text)) } else { Err(ReplicaIdError(text)) }
+        let parts = || {
+            let (rest, serial) = text.rsplit_once('-')?;
+            let (endpoint, revision) = rest.rsplit_once('-')?;
+            Some(Self::new(&endpoint.parse().ok()?, revision.parse().ok()?, serial.parse().ok()?))
+        };
+        #[cfg(weakened)]
+        if let (false, Ok(endpoint)) = (crate::defence::Defence::TypedNames.stands(), "hostile".parse()) {
+            return Ok(Self { text, endpoint, revision: 1 });
+        }
+        // Numbers have more than one spelling, an id has one.
+        match parts().filter(|id| id.text == text) {
+            Some(id) => Ok(id),
+            None => Err(ReplicaIdError(text)),
+        }
     }
 }
 
 impl From<ReplicaId> for String {
     fn from(id: ReplicaId) -> Self {
-        id.0
+        id.text
     }
 }
 
 impl fmt::Display for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -79,7 +103,8 @@ pub enum Request {
     Stop { replica: ReplicaId, grace_ms: u32 },
     /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
     Forget { endpoint: EndpointName },
-    /// Every lease is returned and nothing more will be asked: the daemon may end.
+    /// Every lease is returned and nothing more will be asked: the daemon may end. Only an answer to
+    /// [`Event::Drain`]; a node cannot end the daemon by it.
     Drained,
 }
 
@@ -87,19 +112,19 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaSpec {
+    /// Names its endpoint too, whose host uid it runs as.
     pub replica: ReplicaId,
-    pub endpoint: EndpointName,
     /// Names a directory of the model store with `model.onnx` in it.
     pub model: Digest,
-    pub revision: u32,
     pub limits: Limits,
     pub intra_op_threads: u32,
     /// Requests the worker accepts at a time.
     pub concurrency: u32,
     /// The largest body the worker accepts, inflated.
     pub body_bytes_max: u64,
-    #[cfg(weakened)]
-    #[serde(default)]
+    /// What the control of one attack asks for.
+    #[cfg(all(weakened, not(test)))]
+    #[serde(default, skip_serializing_if = "std::collections::HashMap::is_empty")]
     pub sysctl: std::collections::HashMap<String, String>,
 }
 
@@ -212,6 +237,9 @@ pub struct CreatePhases {
     pub release_us: u64,
 }
 
+/// SIGSYS: what the system call filter kills with.
+const FORBIDDEN_CALL: i32 = nix::libc::SIGSYS;
+
 /// How a replica's life ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case", deny_unknown_fields)]
@@ -230,8 +258,32 @@ pub enum ExitCause {
     OutOfMemory {
         limit_bytes: u64,
     },
+    /// It ended by itself after the kernel had refused it another process or thread.
+    OutOfProcesses {
+        limit: u32,
+        ended: End,
+    },
+    /// It answered nothing any more, so the node had it killed. Told among the parts of the node only.
+    Silent,
     /// It was told to end, and did.
     Stopped,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+impl From<End> for ExitCause {
+    fn from(end: End) -> Self {
+        match end {
+            End::Code(code) => Self::Code { code },
+            End::Signal(signal) => Self::Signal { signal },
+        }
+    }
 }
 
 impl fmt::Display for ExitCause {
@@ -239,10 +291,18 @@ impl fmt::Display for ExitCause {
         match self {
             Self::NotCreated { reason } => write!(f, "the container could not be created: {reason}"),
             Self::Code { code } => write!(f, "exited with status {code}"),
+            Self::Signal { signal: FORBIDDEN_CALL } => {
+                write!(f, "killed by signal {FORBIDDEN_CALL} (SIGSYS): it made a forbidden system call")
+            }
             Self::Signal { signal } => write!(f, "crashed: killed by signal {signal}"),
             Self::OutOfMemory { limit_bytes } => {
                 write!(f, "out of memory: exceeded its limit of {} MiB", limit_bytes >> 20)
             }
+            Self::OutOfProcesses { limit, ended } => {
+                let ended = Self::from(*ended);
+                write!(f, "out of processes: reached its limit of {limit} processes and threads, then {ended}")
+            }
+            Self::Silent => f.write_str("it answered nothing any more and was killed"),
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -254,21 +314,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replica_id_cannot_leave_its_directory() {
-        for text in ["", "-a", "../x", "a/b", "a.b", "A"] {
+    fn a_replica_id_is_an_endpoint_a_revision_and_a_serial() {
+        for text in [
+            "",
+            "-",
+            "node",
+            "a",
+            "a-1",
+            "-1-1",
+            "a--1",
+            "a-1-",
+            "a-1-x",
+            "a-x-1",
+            "a-01-1",
+            "a-1-01",
+            "a-+1-1",
+            "a-1--1",
+            "../x-1-1",
+            "a/b-1-1",
+            "a.b-1-1",
+            "A-1-1",
+            "a-1-1\0",
+            "a-1-1\n",
+            "a-4294967296-1",
+            "a-1-18446744073709551616",
+        ] {
             assert!(ReplicaId::try_from(text.to_owned()).is_err(), "{text}");
         }
-        let longest = "a".repeat(63).parse().unwrap();
-        let id = ReplicaId::new(&longest, u32::MAX, u64::MAX);
-        assert!(ReplicaId::try_from(String::from(id)).is_ok());
+        for endpoint in ["a", "a-1", "a-1-2", "0", &"a".repeat(63)] {
+            let endpoint = endpoint.parse().unwrap();
+            let id = ReplicaId::new(&endpoint, u32::MAX, u64::MAX);
+            let read = ReplicaId::try_from(id.to_string()).unwrap();
+            assert_eq!((read.endpoint(), read.revision(), &read), (&endpoint, u32::MAX, &id));
+        }
+    }
+
+    #[test]
+    fn a_forbidden_system_call_is_told_from_a_crash() {
+        let told = ExitCause::Signal { signal: 31 }.to_string();
+        assert!(told.contains("signal 31") && told.contains("forbidden system call"), "{told}");
+        assert_eq!(ExitCause::Signal { signal: 11 }.to_string(), "crashed: killed by signal 11");
     }
 
     #[test]
     fn an_unknown_request_or_field_is_refused() {
         for text in [
             r#"{"request":"mount","path":"/"}"#,
-            r#"{"request":"thaw","replica":"a","path":"/"}"#,
-            r#"{"request":"freeze","replica":"../a"}"#,
+            r#"{"request":"thaw","replica":"a-1-1","path":"/"}"#,
+            r#"{"request":"freeze","replica":"../a-1-1"}"#,
         ] {
             assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
         }

@@ -23,6 +23,10 @@ pub(crate) const CONTAINER_UID: u32 = 65_532;
 pub(crate) const OOM_SCORE_ADJ: i32 = 600;
 /// Descriptors of a worker: its connections are bounded far below.
 const DESCRIPTORS_MAX: u64 = 4_096;
+/// One byte is less than any core file, and what the kernel takes as the word not to start a handler
+/// of core dumps either. At 0 it would: a crash of a hostile payload would then be the input of a
+/// program that runs as the host's root.
+const NO_CORE_DUMP: u64 = 1;
 /// Inodes and a few links, no data.
 const DEV_SIZE: &str = "size=64k";
 
@@ -117,7 +121,8 @@ impl Confinement<'_> {
     fn mounts(&self) -> Result<Vec<Mount>, OciSpecError> {
         let tmp_size = format!("size={}", self.tmp_bytes);
         Ok(vec![
-            mount("/proc", "proc", Path::new("proc"), &["nosuid", "noexec", "nodev"])?,
+            // Read-only: a worker writes to none of it, and could lower its own `oom_score_adj` there.
+            mount("/proc", "proc", Path::new("proc"), &["ro", "nosuid", "noexec", "nodev"])?,
             mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "mode=755", DEV_SIZE])?,
             mount("/tmp", "tmpfs", Path::new("tmpfs"), &["nosuid", "nodev", "noexec", "mode=1777", &tmp_size])?,
             mount(MODEL_DIRECTORY, "bind", self.model, &["bind", "ro", "nosuid", "nodev", "noexec"])?,
@@ -149,7 +154,7 @@ fn rlimits() -> Result<Vec<PosixRlimit>, OciSpecError> {
     let at_most = |resource, wanted: u64| getrlimit(resource).map_or(wanted, |(_, hard)| wanted.min(hard));
     [
         (PosixRlimitType::RlimitNofile, at_most(Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX)),
-        (PosixRlimitType::RlimitCore, 0),
+        (PosixRlimitType::RlimitCore, NO_CORE_DUMP),
         (PosixRlimitType::RlimitMemlock, at_most(Resource::RLIMIT_MEMLOCK, 64 << 10)),
     ]
     .into_iter()

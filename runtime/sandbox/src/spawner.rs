@@ -9,6 +9,7 @@ mod descriptors;
 mod event_loop;
 mod listeners;
 mod node;
+mod policy;
 mod preflight;
 mod replica;
 mod signals;
@@ -26,6 +27,7 @@ use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, preflight:
 pub use self::{
     listeners::ListenError,
     node::NodeError,
+    policy::ReplicaPolicy,
     preflight::PreflightError,
     sweep::{SweepError, sweep_abandoned},
 };
@@ -56,6 +58,8 @@ pub struct SpawnerSettings {
     pub onnxruntime: PathBuf,
     /// Handed to the node as it is.
     pub node_settings: String,
+    /// What replicas may be made with, whatever the node asks.
+    pub policy: ReplicaPolicy,
     /// How long the node may take to finish what runs when the daemon is told to end.
     pub drain_deadline: Duration,
     /// Remove the run directory, and the data in it, at the end.
@@ -144,7 +148,7 @@ fn serve(
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let store = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
-    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range)?;
+    let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
     let seccomp = seccomp::worker_profile()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
     let signals = Signals::block().map_err(io("blocking signals"))?;

@@ -3,8 +3,15 @@
 //! The first uid of the range is what the *setup* of every container runs as (uid 0 of its user
 //! namespace); no payload ever runs as it. Endpoints get the ones after it. Daemons side by side
 //! take blocks of the configured range that do not overlap.
+//!
+//! While a daemon lives, what it has in memory counts. The record is there so that an endpoint mostly
+//! keeps its uid from one life to the next: before it is read, every process of an earlier life has
+//! been ended, so one that is lost, damaged or old harms nobody, and a disk that does not take it
+//! stops nothing.
 
 mod block;
+#[cfg(test)]
+mod crash;
 
 use std::{
     collections::BTreeMap,
@@ -16,24 +23,19 @@ use dormouse_spec::EndpointName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::block::UidBlock;
+use crate::error_chain;
 
 /// Why an endpoint gets no uid.
 #[derive(Debug, thiserror::Error)]
 pub enum UidError {
-    #[error("{operation} the uid record `{path}` failed")]
+    #[error("{operation} `{path}` failed")]
     Io {
         operation: &'static str,
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the uid record `{path}` is damaged: remove it while no daemon runs")]
-    Damaged {
-        path: PathBuf,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("all {0} uids are taken: raise `uid_count` in [sandbox]")]
+    #[error("processes run as each of the {0} uids: raise `uid_count` in [sandbox]")]
     Exhausted(u32),
     #[error("the uid range {base}…{last} overlaps `{line}` in {file}: choose another `uid_base` in [sandbox]")]
     Overlap { base: u32, last: u32, line: String, file: &'static str },
@@ -118,20 +120,17 @@ struct Record {
 }
 
 impl UidRecord {
-    /// Reads the record, or begins an empty one. An entry outside `range` (it was changed in the
-    /// configuration) is dropped: no process of an earlier life runs any more.
-    ///
-    /// # Errors
-    /// Where the record cannot be read or is damaged.
-    pub(crate) fn open(path: &Path, range: UidRange) -> Result<Self, UidError> {
-        let mut record = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice::<Record>(&bytes)
-                .map_err(|source| UidError::Damaged { path: path.to_owned(), source })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
-            Err(source) => return Err(UidError::Io { operation: "reading", path: path.to_owned(), source }),
-        };
+    /// Reads the record, or begins an empty one where that fails. Entries outside `range` (it was
+    /// changed in the configuration) are dropped.
+    pub(crate) fn open(path: &Path, range: UidRange) -> Self {
+        let mut record = read(path).unwrap_or_else(|error| {
+            tracing::warn!("endpoints may get other uids than before: {}", error_chain::one_line(&error));
+            Record::default()
+        });
         record.endpoints.retain(|_, uid| range.endpoint_uids().contains(uid));
-        Ok(Self { path: path.to_owned(), range, record })
+        // What a killed daemon left; the next write would replace it.
+        let _ = fs::remove_file(unfinished(path));
+        Self { path: path.to_owned(), range, record }
     }
 
     #[must_use]
@@ -139,46 +138,91 @@ impl UidRecord {
         self.range
     }
 
-    /// The endpoint's uid, recorded before it is told.
+    /// The endpoint's uid. Where all are recorded, one of an endpoint that
+    /// is not `in_use` is taken over: a uid owns nothing but processes, so nothing is lost by it, and a
+    /// node that named thousands of endpoints has used up nothing.
     ///
     /// # Errors
-    /// Where none is free or the record cannot be written.
-    pub(crate) fn assign(&mut self, endpoint: &EndpointName) -> Result<u32, UidError> {
+    /// Where processes run as each of them.
+    pub(crate) fn assign(
+        &mut self,
+        endpoint: &EndpointName,
+        in_use: impl Fn(&EndpointName) -> bool,
+    ) -> Result<u32, UidError> {
         if let Some(uid) = self.record.endpoints.get(endpoint) {
             return Ok(*uid);
         }
         let uids = self.range.endpoint_uids();
-        let taken: std::collections::BTreeSet<u32> = self.record.endpoints.values().copied().collect();
+        let owners: BTreeMap<u32, &EndpointName> =
+            self.record.endpoints.iter().map(|(endpoint, uid)| (*uid, endpoint)).collect();
         let start = if uids.contains(&self.record.next) { self.record.next } else { uids.start };
-        let uid = (start..uids.end)
-            .chain(uids.start..start)
-            .find(|uid| !taken.contains(uid))
+        let mut in_turn = (start..uids.end).chain(uids.start..start);
+        let free = in_turn.clone().find(|uid| !owners.contains_key(uid));
+        let uid = free
+            .or_else(|| in_turn.find(|uid| owners.get(uid).is_some_and(|owner| !in_use(owner))))
             .ok_or(UidError::Exhausted(self.range.count))?;
+        self.record.endpoints.retain(|_, taken| *taken != uid);
         self.record.endpoints.insert(endpoint.clone(), uid);
         self.record.next = uid + 1;
-        self.write()?;
+        self.keep();
         Ok(uid)
     }
 
-    /// Gives the endpoint's uid back. The caller has seen its last process end.
-    ///
-    /// # Errors
-    /// Where the record cannot be written.
-    pub(crate) fn release(&mut self, endpoint: &EndpointName) -> Result<(), UidError> {
-        match self.record.endpoints.remove(endpoint) {
-            Some(_) => self.write(),
-            None => Ok(()),
+    /// Gives the uids of endpoints back. The caller has seen the last process of each end.
+    pub(crate) fn release(&mut self, endpoints: &[EndpointName]) {
+        let recorded = self.record.endpoints.len();
+        self.record.endpoints.retain(|endpoint, _| !endpoints.contains(endpoint));
+        if self.record.endpoints.len() != recorded {
+            self.keep();
         }
     }
 
-    /// Not synced: after a power cut no process of any endpoint runs, so an old record does no harm.
-    fn write(&self) -> Result<(), UidError> {
-        let failed = |operation| move |source| UidError::Io { operation, path: self.path.clone(), source };
-        let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding")(error.into()))?;
-        let temporary = self.path.with_extension("new");
-        fs::write(&temporary, bytes).map_err(failed("writing"))?;
-        fs::rename(&temporary, &self.path).map_err(failed("replacing"))
+    /// Endpoints that have a uid and no file `<name>.json` in the directory of desired state: they
+    /// were deleted, or never written down. Ask only while no node works there.
+    pub(crate) fn undesired(&self, directory: &Path) -> Vec<EndpointName> {
+        let file = |endpoint: &EndpointName| directory.join(format!("{endpoint}.json"));
+        // What cannot be looked at may be there.
+        let is_missing = |endpoint: &&EndpointName| matches!(file(endpoint).try_exists(), Ok(false));
+        self.record.endpoints.keys().filter(is_missing).cloned().collect()
     }
+
+    fn keep(&self) {
+        if let Err(error) = self.write() {
+            tracing::warn!("endpoints may get other uids after a restart: {}", error_chain::one_line(&error));
+        }
+    }
+
+    /// Not synced: what a power cut leaves of it is as good as none.
+    fn write(&self) -> Result<(), UidError> {
+        let failed = |operation, path: &Path| {
+            let path = path.to_owned();
+            move |source| UidError::Io { operation, path, source }
+        };
+        let new = unfinished(&self.path);
+        let bytes = serde_json::to_vec_pretty(&self.record).map_err(|error| failed("encoding", &new)(error.into()))?;
+        let written = fs::write(&new, bytes)
+            .map_err(failed("writing the uid record", &new))
+            .and_then(|()| fs::rename(&new, &self.path).map_err(failed("replacing the uid record", &self.path)));
+        if written.is_err() {
+            // A full disk needs its space back. The failure is told already.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+}
+
+fn read(path: &Path) -> Result<Record, UidError> {
+    let failed = |source| UidError::Io { operation: "reading the uid record", path: path.to_owned(), source };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A write that has not taken the record's place.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -195,25 +239,67 @@ mod tests {
     #[test]
     fn no_two_endpoints_share_a_uid_and_setup_has_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE).unwrap();
-        let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint)).unwrap()).into();
+        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE);
+        let uids: Vec<u32> = ["a", "b", "c"].map(|endpoint| record.assign(&name(endpoint), |_| true).unwrap()).into();
         assert_eq!(uids, [RANGE.base + 1, RANGE.base + 2, RANGE.base + 3]);
         assert!(!uids.contains(&RANGE.setup_uid()));
-        assert!(matches!(record.assign(&name("d")), Err(UidError::Exhausted(_))));
+        assert!(matches!(record.assign(&name("d"), |_| true), Err(UidError::Exhausted(_))));
     }
 
     #[test]
     fn a_uid_outlives_the_daemon_and_is_reused_late() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("uids.json");
-        let mut record = UidRecord::open(&path, RANGE).unwrap();
-        let first = record.assign(&name("a")).unwrap();
-        record.assign(&name("b")).unwrap();
-        record.release(&name("a")).unwrap();
-        let mut again = UidRecord::open(&path, RANGE).unwrap();
-        assert_eq!(again.assign(&name("b")).unwrap(), first + 1);
-        assert_eq!(again.assign(&name("c")).unwrap(), first + 2, "the freed uid is the last to be taken");
-        assert_eq!(again.assign(&name("d")).unwrap(), first);
+        let mut record = UidRecord::open(&path, RANGE);
+        let first = record.assign(&name("a"), |_| true).unwrap();
+        record.assign(&name("b"), |_| true).unwrap();
+        record.release(&[name("a")]);
+        let mut again = UidRecord::open(&path, RANGE);
+        assert_eq!(again.assign(&name("b"), |_| true).unwrap(), first + 1);
+        assert_eq!(again.assign(&name("c"), |_| true).unwrap(), first + 2, "the freed uid is the last to be taken");
+        assert_eq!(again.assign(&name("d"), |_| true).unwrap(), first);
+    }
+
+    #[test]
+    fn endpoints_that_nothing_runs_of_use_up_no_uid() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = UidRecord::open(&directory.path().join("uids.json"), RANGE);
+        let living = record.assign(&name("living"), |_| false).unwrap();
+        let is_living = |endpoint: &EndpointName| endpoint.as_str() == "living";
+        for number in 0..100 {
+            let uid = record.assign(&name(&format!("named-{number}")), is_living).unwrap();
+            assert!(RANGE.endpoint_uids().contains(&uid) && uid != living, "{uid}");
+            let uids: Vec<u32> = record.record.endpoints.values().copied().collect();
+            assert_eq!(uids.iter().collect::<std::collections::BTreeSet<_>>().len(), uids.len(), "one owner a uid");
+        }
+        assert_eq!(record.assign(&name("living"), |_| true).unwrap(), living);
+    }
+
+    #[test]
+    fn who_is_not_written_down_any_more_is_undesired() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        fs::write(directory.path().join("uids.new"), "half of a rec").unwrap();
+        let mut record = UidRecord::open(&path, RANGE);
+        assert!(!directory.path().join("uids.new").exists());
+        for endpoint in ["a", "b", "c"] {
+            record.assign(&name(endpoint), |_| true).unwrap();
+        }
+        fs::write(directory.path().join("b.json"), "{}").unwrap();
+        assert_eq!(record.undesired(directory.path()), [name("a"), name("c")]);
+        record.release(&[name("a"), name("c")]);
+        let again = UidRecord::open(&path, RANGE);
+        assert_eq!(again.record.endpoints.keys().collect::<Vec<_>>(), [&name("b")]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_as_good_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uids.json");
+        fs::write(&path, "{\"endpoints\": {\"a\": 18").unwrap();
+        let mut record = UidRecord::open(&path, RANGE);
+        assert_eq!(record.assign(&name("b"), |_| true).unwrap(), RANGE.base + 1);
+        assert_eq!(UidRecord::open(&path, RANGE).record.endpoints.len(), 1, "it is whole again");
     }
 
     #[test]

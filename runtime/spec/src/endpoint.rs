@@ -126,11 +126,12 @@ pub enum EndpointError {
 
 /// Bounds that keep a typing error from becoming a load on the node.
 const REPLICAS_MAX: u32 = 1_000;
-/// As Knative bounds `containerConcurrency`.
-const CONTAINER_CONCURRENCY_MAX: u32 = 1_000;
+/// The most that `containerConcurrency` may be, as Knative bounds it.
+pub const CONTAINER_CONCURRENCY_MAX: u32 = 1_000;
 const QUEUE_WAITERS_MAX: u32 = 100_000;
 const PIDS_MIN: u32 = 16;
-const PIDS_MAX: u32 = 32_768;
+/// The most processes and threads that one replica may be given.
+pub const PIDS_MAX: u32 = 32_768;
 const INTRA_OP_THREADS_MAX: u32 = 1_024;
 /// A worker's threads that run no part of a model.
 const THREADS_BESIDE_INTRA_OP: u32 = 2;
@@ -173,18 +174,21 @@ impl EndpointRequest {
         model: Bytes,
         node_cpus: u32,
     ) -> Result<Endpoint, EndpointError> {
-        let cpu = self.cpu.unwrap_or(defaults.cpu);
+        // A share of more processors than there are is a share of all of them.
+        let cpu = self.cpu.unwrap_or(defaults.cpu).min(MilliCpu::from_processors(node_cpus));
         let min_replicas = self.min_replicas.unwrap_or(defaults.min_replicas);
         let max_replicas = self.max_replicas.or(defaults.max_replicas).unwrap_or(node_cpus.max(min_replicas).max(1));
         let memory = self
             .memory
             .or(defaults.memory)
             .unwrap_or_else(|| model.saturating_add(model).saturating_add(MEMORY_BESIDE_MODEL));
+        let tmp = Bytes::new(within("tmp", self.tmp.unwrap_or(defaults.tmp).get(), TMP_MIN.get(), u64::MAX)?);
         let limits = Limits {
             cpu,
             memory: Bytes::new(within("memory", memory.get(), MEMORY_MIN.get(), u64::MAX)?),
             pids: within_u32("pids", self.pids.unwrap_or(defaults.pids), PIDS_MIN, PIDS_MAX)?,
-            tmp: Bytes::new(within("tmp", self.tmp.unwrap_or(defaults.tmp).get(), TMP_MIN.get(), u64::MAX)?),
+            // Its pages count as memory, so more of it could not be filled.
+            tmp: tmp.min(memory),
         };
         let endpoint = Endpoint {
             name: self.name.clone(),
@@ -211,7 +215,7 @@ impl EndpointRequest {
             limits,
             intra_op_threads: within_u32(
                 "intra-op-threads",
-                self.intra_op_threads.or(defaults.intra_op_threads).unwrap_or(cpu.threads().min(node_cpus.max(1))),
+                self.intra_op_threads.or(defaults.intra_op_threads).unwrap_or(cpu.threads()),
                 1,
                 INTRA_OP_THREADS_MAX,
             )?,
@@ -288,7 +292,11 @@ mod tests {
         let crowded = EndpointRequest { intra_op_threads: Some(500), ..request() };
         assert_eq!(resolve(&crowded), Err(EndpointError::MoreThreadsThanPids { threads: 500, pids: 64 }));
         let wide = EndpointRequest { cpu: Some(MilliCpu::from_milli(64_000)), ..request() };
-        assert_eq!(resolve(&wide).unwrap().intra_op_threads, 2, "no more threads than the node has processors");
+        let wide = resolve(&wide).unwrap();
+        assert_eq!((wide.limits.cpu, wide.intra_op_threads), (MilliCpu::from_milli(2_000), 2), "all the node has");
+        let roomy = EndpointRequest { tmp: Some(Bytes::new(u64::MAX)), ..request() };
+        let limits = resolve(&roomy).unwrap().limits;
+        assert_eq!(limits.tmp, limits.memory);
         let tiny = EndpointRequest { memory: Some(Bytes::new(1)), ..request() };
         assert!(resolve(&tiny).unwrap_err().to_string().contains("memory"));
     }

@@ -11,13 +11,15 @@ mod endpoint;
 mod limits;
 pub mod manifest;
 mod name;
+mod printable;
 mod quantity;
 
 pub use annotation::{ANNOTATION_KEYS, ANNOTATION_PREFIX, AnnotationError};
 pub use default_name::{DefaultName, DefaultNameError};
 pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use endpoint::{Endpoint, EndpointDefaults, EndpointError, EndpointRequest};
+pub use endpoint::{CONTAINER_CONCURRENCY_MAX, Endpoint, EndpointDefaults, EndpointError, EndpointRequest, PIDS_MAX};
 pub use limits::Limits;
 pub use name::{Alias, EndpointName, NameError};
+pub use printable::printable;
 pub use quantity::{Bytes, MilliCpu, QuantityError};

@@ -48,6 +48,12 @@ impl MilliCpu {
         Self(milli)
     }
 
+    /// All of so many processors, at least one.
+    #[must_use]
+    pub fn from_processors(count: u32) -> Self {
+        Self(count.max(1).saturating_mul(1000))
+    }
+
     #[must_use]
     pub const fn milli(self) -> u32 {
         self.0

@@ -20,6 +20,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -110,10 +111,11 @@ impl Client {
         Ok(Frame { kind: head[3], flags: head[4], payload })
     }
 
-    /// Takes the server's settings, so that its windows are open.
+    /// Takes the server's settings, which come first, and waits until the connection's window is as
+    /// large as a stream's.
     fn acknowledge(&mut self) {
-        while self.receive().expect("settings").kind != SETTINGS {}
         self.send(&frame(SETTINGS, ACK, 0, &[]));
+        while self.receive().expect("a window").kind != WINDOW_UPDATE {}
     }
 
     /// Whether what was asked on the one stream that is open is answered with 200.

@@ -1,12 +1,35 @@
 //! Attacks on the sandbox: from inside a container, and as a node process that was taken over.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bombs;
+mod descriptors;
+mod devices;
+mod exposure;
+mod kernel;
+mod names;
+mod proc;
+mod program;
+mod rights;
+mod stage;
+mod store;
+
 use std::process::ExitCode;
 
 use dormouse_attacks::{Attack, suite};
 use dormouse_driver::{daemon, machine};
 
-const ATTACKS: &[Attack] = &[];
+const ATTACKS: &[&[Attack]] = &[
+    program::ATTACKS,
+    descriptors::ATTACKS,
+    store::ATTACKS,
+    proc::ATTACKS,
+    rights::ATTACKS,
+    names::ATTACKS,
+    exposure::ATTACKS,
+    kernel::ATTACKS,
+    devices::ATTACKS,
+    bombs::ATTACKS,
+];
 
 fn main() -> ExitCode {
     if let Some(missing) = daemon::missing() {
@@ -15,5 +38,7 @@ fn main() -> ExitCode {
     }
     machine::adopt_orphans();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    suite::run(ATTACKS, &arguments, env!("CARGO_BIN_EXE_sandbox-defended"), env!("CARGO_BIN_EXE_sandbox-weakened"))
+    let mut attacks = ATTACKS.concat();
+    attacks.sort_by_key(|attack| attack.class);
+    suite::run(&attacks, &arguments, env!("CARGO_BIN_EXE_sandbox-defended"), stage::WEAKENED)
 }

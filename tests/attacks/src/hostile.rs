@@ -1,29 +1,58 @@
 //! The program that takes the worker's place: it does what a connection asks, however harmful.
+//!
+//! What it is asked goes over the socket that every replica has; what came of it is the answer. It
+//! holds no secret and judges nothing: the driver does.
+
+mod bomb;
+mod descriptors;
+mod files;
+mod kernel;
+mod program;
 
 use std::{
     io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
     process::ExitCode,
 };
 
 use dormouse_driver::worker::{assignment, say};
 
 /// Serves commands until it is ended.
-pub fn main(_arguments: &[String]) -> ExitCode {
-    let (_, listener) = assignment();
-    say(b"R");
+pub fn main(arguments: &[String]) -> ExitCode {
+    descriptors::remember();
+    let listener = match program::second_life(arguments) {
+        Some(listener) => listener,
+        None => {
+            let (_, listener) = assignment();
+            say(b"R");
+            listener
+        }
+    };
     loop {
         let (mut connection, _) = listener.accept().unwrap();
         let mut command = String::new();
         connection.read_to_string(&mut command).unwrap();
+        let answer = answer(&command, &listener, &connection);
         // The caller may have gone.
-        let _ = connection.write_all(answer(&command).as_bytes());
+        let _ = connection.write_all(answer.as_bytes());
     }
 }
 
-fn answer(command: &str) -> String {
+fn answer(command: &str, listener: &UnixListener, connection: &UnixStream) -> String {
     let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
     match verb {
-        "read" => std::fs::read_to_string(argument).unwrap_or_else(|error| dormouse_driver::worker::errno(&error)),
+        "bomb" => bomb::bomb(argument),
+        "read" => files::read(argument),
+        "list" => files::list(argument),
+        "find" => files::find(argument),
+        "create" => files::create(argument),
+        "open" => files::open(argument),
+        "overwrite" => files::overwrite(argument),
+        "inherited" => descriptors::inherited(),
+        "take-connection" => descriptors::take_connection(),
+        "leave-root" => descriptors::leave_root(),
+        "system-call" => kernel::system_call(argument),
+        "overwrite-program" => program::overwrite(listener, connection),
         _ => panic!("unknown command {verb}"),
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use dormouse_sandbox::cgroup::Removal;
+use dormouse_spec::{Bytes, MilliCpu};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, Signal, WaitOptions, kill_process, waitpid},
@@ -39,12 +40,15 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub node_user: String,
     pub uid_base: u32,
+    pub uid_count: u32,
     pub onnxruntime: PathBuf,
     pub drain_ms: u64,
     pub ephemeral: bool,
     pub companion: Option<Vec<String>>,
     /// As whom the daemon itself runs, where that is not root.
     pub daemon_uid: Option<u32>,
+    /// What the memory limits of all replicas add up to at most.
+    pub memory_budget: Bytes,
     /// The soft limit of open files that it starts with, and the hard one.
     pub open_files: Option<(u64, u64)>,
 }
@@ -59,11 +63,13 @@ impl Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             node_user: NODE_USER.to_owned(),
             uid_base: UID_BASE,
+            uid_count: UID_COUNT,
             onnxruntime: onnxruntime(),
             drain_ms: 60_000,
             ephemeral: true,
             companion: None,
             daemon_uid: None,
+            memory_budget: Bytes::from_mebibytes(1 << 20),
             open_files: None,
         }
     }
@@ -114,15 +120,25 @@ macro_rules! run_daemon {
             node_user: settings.node_user,
             admin_group: "root".to_owned(),
             uid_base: settings.uid_base,
-            uid_count: $crate::daemon::UID_COUNT,
+            uid_count: settings.uid_count,
             onnxruntime: settings.onnxruntime,
             node_settings: $crate::daemon::NODE_SETTINGS.to_owned(),
+            policy: $sandbox::spawner::ReplicaPolicy {
+                memory: settings.memory_budget,
+                cpu: $crate::daemon::REPLICA_CPU,
+                pids: 64,
+                concurrency: 8,
+                body_bytes_max: 1 << 20,
+            },
             drain_deadline: std::time::Duration::from_millis(settings.drain_ms),
             ephemeral: settings.ephemeral,
             companion: settings.companion.map(|arguments| arguments.into_iter().map(Into::into).collect()),
         }))
     }};
 }
+
+/// What one replica may have at most.
+pub const REPLICA_CPU: MilliCpu = MilliCpu::from_milli(1_000);
 
 /// What the node is handed unread.
 pub const NODE_SETTINGS: &str = "as the composition root wrote them";

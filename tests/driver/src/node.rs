@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -122,6 +122,26 @@ impl Node {
         self.channel.try_send(request, &[]).unwrap();
     }
 
+    /// Asks without waiting for room, as a node that has more to ask than the spawner takes.
+    pub fn try_ask(&self, request: &Request) -> Result<(), ChannelError> {
+        self.channel.try_send(request, &[])
+    }
+
+    /// Keeps all that was told so far.
+    pub fn take_in(&mut self) {
+        while let Some(told) = self.channel.try_receive().unwrap() {
+            if let (Event::SlowTurn { micros }, _) = told {
+                self.slow_turns.push(micros);
+            } else {
+                self.events.push_back(told);
+            }
+        }
+    }
+
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
     /// A datagram that need not be in the protocol.
     pub fn send_bytes(&self, bytes: &[u8]) {
         rustix::net::send(self.channel.as_fd(), bytes, SendFlags::NOSIGNAL).unwrap();
@@ -129,16 +149,19 @@ impl Node {
 
     /// Waits until the spawner closes this channel, which it does when it gives the node up.
     pub fn wait_until_closed(&mut self) {
-        until("the spawner closes the channel", || {
-            loop {
-                match self.channel.try_receive() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => return false,
-                    Err(ChannelError::Closed) => return true,
-                    Err(error) => panic!("{error}"),
-                }
+        until("the spawner closes the channel", || self.is_closed());
+    }
+
+    /// Whether the spawner closed this channel. What it told before is heard and dropped.
+    pub fn is_closed(&mut self) -> bool {
+        loop {
+            match self.channel.try_receive() {
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(ChannelError::Closed) => return true,
+                Err(error) => panic!("{error}"),
             }
-        });
+        }
     }
 
     /// The next event of any kind but slow turns, which may come at any time.

@@ -41,9 +41,7 @@ pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     let endpoint = endpoint.parse().unwrap();
     ReplicaSpec {
         replica: ReplicaId::new(&endpoint, 1, serial),
-        endpoint,
         model: model(),
-        revision: 1,
         limits: LIMITS,
         intra_op_threads: 1,
         concurrency: 4,

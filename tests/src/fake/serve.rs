@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     process::{abort, exit},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,17 +14,15 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tokio::{
     net::UnixListener,
     time::{Sleep, sleep},
 };
 
-use super::{LOOK_EVERY, ScriptFile};
+use super::{LOOK_EVERY, ScriptFile, bomb};
 use crate::script::Infer;
-
-/// Taken at a time until the kernel ends it.
-const BITE_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) struct Model {
@@ -35,8 +34,13 @@ pub(super) struct Model {
 type Answer = Response<Either<Full<Bytes>, Broken>>;
 
 pub(super) async fn serve(listener: UnixListener, model: Model) {
+    let mut unheard = Vec::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        if model.script.read().infer == Infer::Deaf {
+            unheard.push(stream);
+            continue;
+        }
         let model = model.clone();
         let service = service_fn(move |request| {
             let model = model.clone();
@@ -70,8 +74,10 @@ impl Model {
                 Infer::Hold => sleep(LOOK_EVERY).await,
                 Infer::Exit { code } => exit(code),
                 Infer::Crash => abort(),
-                Infer::EatMemory => eat_memory(),
-                Infer::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Infer::ForbiddenCall => drop(rustix::mount::unmount("/tmp", UnmountFlags::empty())),
+                Infer::EatMemory => bomb::eat_memory(Duration::ZERO),
+                Infer::Bomb(bomb) => return Ok(self.tell(&json!(bomb::set_off(bomb, self.script.path())))),
+                Infer::HangUp | Infer::Deaf => return Err(io::ErrorKind::ConnectionAborted.into()),
                 Infer::BreakOff => return Ok(broken_off()),
                 Infer::Print { lines, bytes } => {
                     (0..lines).for_each(|line| println!("{line:0bytes$}"));
@@ -83,7 +89,10 @@ impl Model {
 
     fn echo(&self, body: &[u8]) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
-        let data = &request["inputs"][0]["data"];
+        self.tell(&request["inputs"][0]["data"])
+    }
+
+    fn tell(&self, data: &Value) -> Answer {
         let length = data.as_array().map_or(0, Vec::len);
         let outputs = json!([{ "name": "x", "datatype": "INT64", "shape": [length], "data": data }]);
         document(&json!({ "model_name": self.name, "model_version": self.version, "outputs": outputs }))
@@ -95,13 +104,6 @@ fn document(value: &Value) -> Answer {
         .header("content-type", "application/json")
         .body(Either::Left(Full::from(value.to_string())))
         .unwrap()
-}
-
-fn eat_memory() -> ! {
-    let mut eaten = Vec::new();
-    loop {
-        eaten.push(vec![1_u8; BITE_BYTES]);
-    }
 }
 
 fn broken_off() -> Answer {

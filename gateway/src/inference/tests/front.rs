@@ -53,6 +53,7 @@ pub(super) struct Front {
     made: Arc<AtomicUsize>,
     lost: watch::Sender<Option<ExitCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
+    silent: mpsc::UnboundedReceiver<()>,
     listening: AbortHandle,
     _directory: tempfile::TempDir,
 }
@@ -72,6 +73,7 @@ struct State {
     timeout: Duration,
     lost: watch::Receiver<Option<ExitCause>>,
     given_back: mpsc::UnboundedSender<()>,
+    silent: mpsc::UnboundedSender<()>,
     place: Place,
 }
 
@@ -88,8 +90,17 @@ impl Front {
         let listening = tokio::spawn(accept(UnixListener::bind(&socket).unwrap(), arrived, Arc::clone(&made)));
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
+        let (telling_silent, silent) = mpsc::unbounded_channel();
         let place = Places::new(1).take().await;
-        let state = State { pool: Arc::default(), socket, timeout, lost: losing, given_back: giving_back, place };
+        let state = State {
+            pool: Arc::default(),
+            socket,
+            timeout,
+            lost: losing,
+            given_back: giving_back,
+            silent: telling_silent,
+            place,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Arc::new(state)));
@@ -100,6 +111,7 @@ impl Front {
             made,
             lost,
             given_back,
+            silent,
             listening: listening.abort_handle(),
             _directory: directory,
         }
@@ -131,6 +143,11 @@ impl Front {
 
     pub(super) async fn given_back(&mut self) {
         timeout(PATIENCE, self.given_back.recv()).await.unwrap().unwrap();
+    }
+
+    /// Whether the replica was given up as one that answers nothing.
+    pub(super) fn was_told_silent(&mut self) -> bool {
+        self.silent.try_recv().is_ok()
     }
 
     pub(super) fn stop_listening(&mut self) {
@@ -165,7 +182,11 @@ impl State {
             let cause = lost.wait_for(Option::is_some).await.unwrap().clone();
             cause.unwrap()
         });
-        Grant { socket: self.socket.clone(), lost }
+        let silent = self.silent.clone();
+        let tell_silent = Box::new(move || {
+            let _ = silent.send(());
+        });
+        Grant { socket: self.socket.clone(), lost, tell_silent }
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {

@@ -128,7 +128,7 @@ fn end(fact: Fact) -> Option<DeployError> {
         Event::Exited { cause: ExitCause::NotCreated { reason }, .. } | Event::Refused { reason, .. } => {
             Some(failed("creating a replica".to_owned(), reason))
         }
-        Event::Exited { cause, .. } => Some(model(&format!("the replica that loaded it {cause}"))),
+        Event::Exited { cause, .. } => Some(model(&format!("the replica that was to load it ended: {cause}"))),
         _ => None,
     }
 }

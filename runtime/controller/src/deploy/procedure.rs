@@ -174,10 +174,20 @@ impl Deploys {
     }
 }
 
-/// Deletes models that no endpoint has any more. A failure costs disk space only.
+/// Deletes models that no endpoint has any more, by what serves and by what is written down. A
+/// failure costs disk space only.
 pub(crate) async fn collect_garbage(deploys: &Deploys) {
     let _committing = deploys.commit.lock().await;
-    if let Err(error) = deploys.models.collect_garbage(deploys.directory.models()).await {
+    let mut needed = match deploys.store.models().await {
+        Ok(models) => models,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "no model is deleted: which of them are needed cannot be read");
+            return;
+        }
+    };
+    needed.extend(deploys.directory.models());
+    if let Err(error) = deploys.models.collect_garbage(needed).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "models that nobody needs were not deleted");
     }
 }

@@ -58,7 +58,7 @@ impl EndpointTask {
             ahead.push(Event::Adopt { replica: key, state: adopted_state(&revision, &node, &report) });
             let id = report.spec.replica;
             let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
-            let (revision, memory) = (report.spec.revision, report.spec.limits.memory);
+            let (revision, memory) = (id.revision(), report.spec.limits.memory);
             let member = Member { leased, revision, memory, started_at_ms: report.started_at_ms, created: None };
             members.insert(key, member);
         }

@@ -1,9 +1,12 @@
+use dormouse_spec::printable;
+
 /// The longest line that is kept; the rest of a longer one is dropped and marked.
 pub(super) const LINE_BYTES_MAX: usize = 8 << 10;
 
 const CUT: &str = " … (cut)";
 
-/// Cuts a stream of bytes into lines of bounded length. Bytes that are no UTF-8 are replaced.
+/// Cuts a stream of bytes into lines of bounded length, fit to be shown on a terminal. Bytes that are
+/// no UTF-8 are replaced. So it is what is written down, and whatever reads a log reads text.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     begun: Vec<u8>,
@@ -36,7 +39,11 @@ impl Lines {
     }
 
     fn take(&mut self) -> String {
-        let mut line = String::from_utf8_lossy(&self.begun).into_owned();
+        // What is written out takes more room than it took, so the limit holds once more.
+        let mut line = printable(&String::from_utf8_lossy(&self.begun));
+        let end = line.floor_char_boundary(LINE_BYTES_MAX);
+        self.is_cut |= end < line.len();
+        line.truncate(end);
         if self.is_cut {
             line.push_str(CUT);
         }
@@ -71,5 +78,14 @@ mod tests {
         assert_eq!(lines[0].len(), LINE_BYTES_MAX + CUT.len());
         assert!(lines[0].ends_with(CUT));
         assert_eq!(lines[1], "next");
+    }
+
+    #[test]
+    fn no_line_acts_on_a_terminal_or_grows_beyond_its_limit() {
+        assert_eq!(lines_of(&[b"a\x1b[2Jb\r\n"]), ["a\\u{1b}[2Jb\\r"]);
+        let lines = lines_of(&[&[0x1b; LINE_BYTES_MAX], b"\n", &[0xff; LINE_BYTES_MAX]]);
+        for line in lines {
+            assert!(line.len() <= LINE_BYTES_MAX + CUT.len() && line.ends_with(CUT), "{}", line.len());
+        }
     }
 }

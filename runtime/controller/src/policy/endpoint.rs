@@ -130,6 +130,7 @@ impl EndpointPolicy {
                 self.waiters.remove(waiter);
             }
             Event::Release { replica } => self.released(now, replica),
+            Event::Silent { replica } => self.silent(now, replica, actions),
             Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),

@@ -29,6 +29,10 @@ pub(crate) enum Event {
     Release {
         replica: ReplicaKey,
     },
+    /// It answers nothing any more, though it runs.
+    Silent {
+        replica: ReplicaKey,
+    },
     MemoryGranted {
         replica: ReplicaKey,
     },

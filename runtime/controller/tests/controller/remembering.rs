@@ -39,8 +39,8 @@ fn living_replicas_are_adopted_as_they_are_and_strangers_end() {
     let disk = Disk::new();
     let spec = first_life(&disk);
     clear_sockets(&disk);
-    let outdated = ReplicaSpec { revision: 7, ..renamed(&spec, "demo-7-1") };
-    let stranger = ReplicaSpec { endpoint: "stranger".parse().unwrap(), ..renamed(&spec, "stranger-1-1") };
+    let outdated = renamed(&spec, "demo-7-1");
+    let stranger = renamed(&spec, "stranger-1-1");
     let frozen = renamed(&spec, "demo-1-1");
     let living = vec![
         (spec.clone(), ReplicaState::Ready),

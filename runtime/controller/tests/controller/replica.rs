@@ -21,7 +21,9 @@ impl Replica {
     pub(crate) fn start(spec: ReplicaSpec, run: &Path, output: std::io::PipeWriter) -> Self {
         let path = run.join("sockets").join(format!("{}.sock", spec.replica));
         let listener = UnixListener::bind(path).unwrap();
-        let body = serde_json::json!({"name": spec.endpoint, "versions": [spec.revision.to_string()]}).to_string();
+        let body =
+            serde_json::json!({"name": spec.replica.endpoint(), "versions": [spec.replica.revision().to_string()]})
+                .to_string();
         let server = tokio::spawn(serve(listener, body));
         Self { spec, state: ReplicaState::Starting, output, server }
     }

@@ -10,8 +10,8 @@ use std::{
 
 use dormouse_spec::{Bytes, Digest};
 use rustix::{
-    fs::{AtFlags, FileType, RenameFlags},
-    io::Errno,
+    fs::{AtFlags, FileType},
+    io::{Errno, retry_on_intr},
 };
 
 use super::{
@@ -39,8 +39,9 @@ impl ModelStore {
     /// Copies a model into the store, or finds that it is there. `progress` is told the bytes
     /// copied so far and in all, at least once, on a thread that may block.
     ///
-    /// Nothing of the model is in the store when this fails. When its future is dropped the copy is
-    /// given up; if it was complete by then, the model is there until garbage is collected.
+    /// Nothing of the model is in the store when this fails, except where the last step did, the sync
+    /// of the directory that has its name: then, and when its future is dropped too late to give the
+    /// copy up, the whole model is there until garbage is collected.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -111,7 +112,7 @@ impl Inner {
         let mut accepted = Vec::with_capacity(files.len());
         let mut sum = Bytes::new(0);
         for ModelFile { path, file } in files {
-            let stat = rustix::fs::fstat(&file)
+            let stat = retry_on_intr(|| rustix::fs::fstat(&file))
                 .map_err(|source| StoreError::io("asking for the size of the given", path.as_path(), source))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(StoreError::NotRegular { path });
@@ -129,10 +130,10 @@ impl Inner {
     }
 
     fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
-        let disk = rustix::fs::fstatvfs(&self.root)
+        let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.root))
             .map_err(|source| StoreError::io("asking for the free space of", &self.path, source))?;
         let free = Bytes::new(disk.f_bavail.saturating_mul(disk.f_frsize)).saturating_sub(self.limits.free_bytes_min);
-        if needs > free { Err(StoreError::DiskFull { needs, free }) } else { Ok(()) }
+        if needs > free { Err(StoreError::DiskFull { path: self.path.clone(), needs, free }) } else { Ok(()) }
     }
 
     /// Gives a complete copy its place, or drops it where the same model has the place already.
@@ -154,7 +155,7 @@ impl Inner {
 
     /// False where the place is taken.
     fn take_place(&self, incoming: &Incoming<'_>, name: &str) -> Result<bool, StoreError> {
-        match rustix::fs::renameat_with(&self.root, incoming.name(), &self.root, name, RenameFlags::NOREPLACE) {
+        match self.rename(incoming.name(), name) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(source) => Err(StoreError::io("renaming a copy to", &self.path.join(name), source)),
@@ -166,7 +167,7 @@ impl Inner {
     fn is_whole(&self, name: &str, files: &[StoredFile]) -> bool {
         files.iter().all(|file| {
             let path = Path::new(name).join(file.path.as_path());
-            rustix::fs::statat(&self.root, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            retry_on_intr(|| rustix::fs::statat(&self.root, &path, AtFlags::SYMLINK_NOFOLLOW)).is_ok_and(|stat| {
                 FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                     && u64::try_from(stat.st_size) == Ok(file.bytes)
             })

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
 
 use super::{
@@ -36,12 +36,18 @@ pub(super) struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(super) fn create(store: &'a Inner) -> Result<Self, StoreError> {
-        let name = store.unique_name(INCOMING);
+        let (name, ()) = store.with_unique_name(INCOMING, "creating", |name| {
+            retry_on_intr(|| rustix::fs::mkdirat(&store.root, name, OWNER_ONLY))
+        })?;
         let path = store.path.join(&name);
-        rustix::fs::mkdirat(&store.root, &name, OWNER_ONLY)
-            .map_err(|source| StoreError::io("creating", &path, source))?;
-        let root = directory::open(&store.root, &name, &store.path)?;
-        Ok(Self { store, name, path, root, directories: BTreeSet::new(), taken: false })
+        match directory::open(&store.root, &name, &store.path) {
+            Ok(root) => Ok(Self { store, name, path, root, directories: BTreeSet::new(), taken: false }),
+            Err(error) => {
+                // Where it stays, the next start deletes it.
+                let _ = directory::remove_tree(&store.root, &name, &store.path);
+                Err(error)
+            }
+        }
     }
 
     /// Copies one file to its path beneath this directory.
@@ -55,18 +61,20 @@ impl<'a> Incoming<'a> {
         let path = self.path.join(source.path.as_path());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let file = rustix::fs::openat2(&self.root, source.path.as_path(), flags, Mode::RUSR | Mode::WUSR, resolve)
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = retry_on_intr(|| rustix::fs::openat2(&self.root, source.path.as_path(), flags, mode, resolve))
             .map_err(|source| StoreError::io("creating", &path, source))?;
         let mut file = File::from(file);
         let stored = copy(source, &mut file, &path, cancelled, copied)?;
-        rustix::fs::fchmod(&file, FILE_MODE).map_err(|source| StoreError::io("setting the mode of", &path, source))?;
+        retry_on_intr(|| rustix::fs::fchmod(&file, FILE_MODE))
+            .map_err(|source| StoreError::io("setting the mode of", &path, source))?;
         file.sync_all().map_err(|source| StoreError::io("syncing", &path, source))?;
         Ok(stored)
     }
 
     fn create_directories(&mut self, path: &RelativePath) -> Result<(), StoreError> {
         for name in path.directories().filter(|name| !self.directories.contains(*name)).collect::<Vec<_>>() {
-            match rustix::fs::mkdirat(&self.root, name, OWNER_ONLY) {
+            match retry_on_intr(|| rustix::fs::mkdirat(&self.root, name, OWNER_ONLY)) {
                 Ok(()) | Err(Errno::EXIST) => self.directories.insert(name.to_owned()),
                 Err(source) => return Err(StoreError::io("creating", &self.path.join(name), source)),
             };
@@ -94,7 +102,7 @@ impl<'a> Incoming<'a> {
 }
 
 fn seal_directory(directory: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    rustix::fs::fchmod(directory, DIRECTORY_MODE)
+    retry_on_intr(|| rustix::fs::fchmod(directory, DIRECTORY_MODE))
         .map_err(|source| StoreError::io("setting the mode of", path, source))?;
     directory::sync(directory, path)
 }

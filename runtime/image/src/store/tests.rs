@@ -258,6 +258,7 @@ async fn two_pins_of_one_model_are_two() {
 async fn what_a_killed_process_left_is_deleted_and_models_stay() {
     let fixture = Fixture::new();
     let digest = fixture.add(fixture.model()).await.unwrap().digest;
+    let _lock_ends_when_dropped = dormouse_faults::no_child_starts();
     let Fixture { data, store, .. } = fixture;
     let models = data.path().join(DIRECTORY);
     drop(store);
@@ -281,6 +282,7 @@ async fn what_a_killed_process_left_is_deleted_and_models_stay() {
 
 #[test]
 fn a_store_has_one_owner() {
+    let _lock_ends_when_dropped = dormouse_faults::no_child_starts();
     let fixture = Fixture::new();
     let again = ModelStore::open(fixture.data.path(), StoreLimits::default()).unwrap_err();
     assert!(matches!(again, StoreError::InUse { .. }), "{again}");

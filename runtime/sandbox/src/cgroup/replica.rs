@@ -8,7 +8,7 @@ use std::{
 
 use dormouse_spec::Limits;
 
-use super::{CgroupError, FreezerState, Group, Removal, Statistics, freezer::Freezer, interface, kill};
+use super::{CgroupError, FreezerState, Group, MemoryAlarm, Removal, Statistics, freezer::Freezer, interface, kill};
 use crate::devices::DeviceRule;
 
 /// The group of one replica, in every hierarchy it has a part in.
@@ -19,12 +19,13 @@ pub struct ReplicaGroup {
     /// Empty once closed.
     entrances: Vec<File>,
     freezer: Option<Freezer>,
+    memory_alarm: Option<MemoryAlarm>,
 }
 
 impl ReplicaGroup {
     /// A group that may or may not be there, with nothing of it opened.
     pub(super) fn unopened(relative: &Path, kernel: Box<dyn Group>) -> Self {
-        Self { path: Path::new("/").join(relative), kernel, entrances: Vec::new(), freezer: None }
+        Self { path: Path::new("/").join(relative), kernel, entrances: Vec::new(), freezer: None, memory_alarm: None }
     }
 
     pub(super) fn make(&mut self, limits: Option<&Limits>) -> Result<(), CgroupError> {
@@ -36,6 +37,7 @@ impl ReplicaGroup {
             #[cfg(weakened)]
             let limits = &crate::defence::weakened::limits(limits);
             self.kernel.set_limits(limits)?;
+            self.memory_alarm = self.kernel.open_memory_alarm()?;
         }
         self.freezer = Some(self.kernel.open_freezer()?);
         self.entrances = self.kernel.entrances().iter().map(|path| interface::open(path)).collect::<Result<_, _>>()?;
@@ -151,6 +153,26 @@ impl ReplicaGroup {
     /// Where the group is gone.
     pub fn out_of_memory_kills(&self) -> Result<u64, CgroupError> {
         self.kernel.out_of_memory_kills()
+    }
+
+    /// Goes off when the group has run out of memory, where somebody has to see to the processes that
+    /// the kernel left alive: it kills one, and a replica that lost one of several is of no use.
+    #[must_use]
+    pub fn memory_alarm(&self) -> Option<&MemoryAlarm> {
+        self.memory_alarm.as_ref()
+    }
+
+    /// Before the group is removed, which would set it off.
+    pub fn close_memory_alarm(&mut self) {
+        self.memory_alarm = None;
+    }
+
+    /// How often the kernel refused a process or thread beyond the limit.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn process_refusals(&self) -> Result<u64, CgroupError> {
+        self.kernel.process_refusals()
     }
 
     /// What the group uses now.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dormouse_spec::Limits;
 
 use super::{
-    CgroupError, FreezerState, Group, Layout, Statistics, Version,
+    CgroupError, FreezerState, Group, Layout, MemoryAlarm, Statistics, Version,
     freezer::{Freezer, Words},
     interface,
     limits::Controllers,
@@ -168,6 +168,14 @@ impl Group for Directories {
 
     fn out_of_memory_kills(&self) -> Result<u64, CgroupError> {
         interface::keyed(&self.memory.join("memory.oom_control"), "oom_kill")
+    }
+
+    fn open_memory_alarm(&self) -> Result<Option<MemoryAlarm>, CgroupError> {
+        MemoryAlarm::open(&self.memory).map(Some)
+    }
+
+    fn process_refusals(&self) -> Result<u64, CgroupError> {
+        interface::keyed(&self.pids.join("pids.events"), "max")
     }
 
     fn statistics(&self) -> Result<Statistics, CgroupError> {

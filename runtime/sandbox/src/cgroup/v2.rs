@@ -8,7 +8,7 @@ use std::{
 use dormouse_spec::{Bytes, Limits};
 
 use super::{
-    CgroupError, FreezerState, Group, Layout, Statistics, Version,
+    CgroupError, FreezerState, Group, Layout, MemoryAlarm, Statistics, Version,
     freezer::{Freezer, Words},
     interface,
     limits::Controllers,
@@ -122,6 +122,15 @@ impl Group for Directory {
 
     fn out_of_memory_kills(&self) -> Result<u64, CgroupError> {
         interface::keyed(&self.file("memory.events"), "oom_kill")
+    }
+
+    /// `memory.oom.group` does what an alarm would be for.
+    fn open_memory_alarm(&self) -> Result<Option<MemoryAlarm>, CgroupError> {
+        Ok(None)
+    }
+
+    fn process_refusals(&self) -> Result<u64, CgroupError> {
+        interface::keyed(&self.file("pids.events"), "max")
     }
 
     fn statistics(&self) -> Result<Statistics, CgroupError> {

@@ -51,6 +51,7 @@ pub(super) fn missing() -> &'static str {
     MISSING.get_or_init(|| std::env::var(WEAKENED_VARIABLE).unwrap_or_default())
 }
 
+#[cfg(not(test))]
 pub(crate) fn remember_sysctl(asked: &HashMap<String, String>) {
     if let Ok(mut sysctl) = SYSCTL.lock() {
         *sysctl = Some(asked.clone());
@@ -109,6 +110,9 @@ pub(crate) fn spec(mut spec: Spec) -> Result<Spec, OciSpecError> {
 fn mounts_without(mounts: &mut Vec<Mount>) -> Result<(), OciSpecError> {
     if std::env::var_os(REDIRECTED_PROC_VARIABLE).is_some() {
         replace(mounts, mount("/proc", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "nodev"])?);
+    }
+    if !Defence::ReadOnlyProc.stands() {
+        replace(mounts, mount("/proc", "proc", Path::new("proc"), &["nosuid", "noexec", "nodev"])?);
     }
     if !Defence::TmpLimit.stands() {
         let size = format!("size={}", TMP_WITHOUT_LIMIT.get());

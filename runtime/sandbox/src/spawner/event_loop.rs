@@ -15,7 +15,9 @@ use std::{
 use dormouse_spec::EndpointName;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::kill,
     unistd::Pid,
 };
 use rustix::process::WaitStatus;
@@ -24,7 +26,7 @@ use self::ending::Ending;
 use super::{
     SpawnerError, SpawnerSettings,
     listeners::Listeners,
-    node::{Node, NodeUser},
+    node::{Node, NodeError, NodeUser},
     replica::{Freeze, Replica, Said},
     signals::{Signals, Told},
 };
@@ -39,10 +41,15 @@ use crate::{
     uids::UidRecord,
 };
 
-/// Between two looks at a group that is freezing: v1 tells nobody when it is done.
-const FREEZE_LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Requests taken in one turn, so that one node cannot keep the loop from everything else.
+/// Between two looks at a group that is freezing or short of memory: v1 tells nobody when it is done.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Requests taken in one turn, and how long it may have taken before the next one is: a node cannot
+/// keep the loop from everything else.
 const REQUESTS_A_TURN: usize = 64;
+const REQUESTS_A_TURN_TAKE_MAX: Duration = Duration::from_millis(4);
+/// Children of which it is not known yet whose they were. A creation has up to three; others are what
+/// a node process left behind.
+const EARLY_MAX: usize = 4_096;
 /// How soon a node process that keeps ending is started again.
 const NODE_RESTART_FIRST: Duration = Duration::from_millis(100);
 const NODE_RESTART_MAX: Duration = Duration::from_secs(5);
@@ -55,6 +62,8 @@ const NODE_IS_STABLE_AFTER: Duration = Duration::from_secs(10);
 const NODE_HELLO_DEADLINE: Duration = Duration::from_secs(30);
 /// A turn over this is told: wakes wait for the loop.
 const TURN_SLOW: Duration = Duration::from_millis(1);
+/// How long the loop pauses where the kernel has no memory to wait with.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The control group of node processes.
 const NODE_GROUP: &str = "node";
 
@@ -85,6 +94,8 @@ struct Loop<'a> {
     early: HashMap<Pid, WaitStatus>,
     /// Deleted endpoints whose uid is given back with their last replica.
     forgotten: BTreeSet<EndpointName>,
+    /// Endpoints of which a replica could not be removed: their uids stay theirs until the next start.
+    unremoved: BTreeSet<EndpointName>,
     node: Option<Node>,
     node_group: ReplicaGroup,
     node_started: Instant,
@@ -104,6 +115,7 @@ enum Source {
     Node,
     Creation(ReplicaId),
     Control(ReplicaId),
+    MemoryAlarm(ReplicaId),
 }
 
 impl Spawner<'_> {
@@ -116,6 +128,7 @@ impl Spawner<'_> {
             replicas: BTreeMap::new(),
             early: HashMap::new(),
             forgotten: BTreeSet::new(),
+            unremoved: BTreeSet::new(),
             node: None,
             node_group: self.groups.create_unlimited(NODE_GROUP)?,
             node_started: Instant::now(),
@@ -127,6 +140,7 @@ impl Spawner<'_> {
             ending: Ending::default(),
             longest_turn: Duration::ZERO,
         };
+        turn.forget_undesired();
         turn.start_node()?;
         let result = turn.until_done();
         turn.remove_node_group();
@@ -145,6 +159,7 @@ impl Loop<'_> {
                     Source::Node => self.on_node_ready(),
                     Source::Creation(replica) => self.on_creation_report(&replica),
                     Source::Control(replica) => self.on_worker_said(&replica),
+                    Source::MemoryAlarm(replica) => self.on_memory_alarm(&replica),
                 }
             }
             self.on_time(Instant::now())?;
@@ -164,7 +179,13 @@ impl Loop<'_> {
         });
         let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = self.watched().unzip();
         match poll(&mut polled, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ENOMEM | Errno::EAGAIN) => {
+                // The kernel is short of memory for a moment: whoever is the parent of all replicas
+                // does not end for that, and does not spin either.
+                std::thread::sleep(SHORTAGE_PAUSE);
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(SpawnerError::Io { operation: "waiting for events", source: error.into() }),
         }
         let ready: Vec<bool> = polled.iter().map(|fd| fd.any().unwrap_or(true)).collect();
@@ -180,15 +201,17 @@ impl Loop<'_> {
         let replicas = self.replicas.iter().flat_map(move |(id, replica)| {
             let creation = replica.creation_pipe().map(|fd| readable(Source::Creation(id.clone()), fd));
             let control = replica.control().map(|fd| readable(Source::Control(id.clone()), fd));
-            creation.into_iter().chain(control)
+            let alarm = replica.memory_alarm().map(|alarm| readable(Source::MemoryAlarm(id.clone()), alarm.as_fd()));
+            creation.into_iter().chain(control).chain(alarm)
         });
         std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(replicas)
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let freezing = self.replicas.values().any(Replica::is_freezing).then(|| Instant::now() + FREEZE_LOOK_EVERY);
+        let is_looked_at = |replica: &Replica| replica.is_freezing() || replica.is_memory_looked_at();
+        let looks = self.replicas.values().any(is_looked_at).then(|| Instant::now() + LOOK_EVERY);
         let kills = self.replicas.values().filter_map(Replica::kill_at).min();
-        [freezing, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
+        [looks, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
     }
 
     /// When a node that has said nothing is given up.
@@ -210,7 +233,11 @@ impl Loop<'_> {
     }
 
     fn on_node_ready(&mut self) {
+        let begun = Instant::now();
         for _ in 0..REQUESTS_A_TURN {
+            if begun.elapsed() > REQUESTS_A_TURN_TAKE_MAX {
+                break;
+            }
             let Some(node) = self.node.as_mut().filter(|node| !node.is_condemned()) else { return };
             match node.receive() {
                 Ok(Some(request)) => self.on_request(request),
@@ -244,7 +271,8 @@ impl Loop<'_> {
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
             Request::Forget { endpoint } => self.on_forget(endpoint),
-            Request::Drained => self.on_drained(),
+            Request::Drained if self.ending.has_begun() => self.on_drained(),
+            Request::Drained => self.refuse(None, "the daemon was not told to end"),
         }
     }
 
@@ -254,14 +282,12 @@ impl Loop<'_> {
             None => {}
             Some(Report::Created { pid, phases }) => {
                 let started_at_ms = replica.started_at_ms();
-                let log = replica.log().try_clone_to_owned();
-                let event = Event::Created { replica: id.clone(), started_at_ms, phases };
-                match log {
-                    Ok(log) => self.tell(event, Some(log.as_fd())),
-                    Err(error) => tracing::error!(replica = %id, "the log pipe cannot be handed over: {error}"),
-                }
-                if let Some(status) = self.early.remove(&Pid::from_raw(pid)) {
-                    self.on_payload_ended(id, status);
+                self.tell_with_log(Event::Created { replica: id.clone(), started_at_ms, phases }, id);
+                let pid = Pid::from_raw(pid);
+                let early = self.early.remove(&pid);
+                // What was told early may have been of another process of this number.
+                if is_gone(pid) {
+                    self.on_payload_ended(id, early);
                 }
             }
             Some(Report::Failed { reason }) => self.on_not_created(id, reason),
@@ -281,8 +307,20 @@ impl Loop<'_> {
         }
     }
 
+    fn on_memory_alarm(&mut self, id: &ReplicaId) {
+        if let Some(replica) = self.replicas.get_mut(id) {
+            replica.on_memory_alarm(Instant::now());
+        }
+    }
+
     /// Whatever is due by now.
     fn on_time(&mut self, now: Instant) -> Result<(), SpawnerError> {
+        for (id, replica) in self.replicas.iter_mut().filter(|(_, replica)| replica.is_memory_looked_at()) {
+            if let Err(error) = replica.look_at_memory(now) {
+                let reason = error_chain::one_line(&error);
+                tracing::error!(replica = %id, "killing a replica that is out of memory failed: {reason}");
+            }
+        }
         let due: Vec<ReplicaId> = self
             .replicas
             .iter()
@@ -301,7 +339,7 @@ impl Loop<'_> {
             }
         }
         if self.restart_node_at.is_some_and(|at| now >= at) {
-            self.start_node()?;
+            self.start_node_again();
         }
         if self.hello_due().is_some_and(|at| now >= at) {
             tracing::error!("the node process is replaced: it did not say hello in time");
@@ -326,7 +364,19 @@ impl Loop<'_> {
     /// Sends an event to the node, if there is one that listens.
     fn tell(&mut self, event: Event, descriptor: Option<BorrowedFd<'_>>) {
         let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
-        if let Err(error) = node.send(event, descriptor) {
+        let sent = node.send(event, descriptor);
+        self.note_sent(sent);
+    }
+
+    /// The same with a replica's log, of which no duplicate is needed: there may be no descriptor left.
+    fn tell_with_log(&mut self, event: Event, id: &ReplicaId) {
+        let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
+        let sent = node.send(event, self.replicas.get(id).map(Replica::log));
+        self.note_sent(sent);
+    }
+
+    fn note_sent(&mut self, sent: Result<(), NodeError>) {
+        if let Err(error) = sent {
             tracing::error!("the node process is replaced: {}", error_chain::one_line(&error));
             self.drop_node();
         }
@@ -340,6 +390,11 @@ impl Loop<'_> {
             }
         }
     }
+}
+
+/// Whether no process of this number is left, not even one that ended and waits for its parent.
+fn is_gone(pid: Pid) -> bool {
+    kill(pid, None) == Err(Errno::ESRCH)
 }
 
 /// A turn worth telling the node.

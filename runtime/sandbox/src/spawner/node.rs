@@ -18,7 +18,10 @@ use nix::{
     },
     unistd::{Gid, Pid, Uid, dup2_stdin, execve, setgroups, setresgid, setresuid, setsid},
 };
-use rustix::thread::CapabilitySet;
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::CapabilitySet,
+};
 
 use super::child::fork_child;
 use crate::{
@@ -29,6 +32,9 @@ use crate::{
 
 /// Events that wait for a node that does not read. A node so far behind is stuck and is replaced.
 const OUTBOX_EVENTS_MAX: usize = 8_192;
+/// Processes and threads of the node's user at a time: many times what the node has, and few enough
+/// that one which was taken over cannot fill the machine with them.
+const NODE_TASKS_MAX: u64 = 4_096;
 /// What the node inherits of the environment.
 const KEPT_VARIABLES: [&str; 3] = ["RUST_LOG", "RUST_BACKTRACE", "TZ"];
 
@@ -45,6 +51,8 @@ pub enum NodeError {
     Version { found: u32, expected: u32 },
     #[error("the node process has more rights than it should: {0}")]
     Privileged(String),
+    #[error("keeping a descriptor for the node process failed")]
+    Keep(#[source] io::Error),
     #[error("the node process does not read its events")]
     Stuck,
 }
@@ -80,7 +88,13 @@ impl Node {
             126
         })
         .map_err(NodeError::Fork)?;
-        Ok(Self { pid, channel: Channel::new(ours), outbox: VecDeque::new(), greeted: false, condemned: false })
+        Ok(Self {
+            pid,
+            channel: Channel::without_descriptors(ours),
+            outbox: VecDeque::new(),
+            greeted: false,
+            condemned: false,
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -118,7 +132,7 @@ impl Node {
         if self.outbox.len() >= OUTBOX_EVENTS_MAX {
             return Err(NodeError::Stuck);
         }
-        let kept = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose().map_err(NodeError::Fork)?;
+        let kept = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose().map_err(NodeError::Keep)?;
         self.outbox.push_back((event, kept));
         Ok(())
     }
@@ -200,6 +214,7 @@ fn drop_rights_and_exec(
     std::env::set_current_dir("/")?;
     drop_bounding_set()?;
     set_no_new_privs()?;
+    limit_tasks()?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
@@ -214,6 +229,12 @@ fn drop_rights_and_exec(
         .collect::<io::Result<Vec<_>>>()?;
     let program = c_string(program.as_os_str().as_bytes())?;
     Ok(execve(&program, &[c"dormouse", c"node"], &environment)?)
+}
+
+/// Lowers the limit for good: without capabilities it cannot be raised again.
+fn limit_tasks() -> io::Result<()> {
+    let most = getrlimit(Resource::Nproc).maximum.map_or(NODE_TASKS_MAX, |hard| hard.min(NODE_TASKS_MAX));
+    Ok(setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 
 /// Removes every capability this kernel knows from the set that exec could give back.

@@ -22,19 +22,24 @@ use super::{
     sweep::{SweepError, remove_group},
 };
 use crate::{
-    cgroup::{CgroupError, FreezerState, InstanceGroup, ReplicaGroup},
+    cgroup::{CgroupError, FreezerState, InstanceGroup, MemoryAlarm, ReplicaGroup},
     channel::{self, Channel, ChannelError},
     creation::{Creation, REPORT_BYTES_MAX, Report},
     error_chain,
     instance::Instance,
-    messages::{ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
+    messages::{End, ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
     rootfs::{MODEL_DIRECTORY, Rootfs},
 };
 
 /// A group that takes longer to freeze is thawed and reported: something in it cannot stop.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
+/// After an alarm the kernel's kill is looked for this long: an alarm may be of a group above this one.
+const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
 /// The longest reason a worker may give for a failed load.
 const LOAD_REASON_BYTES_MAX: usize = 4_096;
+
+/// How often what is left of a replica is tried to be removed before that waits for the next start.
+const REMOVALS_MAX: u32 = 5;
 
 /// Why a replica could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +113,10 @@ pub(crate) struct Replica {
     ready: bool,
     frozen: bool,
     freezing_until: Option<Instant>,
+    memory_looked_at_until: Option<Instant>,
     stop_asked: bool,
     kill_at: Option<Instant>,
+    removals: u32,
 }
 
 /// What all creations share.
@@ -148,8 +155,10 @@ impl Replica {
                     ready: false,
                     frozen: false,
                     freezing_until: None,
+                    memory_looked_at_until: None,
                     stop_asked: false,
                     kill_at: None,
+                    removals: 0,
                 })
             }
             Err(error) => {
@@ -176,7 +185,7 @@ impl Replica {
         let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
         // Waits in the socket until the worker reads it. The worker's copy of the listener is then
         // the only one: when it dies, the kernel refuses what waits.
-        let to_worker = Channel::<Assignment, Assignment>::new(control);
+        let to_worker = Channel::<Assignment, Assignment>::without_descriptors(control);
         to_worker.try_send(&Assignment::of(spec), &[listener.as_fd()])?;
         let control = to_worker.into_socket();
 
@@ -284,7 +293,7 @@ impl Replica {
             Ok((0, _)) => Said::NothingMore,
             Ok((length, _)) => match bytes.get(..length).and_then(<[u8]>::split_first) {
                 Some((b'R', [])) => Said::Ready,
-                Some((b'E', reason)) => Said::LoadFailed(String::from_utf8_lossy(reason).into_owned()),
+                Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
                 _ => Said::NothingMore,
             },
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return None,
@@ -312,19 +321,24 @@ impl Replica {
     }
 
     /// The payload's first process ended, and with it, by its pid namespace, every other.
-    pub(crate) fn ended(&mut self, status: WaitStatus) -> ExitCause {
+    pub(crate) fn ended(&mut self, status: Option<WaitStatus>) -> ExitCause {
         self.life = Life::Dead;
         if self.stop_asked {
             return ExitCause::Stopped;
         }
-        match status.terminating_signal() {
-            Some(signal) if signal == Signal::SIGKILL as i32 && self.exceeded_memory() => {
-                ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() }
-            }
-            Some(signal) => ExitCause::Signal { signal },
-            // The kernel was asked only for children that ended: one or the other is told.
-            None => ExitCause::Code { code: status.exit_status().unwrap_or(-1) },
+        // Whatever its first process made of the loss of another, that was what went wrong.
+        if self.exceeded_memory() {
+            return ExitCause::OutOfMemory { limit_bytes: self.spec.limits.memory.get() };
         }
+        let ended = match status.and_then(WaitStatus::terminating_signal) {
+            Some(signal) => End::Signal(signal),
+            // The kernel was asked only for children that ended: one or the other is told.
+            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(-1)),
+        };
+        if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
+            return ExitCause::OutOfProcesses { limit: self.spec.limits.pids, ended };
+        }
+        ended.into()
     }
 
     /// A group whose counter cannot be read any more has not told of an excess.
@@ -332,12 +346,42 @@ impl Replica {
         self.group.out_of_memory_kills().is_ok_and(|kills| kills > 0)
     }
 
+    /// The alarm of a replica that lives, for the loop to watch.
+    pub(crate) fn memory_alarm(&self) -> Option<&MemoryAlarm> {
+        self.group.memory_alarm().filter(|_| !self.is_over())
+    }
+
+    /// The alarm went off: the kernel is about to kill a process, here or in another group.
+    pub(crate) fn on_memory_alarm(&mut self, now: Instant) {
+        if let Some(alarm) = self.group.memory_alarm() {
+            alarm.reset();
+        }
+        self.memory_looked_at_until = Some(now + MEMORY_LOOK_MAX);
+    }
+
+    pub(crate) fn is_memory_looked_at(&self) -> bool {
+        self.memory_looked_at_until.is_some()
+    }
+
+    /// Ends the whole replica once the kernel has killed one of its processes.
+    pub(crate) fn look_at_memory(&mut self, now: Instant) -> Result<(), CgroupError> {
+        if self.exceeded_memory() {
+            self.memory_looked_at_until = None;
+            return self.group.kill();
+        }
+        self.memory_looked_at_until = self.memory_looked_at_until.filter(|until| now < *until);
+        Ok(())
+    }
+
     /// Forks the child that waits for the kernel to let go of the group; that can take long, and
     /// the spawner is on the way of every wake.
     pub(crate) fn begin_removal(&mut self, instance: &Instance, groups: &InstanceGroup) -> io::Result<()> {
         self.control = None;
         self.freezing_until = None;
+        self.memory_looked_at_until = None;
         self.kill_at = None;
+        self.group.close_memory_alarm();
+        self.removals += 1;
         let socket = instance.socket_of(self.spec.replica.as_str());
         let name = self.spec.replica.as_str();
         let child = fork_child(&[], || {
@@ -355,6 +399,10 @@ impl Replica {
         })?;
         self.life = Life::Removing { child };
         Ok(())
+    }
+
+    pub(crate) fn may_be_removed_again(&self) -> bool {
+        self.removals < REMOVALS_MAX
     }
 
     /// Begins to stop every process where it is.
@@ -428,8 +476,8 @@ impl Replica {
 impl Assignment {
     fn of(spec: &ReplicaSpec) -> Self {
         Self {
-            name: spec.endpoint.to_string(),
-            version: spec.revision.to_string(),
+            name: spec.replica.endpoint().to_string(),
+            version: spec.replica.revision().to_string(),
             model: format!("{MODEL_DIRECTORY}/model.onnx"),
             intra_op_threads: spec.intra_op_threads,
             body_bytes_max: spec.body_bytes_max,

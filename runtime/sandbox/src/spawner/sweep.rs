@@ -69,11 +69,12 @@ pub fn sweep_abandoned(parent: &Path, hierarchy: &Hierarchy) -> Result<(), Sweep
     Ok(())
 }
 
-/// Kills all in a group and removes it, waiting for the kernel where it must.
+/// Kills all in a group and removes it, waiting for the kernel where it must. Killed again with each
+/// try: a creation child that outlived its spawner may join the group at any moment.
 pub(crate) fn remove_group(group: &ReplicaGroup, name: &str) -> Result<(), SweepError> {
     let deadline = Instant::now() + SWEEP_DEADLINE;
-    group.kill()?;
     loop {
+        group.kill()?;
         if matches!(group.remove()?, Removal::Removed) {
             return Ok(());
         }

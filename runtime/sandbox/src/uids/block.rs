@@ -35,7 +35,7 @@ impl UidBlock {
             let path = path.to_owned();
             move |source| UidError::Io { operation, path, source }
         };
-        fs::create_dir_all(locks).map_err(io("making the directory of", locks))?;
+        fs::create_dir_all(locks).map_err(io("making the directory of uid locks", locks))?;
         let blocks = range.count.div_euclid(BLOCK_UIDS).max(1);
         let size = if blocks == 1 { range.count } else { BLOCK_UIDS };
         let preferred = u64::from_str_radix(instance, 16).unwrap_or(0) % u64::from(blocks);
@@ -43,8 +43,12 @@ impl UidBlock {
             let index = (u32::try_from(preferred).unwrap_or(0) + offset) % blocks;
             let block = UidRange { base: range.base + index * size, count: size };
             let path: PathBuf = locks.join(block.base.to_string());
-            let file =
-                File::options().create(true).truncate(false).write(true).open(&path).map_err(io("locking", &path))?;
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .map_err(io("opening the lock", &path))?;
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 return Ok(Self { range: block, _lock: lock });
             }
@@ -60,6 +64,7 @@ mod tests {
 
     #[test]
     fn daemons_side_by_side_get_blocks_that_do_not_overlap() {
+        let _lock_ends_when_dropped = dormouse_faults::no_child_starts();
         let locks = tempfile::tempdir().unwrap();
         let range = UidRange { base: 1_879_048_192, count: 3 * BLOCK_UIDS };
         let claim = |instance| UidBlock::claim_in(locks.path(), range, instance);

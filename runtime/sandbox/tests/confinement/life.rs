@@ -14,12 +14,44 @@ use dormouse_driver::{
 /// Long enough to be frozen in the middle.
 const WAIT_MS: u32 = 1_000;
 
+/// The kernel may choose any process of a group that is out of memory: here one that is no part of the
+/// payload, so that nothing the payload may do matters.
+pub(crate) fn one_process_out_of_memory_ends_all() {
+    let mut daemon = Daemon::start();
+    let mut node = daemon.node();
+    let spec = replica();
+    node.start(&spec);
+    let entrance = machine::groups(&daemon.group())
+        .into_iter()
+        .map(|group| group.join(spec.replica.as_str()))
+        .find(|group| group.join("memory.stat").exists())
+        .expect("a group with memory")
+        .join("cgroup.procs");
+    let script = "echo 0 > \"$0\" && echo 1000 > /proc/self/oom_score_adj && x=xxxxxxxx && while :; do x=$x$x; done";
+    let eater = std::process::Command::new("sh").args(["-c", script]).arg(&entrance).status().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&eater), Some(nix::libc::SIGKILL));
+    let cause = node.exit_cause(&spec.replica);
+    assert_eq!(cause, ExitCause::OutOfMemory { limit_bytes: spec.limits.memory.get() });
+    daemon.end(node);
+}
+
 pub(crate) fn endpoints_never_share_a_uid() {
     let home = tempfile::tempdir().unwrap();
     let mut settings = dormouse_driver::daemon::Settings::under(home.path());
     dormouse_driver::script::store_model(&settings.data);
     settings.ephemeral = false;
+    // Who is not written down gives the uid back, so the node that this test stands in for has done it.
+    let desired = settings.data.join("endpoints");
+    std::fs::create_dir_all(&desired).unwrap();
+    for endpoint in ["one", "other"] {
+        std::fs::write(desired.join(format!("{endpoint}.json")), "{}").unwrap();
+    }
     let specs = [replica_of("one", 1), replica_of("one", 2), replica_of("other", 1)];
+    let endpoints = settings.data.join("endpoints");
+    std::fs::create_dir_all(&endpoints).unwrap();
+    for deployed in ["one", "other"] {
+        std::fs::write(endpoints.join(format!("{deployed}.json")), "as a node writes it").unwrap();
+    }
     let uids_of_a_life = || {
         let mut daemon = Daemon::launch(settings.clone());
         let mut node = daemon.node();
@@ -40,6 +72,10 @@ pub(crate) fn endpoints_never_share_a_uid() {
         assert!((UID_BASE + 1..UID_BASE + UID_COUNT).contains(&uid), "{uid} is no endpoint's");
     }
     assert_eq!(uids_of_a_life(), [one, same, other], "an endpoint keeps its uid");
+    std::fs::remove_file(desired.join("one.json")).unwrap();
+    let [renewed, _, kept] = uids_of_a_life();
+    assert_ne!(renewed, one, "it was given back when its node ended");
+    assert_eq!(kept, other);
 }
 
 pub(crate) fn a_connection_to_a_frozen_replica_waits() {

@@ -11,8 +11,10 @@ mod ending;
 mod inside;
 mod life;
 mod limits;
+mod protocol;
 mod restart;
 mod start;
+mod system_calls;
 mod worker;
 
 use std::process::ExitCode;
@@ -28,8 +30,12 @@ const TESTS: &[suite::Test] = tests![
     inside::dev_is_exactly_this,
     inside::proc_tells_little,
     inside::what_was_inherited_is_exactly_this,
-    inside::system_calls_outside_the_list_are_missing,
-    inside::system_calls_listed_with_a_condition_keep_to_it,
+    system_calls::exactly_the_list_is_reachable,
+    system_calls::what_opens_the_kernel_is_out_of_reach,
+    system_calls::conditions_are_kept,
+    system_calls::code_cannot_be_written_through_proc,
+    system_calls::other_entrances_are_closed,
+    system_calls::a_process_can_end_itself,
     limits::are_in_the_control_group,
     limits::of_processes_and_memory_hold,
     limits::of_devices_are_read_back,
@@ -41,6 +47,7 @@ const TESTS: &[suite::Test] = tests![
     life::stop_asks_then_kills,
     life::stop_reaches_a_replica_that_is_being_made,
     life::a_crash_is_told_from_an_excess_of_memory,
+    life::one_process_out_of_memory_ends_all,
     life::a_model_that_does_not_load_tells_why,
     life::a_payload_may_die_at_once,
     life::a_worker_has_one_word,
@@ -61,6 +68,20 @@ const TESTS: &[suite::Test] = tests![
     ending::what_a_killed_daemon_left_is_swept,
     ending::a_deploy_that_fails_ends_the_daemon,
     ending::a_deploy_ends_with_the_daemon,
+    protocol::what_is_no_message_ends_the_node_and_nothing_else,
+    protocol::no_descriptor_is_taken,
+    protocol::ids_of_living_and_dying_replicas_are_taken,
+    protocol::limits_end_at_the_policy,
+    protocol::memory_is_counted_until_nothing_is_left,
+    protocol::a_flood_holds_up_nobody,
+    protocol::storms_of_freezes_and_stops_end,
+    protocol::a_node_that_never_reads_is_replaced,
+    protocol::a_uid_is_not_given_away_while_a_replica_lives,
+    protocol::names_use_up_no_uids,
+    protocol::a_node_has_an_end_of_processes,
+    protocol::a_node_cannot_end_the_daemon,
+    protocol::the_longest_grace_is_a_grace,
+    protocol::what_a_worker_says_is_one_line,
     start::one_daemon_a_run_directory,
     start::uids_of_the_machine_are_not_taken,
     start::needs_root,

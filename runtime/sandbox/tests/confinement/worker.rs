@@ -21,8 +21,13 @@ use rustix::net::SendFlags;
 pub(crate) const DIES_AT_ONCE: &str = "dies-at-once";
 pub(crate) const FAILS_TO_LOAD: &str = "fails-to-load";
 pub(crate) const IGNORES_SIGTERM: &str = "ignores-sigterm";
+pub(crate) const FORGES: &str = "forges";
 pub(crate) const CHATTERS: &str = "chatters";
 pub(crate) const LOAD_REASON: &str = "Load model failed: no such operator";
+/// A reason that would end the line it is printed in, begin another and colour both.
+pub(crate) const FORGED: &str = "no\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{2028}\u{202e}\0";
+/// What follows it is no text.
+const FORGED_NOISE_BYTES: usize = 8_192;
 /// What is logged on SIGTERM.
 pub(crate) const TOLD_TO_END: &str = "told to end";
 pub(crate) const EXIT_AT_ONCE: i32 = 7;
@@ -37,6 +42,10 @@ pub(crate) fn main() -> ! {
         DIES_AT_ONCE => exit(EXIT_AT_ONCE),
         FAILS_TO_LOAD => {
             say(format!("E{LOAD_REASON}").as_bytes());
+            exit(1)
+        }
+        FORGES => {
+            say(&[b"E", FORGED.as_bytes(), &[0xff; FORGED_NOISE_BYTES]].concat());
             exit(1)
         }
         _ => {}
@@ -77,7 +86,15 @@ fn answer(command: &str) -> String {
         "eat" => eat(),
         "exit" => exit(argument.parse().unwrap()),
         "fault" => fault(),
+        "abort" => std::process::abort(),
+        "overflow-stack" => overflow_stack(0).to_string(),
+        "panic" => panic!("told to panic"),
+        "thread" => outcome(std::thread::Builder::new().spawn(|| {}).map(std::thread::JoinHandle::join)),
+        "rewrite-own-code" => rewrite_own_code(),
         "system-call" => system_call(argument),
+        "system-calls" => argument.split(',').map(system_call).collect::<Vec<_>>().join(","),
+        #[cfg(target_arch = "x86_64")]
+        "interrupt-80" => interrupt_80(),
         _ => panic!("unknown command {verb}"),
     }
 }
@@ -176,6 +193,33 @@ fn fault() -> ! {
     // SAFETY: none; the kernel ends the process, which is what was asked for.
     unsafe { std::ptr::null_mut::<u8>().write_volatile(0) };
     unreachable!("nothing is mapped there")
+}
+
+/// Calls itself until there is no stack left.
+#[expect(unconditional_recursion, reason = "that is what was asked for")]
+fn overflow_stack(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 128]);
+    overflow_stack(depth + 1) + frame[0]
+}
+
+/// Writes this program's own code over with the same bytes, through the file that is its memory; then
+/// as it can be written without a position.
+fn rewrite_own_code() -> String {
+    let mut file = OpenOptions::new().write(true).open("/proc/self/mem").unwrap();
+    let code = rewrite_own_code as fn() -> String as *const u8;
+    // SAFETY: the function being run is mapped, and 16 bytes of it are readable.
+    let bytes = unsafe { std::slice::from_raw_parts(code, 16) };
+    let positioned = outcome(std::os::unix::fs::FileExt::write_all_at(&file, bytes, code as u64));
+    format!("{positioned} {}", outcome(file.write(bytes)))
+}
+
+/// Asks for the process's id at the entrance of 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+fn interrupt_80() -> String {
+    let answer: i64;
+    // SAFETY: the call changes nothing but the register of its answer.
+    unsafe { std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => answer) };
+    answer.to_string()
 }
 
 /// Makes a call with the given arguments, then such as are valid for none, and tells how the kernel

@@ -43,7 +43,7 @@ impl EndpointTask {
         }
     }
 
-    /// Leases that came back, and callers who went away.
+    /// Leases that came back, replicas that answer nothing, and callers who went away.
     pub(super) async fn take_returns(&mut self) {
         let returned: Vec<(ReplicaKey, u32)> =
             self.members.iter().map(|(key, member)| (key, member.leased.take_returned())).collect();
@@ -51,6 +51,12 @@ impl EndpointTask {
             for _ in 0..leases {
                 self.happen(Event::Release { replica }).await;
             }
+        }
+        let silent: Vec<ReplicaKey> =
+            self.members.iter().filter(|(_, member)| member.leased.take_silent()).map(|(key, _)| key).collect();
+        for replica in silent {
+            self.lose(replica, &ExitCause::Silent);
+            self.happen(Event::Silent { replica }).await;
         }
         if self.returns.take_someone_left() {
             let gone: Vec<WaiterId> =

@@ -113,6 +113,16 @@ impl EndpointPolicy {
         }
     }
 
+    /// As good as dead: it holds its requests until they are given up, and would hold the next ones.
+    pub(super) fn silent(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        if let State::Ready | State::Draining { .. } = replica.state {
+            replica.state = State::TOLD_TO_STOP;
+            actions.push(Action::Stop { replica: key, grace: Duration::ZERO });
+            self.died_in_service(now, key, &ExitCause::Silent, actions);
+        }
+    }
+
     pub(super) fn exited(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
         let was = std::mem::replace(&mut replica.state, State::Exited);

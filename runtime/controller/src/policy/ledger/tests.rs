@@ -11,7 +11,8 @@ fn owner(name: &str) -> Owner {
 }
 
 fn replica(name: &str) -> ReplicaId {
-    ReplicaId::try_from(name.to_owned()).unwrap()
+    let (endpoint, serial) = name.rsplit_once('-').unwrap();
+    ReplicaId::new(&endpoint.parse().unwrap(), 1, serial.parse().unwrap())
 }
 
 fn at(seconds: u64) -> Time {

@@ -12,7 +12,7 @@ use rustix::{
     process::{WaitOptions, WaitStatus, wait},
 };
 
-use super::{Loop, NODE_FAILURES_MAX, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
+use super::{EARLY_MAX, Loop, NODE_FAILURES_MAX, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
 use crate::{
     error_chain,
     messages::{Event, ExitCause, ReplicaId},
@@ -41,7 +41,7 @@ impl Loop<'_> {
         }
         let found = self.replicas.iter().find_map(|(id, replica)| {
             let whose: fn(&mut Self, &ReplicaId, WaitStatus) = if replica.is_payload(pid) {
-                Self::on_payload_ended
+                |turn, id, status| turn.on_payload_ended(id, Some(status))
             } else if replica.is_removal_child(pid) {
                 Self::on_removed
             } else if replica.is_creation_child(pid) {
@@ -55,6 +55,11 @@ impl Loop<'_> {
             Some((id, whose)) => whose(self, &id, status),
             // A payload can end before the child that made it has reported its pid.
             None if self.replicas.values().any(|replica| replica.creation_pipe().is_some()) => {
+                // A node process that leaves orphans behind must not grow this. A status that is lost
+                // costs no more than the words for how its payload ended.
+                if self.early.len() >= EARLY_MAX {
+                    self.early.clear();
+                }
                 self.early.insert(pid, status);
             }
             None => self.early.clear(),
@@ -69,14 +74,15 @@ impl Loop<'_> {
         let Some(replica) = self.replicas.get_mut(id).filter(|replica| replica.creation_pipe().is_some()) else {
             return;
         };
-        let cause = match replica.ended(status) {
+        let cause = match replica.ended(Some(status)) {
             told @ (ExitCause::Stopped | ExitCause::OutOfMemory { .. }) => told,
             _ => ExitCause::NotCreated { reason: format!("the process that was making it {}", how_ended(status)) },
         };
         self.on_over(id, cause);
     }
 
-    pub(super) fn on_payload_ended(&mut self, id: &ReplicaId, status: WaitStatus) {
+    /// `status` is not known where too much happened before the payload was known to be one.
+    pub(super) fn on_payload_ended(&mut self, id: &ReplicaId, status: Option<WaitStatus>) {
         // What it said last, such as why its model cannot be loaded, comes before its end.
         self.on_worker_said(id);
         let Some(replica) = self.replicas.get_mut(id) else { return };
@@ -87,18 +93,30 @@ impl Loop<'_> {
     /// Tells that no process is left, and begins to remove the rest.
     pub(super) fn on_over(&mut self, id: &ReplicaId, cause: ExitCause) {
         self.tell(Event::Exited { replica: id.clone(), cause }, None);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: &ReplicaId) {
         let (instance, groups) = (self.spawner.instance, self.spawner.groups);
         let Some(replica) = self.replicas.get_mut(id) else { return };
         if let Err(error) = replica.begin_removal(instance, groups) {
             let reason = error_chain::one_line(&error);
             tracing::error!(replica = %id, "what is left of a replica waits for the next start: {reason}");
+            self.unremoved.insert(id.endpoint().clone());
             self.forget_replica(id);
         }
     }
 
+    /// A removal that failed, or was killed, is begun again a few times.
     fn on_removed(&mut self, id: &ReplicaId, status: WaitStatus) {
         if status.exit_status() != Some(0) {
+            let tries_left = self.replicas.get(id).is_some_and(Replica::may_be_removed_again);
+            tracing::warn!(replica = %id, tries_left, "the process that was removing a replica {}", how_ended(status));
+            if tries_left {
+                return self.remove(id);
+            }
             tracing::error!(replica = %id, "what is left of a replica waits for the next start");
+            self.unremoved.insert(id.endpoint().clone());
         }
         self.forget_replica(id);
     }
@@ -117,6 +135,24 @@ impl Loop<'_> {
         Ok(())
     }
 
+    /// A later node: where it cannot be started now, for want of a descriptor or of memory, it is tried
+    /// again. Replicas go on, and so does whatever else the daemon is there for.
+    pub(super) fn start_node_again(&mut self) {
+        if let Err(error) = self.start_node() {
+            tracing::error!(
+                again_in_ms = self.node_restart_in.as_millis(),
+                "the node process was not started: {}",
+                error_chain::one_line(&error)
+            );
+            self.restart_node_later();
+        }
+    }
+
+    fn restart_node_later(&mut self) {
+        self.restart_node_at = Some(Instant::now() + self.node_restart_in);
+        self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+    }
+
     /// Ends a node that cannot go on; its exit starts the next one.
     pub(super) fn drop_node(&mut self) {
         if let Some(node) = &mut self.node {
@@ -126,6 +162,7 @@ impl Loop<'_> {
 
     fn on_node_ended(&mut self, status: WaitStatus) {
         self.node = None;
+        self.forget_undesired();
         if self.ending.has_begun() {
             return self.on_drained();
         }
@@ -144,8 +181,14 @@ impl Loop<'_> {
             in_ms = self.node_restart_in.as_millis(),
             "the node process ended and is started again"
         );
-        self.restart_node_at = Some(Instant::now() + self.node_restart_in);
-        self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+        self.restart_node_later();
+    }
+
+    /// A node that is no more may have removed an endpoint without saying so, or have died before it
+    /// wrote down the one whose replica it had made.
+    pub(super) fn forget_undesired(&mut self) {
+        self.forgotten.extend(self.uids.undesired(&self.spawner.settings.data.join("endpoints")));
+        self.release_forgotten();
     }
 
     /// The first node that serves lets the companion begin.

@@ -1,9 +1,12 @@
 //! What the node may ask. It is untrusted: a request that does not fit is refused, never obeyed in
 //! part, and none of them names anything outside this daemon.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
-use dormouse_spec::EndpointName;
+use dormouse_spec::{Bytes, EndpointName};
 
 use super::{Loop, slow_turn};
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
     spawner::{
         node::NodeError,
+        policy::PolicyError,
         replica::{Replica, Workshop},
     },
 };
@@ -24,6 +28,8 @@ enum CreateError {
     Ending,
     #[error("the daemon holds {0} replicas already, as many as its limit of open files is for")]
     TooMany(usize),
+    #[error("the node's policy does not allow it")]
+    Policy(#[from] PolicyError),
     #[error(transparent)]
     Uid(#[from] crate::uids::UidError),
     #[error(transparent)]
@@ -95,10 +101,13 @@ impl Loop<'_> {
         if self.replicas.len() >= self.spawner.replicas_max {
             return Err(CreateError::TooMany(self.spawner.replicas_max));
         }
-        #[cfg(weakened)]
+        #[cfg(all(weakened, not(test)))]
         crate::defence::weakened::remember_sysctl(&spec.sysctl);
-        self.forgotten.remove(&spec.endpoint);
-        let endpoint_uid = self.uids.assign(&spec.endpoint)?;
+        self.spawner.settings.policy.admit(&spec, self.memory_held())?;
+        let endpoint = spec.replica.endpoint();
+        self.forgotten.remove(endpoint);
+        let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
+        let endpoint_uid = self.uids.assign(endpoint, |other| in_use.contains(other))?;
         let group = self.spawner.groups.create(spec.replica.as_str(), &spec.limits)?;
         let workshop = Workshop {
             instance: self.spawner.instance,
@@ -109,6 +118,12 @@ impl Loop<'_> {
             setup_uid: self.uids.range().setup_uid(),
         };
         Ok(Replica::begin(&workshop, spec, group, endpoint_uid)?)
+    }
+
+    /// The declared limits of every replica that something is left of.
+    fn memory_held(&self) -> Bytes {
+        let each = self.replicas.values().map(|replica| replica.spec.limits.memory);
+        each.fold(Bytes::default(), Bytes::saturating_add)
     }
 
     pub(super) fn on_freeze(&mut self, id: ReplicaId) {
@@ -140,6 +155,7 @@ impl Loop<'_> {
         self.replicas.get_mut(id).filter(|replica| !replica.is_over())
     }
 
+    /// Only endpoints in use stay among the forgotten, so those are no more than replicas.
     pub(super) fn on_forget(&mut self, endpoint: EndpointName) {
         self.forgotten.insert(endpoint);
         self.release_forgotten();
@@ -147,15 +163,11 @@ impl Loop<'_> {
 
     /// Gives back the uid of every forgotten endpoint that no replica is left of.
     pub(super) fn release_forgotten(&mut self) {
-        let in_use = |endpoint: &EndpointName| self.replicas.values().any(|replica| replica.spec.endpoint == *endpoint);
-        let free: Vec<EndpointName> = self.forgotten.iter().filter(|endpoint| !in_use(endpoint)).cloned().collect();
-        for endpoint in free {
-            self.forgotten.remove(&endpoint);
-            if let Err(error) = self.uids.release(&endpoint) {
-                let reason = error_chain::one_line(&error);
-                tracing::error!(%endpoint, "giving back an endpoint's uid failed: {reason}");
-            }
-        }
+        let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
+        let free: Vec<EndpointName> =
+            self.forgotten.iter().filter(|endpoint| !in_use.contains(endpoint)).cloned().collect();
+        self.forgotten.retain(|endpoint| !free.contains(endpoint));
+        self.uids.release(&free);
     }
 
     pub(super) fn on_not_created(&mut self, id: &ReplicaId, reason: String) {
@@ -167,4 +179,12 @@ impl Loop<'_> {
     pub(super) fn refuse(&mut self, replica: Option<ReplicaId>, reason: &str) {
         self.tell(Event::Refused { replica, reason: reason.to_owned() }, None);
     }
+}
+
+/// Endpoints as whose uid a process may still run.
+fn endpoints_in_use<'a>(
+    replicas: &'a BTreeMap<ReplicaId, Replica>,
+    unremoved: &'a BTreeSet<EndpointName>,
+) -> BTreeSet<&'a EndpointName> {
+    replicas.keys().map(ReplicaId::endpoint).chain(unremoved).collect()
 }

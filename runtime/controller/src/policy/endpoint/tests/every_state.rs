@@ -31,6 +31,10 @@ enum Step {
     Evict {
         index: usize,
     },
+    /// Somebody whose request was not answered in time finds that nothing is.
+    Silent {
+        index: usize,
+    },
     /// The spawner could not do what it was asked last of a replica that runs.
     Refuse {
         index: usize,
@@ -77,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (any::<usize>(), proptest::bool::weighted(0.8)).prop_map(|(index, well)| Step::Answer { index, well }),
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
+        2 => any::<usize>().prop_map(|index| Step::Silent { index }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
         1 => adopted.prop_map(|state| Step::Adopt { state }),
         4 => (any::<usize>(), 0..5_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
@@ -228,6 +233,11 @@ impl World {
             Step::Evict { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
                     self.happen(Event::Evict { replica });
+                }
+            }
+            Step::Silent { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
+                    self.happen(Event::Silent { replica });
                 }
             }
             Step::Refuse { index } => {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::AdoptedState;
+use crate::policy::{AdoptedState, Note};
 
 #[test]
 fn idle_then_frozen_then_gone_then_back() {
@@ -81,6 +81,20 @@ fn what_the_spawner_could_not_do_is_undone_or_done_again() {
     assert_eq!(case.step(refused(replica))[0], kill, "not thawed, so it must not keep the request");
     case.step(refused(replica));
     assert_eq!(case.pass(STOP_RETRY), [kill]);
+}
+
+#[test]
+fn a_silent_replica_is_killed_and_another_takes_its_place() {
+    let (mut case, replica) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });
+    let actions = case.step(Event::Silent { replica });
+    assert_eq!(actions[0], Action::Stop { replica, grace: Duration::ZERO });
+    assert!(actions.iter().any(|action| matches!(action, Action::Note(Note::Crashed { .. }))), "{actions:?}");
+    assert_eq!(case.step(Event::Silent { replica }), [], "once is enough");
+    case.step(Event::Release { replica });
+    assert_eq!(granted(&case.acquire()), [], "it gets no request");
+    case.die(replica);
+    let again = reserved(&case.step(Event::Removed { replica }))[0];
+    assert_eq!(granted(&case.start(again)), [(2, again)]);
 }
 
 #[test]

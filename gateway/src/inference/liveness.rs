@@ -1,0 +1,52 @@
+//! Whether a replica that did not answer in time still answers anything.
+//!
+//! A slow model is the business of whoever set the timeout. But a replica that stands still, or
+//! accepts nothing any more, would let every later request of its endpoint run into its deadline.
+
+use std::{io, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, time::timeout};
+
+use super::grant::Grant;
+
+/// Answering this takes a worker no inference, only a turn of its loop, however busy its processors.
+const QUESTION: &str = "/v2/health/live";
+/// Far beyond a turn of the loop of a replica that has the least processor time there is.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Looks beside whatever goes on. The replica keeps the place of the request meanwhile, since it may
+/// still be at work on it.
+pub(super) fn look(mut grant: Grant) {
+    tokio::spawn(async move {
+        let silent = tokio::select! {
+            // Its death is told with a better cause.
+            _ = &mut grant.lost => false,
+            answer = timeout(ANSWER_WAIT, ask(&grant.socket)) => answer.is_err(),
+        };
+        if silent {
+            (grant.tell_silent)();
+        }
+    });
+}
+
+/// Any answer at all is one, and so is a connection that the replica itself breaks.
+async fn ask(socket: &Path) -> io::Result<()> {
+    let stream = match UnixStream::connect(socket).await {
+        // So many wait to be accepted that the kernel queues no more.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::future::pending().await,
+        stream => stream?,
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let request = Request::get(QUESTION).header("host", "replica").body(Empty::<Bytes>::new());
+    let request = request.map_err(io::Error::other)?;
+    tokio::select! {
+        answer = sender.send_request(request) => answer.map(drop),
+        ended = connection => ended,
+    }
+    .map_err(io::Error::other)
+}

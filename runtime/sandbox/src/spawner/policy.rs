@@ -1,0 +1,122 @@
+//! The ceilings of what the node may ask for. The node keeps to them by itself: its ledger grants no
+//! memory beyond the budget. Here they hold for a node that does not.
+
+use std::fmt;
+
+use dormouse_spec::{Bytes, MilliCpu};
+
+use crate::messages::ReplicaSpec;
+
+/// What replicas may be made with, as the composition root derives it from the configuration.
+///
+/// Memory is counted for all replicas that exist, dying ones too, as the node's ledger counts it.
+/// Processors are shared and not reserved, so theirs is a ceiling for each replica alone, and so is
+/// that of processes: each of them costs kernel memory, which is charged to its replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaPolicy {
+    /// The declared limits of all replicas together.
+    pub memory: Bytes,
+    /// All processors of the node.
+    pub cpu: MilliCpu,
+    /// Processes and threads of one replica.
+    pub pids: u32,
+    /// Requests at a time in one replica.
+    pub concurrency: u32,
+    /// The largest body of a request.
+    pub body_bytes_max: u64,
+}
+
+/// Why the policy does not allow a replica.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error("{what} of {asked} is over this node's ceiling of {most}")]
+    Over { what: &'static str, asked: String, most: String },
+    #[error("{asked} of memory beside the {held} that other replicas hold is over this node's budget of {budget}")]
+    Memory { asked: Bytes, held: Bytes, budget: Bytes },
+}
+
+impl ReplicaPolicy {
+    /// `held` is what the replicas that exist were granted.
+    pub(crate) fn admit(&self, spec: &ReplicaSpec, held: Bytes) -> Result<(), PolicyError> {
+        let limits = &spec.limits;
+        if limits.memory.saturating_add(held) > self.memory {
+            return Err(PolicyError::Memory { asked: limits.memory, held, budget: self.memory });
+        }
+        within("cpu", limits.cpu, self.cpu)?;
+        within("pids", limits.pids, self.pids)?;
+        // Its pages count as memory of the replica.
+        within("a /tmp", limits.tmp, limits.memory)?;
+        within("intra-op threads", spec.intra_op_threads, limits.pids)?;
+        within("a concurrency", spec.concurrency, self.concurrency)?;
+        within("a largest body", Bytes::new(spec.body_bytes_max), Bytes::new(self.body_bytes_max))
+    }
+}
+
+fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, most: T) -> Result<(), PolicyError> {
+    if asked <= most {
+        return Ok(());
+    }
+    Err(PolicyError::Over { what, asked: asked.to_string(), most: most.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dormouse_spec::{Digest, Limits};
+
+    use super::*;
+    use crate::messages::ReplicaId;
+
+    const POLICY: ReplicaPolicy = ReplicaPolicy {
+        memory: Bytes::from_mebibytes(100),
+        cpu: MilliCpu::from_milli(2_000),
+        pids: 100,
+        concurrency: 10,
+        body_bytes_max: 1_000,
+    };
+
+    /// Everything at its ceiling.
+    fn greatest() -> ReplicaSpec {
+        let (memory, cpu, pids) = (POLICY.memory, POLICY.cpu, POLICY.pids);
+        ReplicaSpec {
+            replica: ReplicaId::new(&"a".parse().unwrap(), 1, 1),
+            model: Digest::from_sha256([0; 32]),
+            limits: Limits { cpu, memory, pids, tmp: memory },
+            intra_op_threads: pids,
+            concurrency: POLICY.concurrency,
+            body_bytes_max: POLICY.body_bytes_max,
+        }
+    }
+
+    #[test]
+    fn each_ceiling_holds_and_is_named() {
+        assert_eq!(POLICY.admit(&greatest(), Bytes::default()), Ok(()));
+        type Raise = fn(&mut ReplicaSpec);
+        let more: [(&str, Raise); 8] = [
+            ("memory", |spec| spec.limits.memory = Bytes::new(POLICY.memory.get() + 1)),
+            ("memory", |spec| spec.limits.memory = Bytes::new(u64::MAX)),
+            ("cpu", |spec| spec.limits.cpu = MilliCpu::from_milli(2_001)),
+            ("pids", |spec| spec.limits.pids = u32::MAX),
+            ("/tmp", |spec| spec.limits.tmp = Bytes::new(u64::MAX)),
+            ("threads", |spec| spec.intra_op_threads += 1),
+            ("concurrency", |spec| spec.concurrency += 1),
+            ("body", |spec| spec.body_bytes_max += 1),
+        ];
+        for (what, raise) in more {
+            let mut spec = greatest();
+            raise(&mut spec);
+            let error = POLICY.admit(&spec, Bytes::default()).unwrap_err().to_string();
+            assert!(error.contains(what), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn memory_is_counted_for_all_replicas_together() {
+        let mut spec = greatest();
+        (spec.limits.memory, spec.limits.tmp) = (Bytes::from_mebibytes(40), Bytes::from_mebibytes(1));
+        assert_eq!(POLICY.admit(&spec, Bytes::from_mebibytes(60)), Ok(()));
+        for held in [Bytes::new((60 << 20) + 1), Bytes::new(u64::MAX)] {
+            assert!(matches!(POLICY.admit(&spec, held), Err(PolicyError::Memory { .. })));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What /proc tells of the machine (class 4), a /proc that is not the kernel's (class 5), and what can
+//! be set there.
+
+use std::path::Path;
+
+use dormouse_attacks::{Attack, Ground, Outcome};
+
+use crate::stage::{Stage, WEAKENED};
+
+pub(crate) const ATTACKS: &[Attack] = &[
+    Attack { class: 4, name: "read masked files of /proc", defence: "MaskedPaths", run: read_masked },
+    Attack { class: 5, name: "redirect /proc", defence: "RealProc", run: redirect },
+    Attack {
+        class: 14,
+        name: "be spared when the machine is short of memory",
+        defence: "ReadOnlyProc",
+        run: be_spared,
+    },
+];
+
+/// Those that an unprivileged process could read if they were not covered.
+const MASKED: [&str; 6] =
+    ["/proc/interrupts", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list", "/proc/kcore"];
+
+fn read_masked(ground: &Ground) -> Outcome {
+    let mut stage = Stage::enter(ground);
+    let replica = stage.replica();
+    let told = MASKED.iter().filter(|path| Path::new(path).exists()).find_map(|path| {
+        let text = stage.ask(&replica, &format!("read {path}"));
+        // A covered file is empty; `EACCES` and the like are no content.
+        (!text.is_empty() && !text.starts_with('E')).then(|| format!("{} bytes of {path}", text.len()))
+    });
+    // A cover that is somebody else's file would be one that can be written to.
+    let covers = stage.ask(&replica, "read /proc/self/mountinfo");
+    let is_covered = covers.lines().any(|line| line.contains(" /proc/interrupts ") && line.contains("null"));
+    stage.leave();
+    match told {
+        Some(told) => Outcome::GotThrough(format!("read {told}")),
+        None if is_covered => Outcome::Stopped("covered by the null device, nothing to read".to_owned()),
+        None => Outcome::GotThrough("they are not covered by the null device".to_owned()),
+    }
+}
+
+/// Nobody can do this to the product, so it is done by the build that can lack a defence, in both
+/// cases: what libcontainer mounts at /proc is a file system that the attacker could fill. The
+/// defence is the product's own.
+fn redirect(ground: &Ground) -> Outcome {
+    let ground = Ground { program: WEAKENED.into(), environment: ground.environment.clone() };
+    let mut stage = Stage::enter(&ground.with("DORMOUSE_REDIRECTED_PROC", "1"));
+    let outcome = match stage.try_replica() {
+        Err(cause) => {
+            let cause = cause.to_string();
+            assert!(cause.contains("no procfs"), "{cause}");
+            Outcome::Stopped("the container is not released: its /proc is no procfs".to_owned())
+        }
+        Ok(replica) => {
+            let listed = stage.ask(&replica, "list /proc");
+            Outcome::GotThrough(format!("a payload runs with /proc holding `{listed}`"))
+        }
+    };
+    stage.leave();
+    outcome
+}
+
+/// The kernel ends whoever scores highest. Replicas are given a high score, so that the daemon lives.
+fn be_spared(ground: &Ground) -> Outcome {
+    let mut stage = Stage::enter(ground);
+    let replica = stage.replica();
+    let answer = stage.ask(&replica, "overwrite /proc/self/oom_score_adj 0");
+    let score = stage.ask(&replica, "read /proc/self/oom_score_adj").trim().to_owned();
+    stage.leave();
+    if score == "600" {
+        Outcome::Stopped(format!("{answer}, the score is still {score}"))
+    } else {
+        Outcome::GotThrough(format!("the score is now {score}"))
+    }
+}

@@ -1,0 +1,208 @@
+//! A replica that takes more than it may have: nobody else notices, whoever called it is told what
+//! happened, `status` names the cause, and its endpoint serves again.
+
+mod loading;
+mod logs;
+mod neighbours;
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use dormouse_tests::{
+    Daemon, Endpoint, Home, Script, processes,
+    script::{Bomb, Infer},
+    wait::until_true,
+};
+use serde_json::json;
+
+use self::neighbours::beside_neighbours;
+use crate::fake;
+
+const MEMORY_MIB: usize = 64;
+const PIDS: u64 = 64;
+const TMP_BYTES: u64 = 8 << 20;
+const DESCRIPTORS_MAX: u64 = 4_096;
+
+fn home() -> Home {
+    fake()
+        .endpoint("memory", &format!("\"{MEMORY_MIB}Mi\""))
+        .endpoint("tmp", &format!("\"{}\"", TMP_BYTES))
+        .endpoint("pids", &PIDS.to_string())
+        .endpoint("max_replicas", "1")
+}
+
+/// Sets off what kills its replica, and sees who is told what.
+#[track_caller]
+fn dies_of(daemon: &Daemon, infer: Infer, causes: &[&str]) {
+    let endpoint = daemon.deploy_fake("bomber", Script::echo().infer(infer), &[]);
+    beside_neighbours(daemon, || {
+        let error = daemon.send(&endpoint.echo_request(1)).error(502);
+        assert!(causes.iter().all(|cause| error.contains(cause)), "{error}");
+    });
+    status_names(&endpoint, causes);
+    serves_again(&endpoint);
+}
+
+/// For a program and for a person.
+#[track_caller]
+fn status_names(endpoint: &Endpoint<'_>, causes: &[&str]) {
+    let names = |text: &str| causes.iter().all(|cause| text.contains(cause));
+    until_true(format!("status names {causes:?}: {}", endpoint.status()), || {
+        endpoint.daemon.status(&endpoint.name)["last_failure"].as_str().is_some_and(names)
+    });
+    let shown = endpoint.daemon.cli(&["status", &endpoint.name]).ok().stdout;
+    assert!(names(&shown), "{shown}");
+}
+
+#[track_caller]
+fn serves_again(endpoint: &Endpoint<'_>) {
+    endpoint.play(Script::echo());
+    endpoint.check_echo(2);
+}
+
+#[test]
+fn of_threads() {
+    let daemon = home().start();
+    dies_of(&daemon, Infer::Bomb(Bomb::Threads), &["out of processes", "64 processes and threads", "killed by signal"]);
+}
+
+#[test]
+fn of_memory_at_once() {
+    dies_of(&home().start(), Infer::Bomb(Bomb::Memory), &["out of memory", "64 MiB"]);
+}
+
+#[test]
+fn of_memory_little_by_little() {
+    dies_of(&home().start(), Infer::Bomb(Bomb::MemorySlowly), &["out of memory", "64 MiB"]);
+}
+
+/// What lies in /tmp is memory, and no limit of its own lifts that of memory.
+#[test]
+fn of_temporary_files_beyond_the_memory() {
+    let daemon = home().endpoint("tmp", "\"1Gi\"").start();
+    dies_of(&daemon, Infer::Bomb(Bomb::Tmp), &["out of memory", "64 MiB"]);
+}
+
+/// Empty files take no room in /tmp, but memory of the kernel's, which is the replica's too.
+#[test]
+fn of_files_without_content() {
+    dies_of(&home().start(), Infer::Bomb(Bomb::Files), &["out of memory", "64 MiB"]);
+}
+
+#[test]
+fn a_crash_and_a_kill_are_no_shortage() {
+    let daemon = home().start();
+    dies_of(&daemon, Infer::Crash, &["crashed: killed by signal"]);
+    dies_of(&daemon, Infer::Exit { code: 9 }, &["exited with status 9"]);
+}
+
+#[test]
+fn of_temporary_files_ends_where_they_may_not_grow() {
+    let daemon = home().start();
+    let endpoint = daemon.deploy_fake("bomber", Script::echo().infer(Infer::Bomb(Bomb::Tmp)), &[]);
+    beside_neighbours(&daemon, || {
+        let answer = daemon.send(&endpoint.echo_request(1)).ok().json();
+        assert_eq!(answer["outputs"][0]["data"], json!([TMP_BYTES]));
+    });
+    // There is no other place to write to: what else is mounted writable is root's.
+    let pid = endpoint.processes()[0];
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let mut writable: Vec<&str> = mounts.lines().filter_map(writable_mount).collect();
+    writable.sort_unstable();
+    writable.dedup();
+    assert_eq!(writable, ["/dev", "/tmp"], "{mounts}");
+    let dev = fs::metadata(format!("/proc/{pid}/root/dev")).unwrap();
+    assert_eq!(dev.mode() & 0o022, 0, "only its owner writes to /dev");
+    assert_ne!(dev.uid(), processes::uid(pid));
+    serves_again(&endpoint);
+}
+
+/// Where a line of mountinfo says that files can be written. Devices are another matter.
+fn writable_mount(line: &str) -> Option<&str> {
+    if line.contains(" - devtmpfs ") {
+        return None;
+    }
+    let mut fields = line.split(' ').skip(4);
+    let (point, options) = (fields.next()?, fields.next()?);
+    options.split(',').any(|option| option == "rw").then_some(point)
+}
+
+/// What it holds leaves less room than its model's pages take: they are read anew again and again.
+#[test]
+fn of_page_cache_costs_nobody_else() {
+    const MODEL_BYTES: usize = 96 << 20;
+    const ROUNDS: u64 = 3;
+    let daemon = home().start();
+    let bomb = Bomb::PageCache { hold_mebibytes: MEMORY_MIB - 16, rounds: 3 };
+    let model = Script::echo().infer(Infer::Bomb(bomb)).to_padded_model(MODEL_BYTES);
+    let bytes = model.len() as u64;
+    let endpoint = daemon.deploy("bomber", &daemon.home().write("bomber.onnx", model));
+    forget_pages(&endpoint);
+    beside_neighbours(&daemon, || {
+        let answer = daemon.send(&endpoint.echo_request(1)).ok().json();
+        assert_eq!(answer["outputs"][0]["data"], json!([ROUNDS * bytes]));
+    });
+    assert_eq!(endpoint.status()["last_failure"], json!(null));
+}
+
+/// Pages of the stored model are charged to whoever reads them next.
+fn forget_pages(endpoint: &Endpoint<'_>) {
+    let digest = endpoint.status()["model"].as_str().expect("a model").replace(':', "-");
+    let file = fs::File::open(endpoint.daemon.home().data().join("models").join(digest).join("model.onnx")).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn of_descriptors() {
+    let daemon = home().start();
+    let emfile = rustix::io::Errno::MFILE.raw_os_error();
+    dies_of(&daemon, Infer::Bomb(Bomb::Descriptors), &[&format!("exited with status {emfile}")]);
+    let logged = daemon.cli(&["logs", "bomber"]).ok().stdout;
+    let line = logged.lines().find(|line| line.contains("no descriptor after")).expect("it said so");
+    let eaten: u64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
+    assert!((DESCRIPTORS_MAX - 64..DESCRIPTORS_MAX).contains(&eaten), "{line}");
+}
+
+#[test]
+fn of_processor_time_is_replaced() {
+    never_answers(Infer::Bomb(Bomb::Spin));
+}
+
+#[test]
+fn one_that_stands_still_is_replaced() {
+    never_answers(Infer::Bomb(Bomb::Stall));
+}
+
+#[test]
+fn one_that_takes_connections_and_reads_nothing_is_replaced() {
+    never_answers(Infer::Deaf);
+}
+
+fn never_answers(infer: Infer) {
+    let daemon = home().endpoint("timeout", "\"1s\"").start();
+    let endpoint = daemon.deploy_fake("bomber", Script::echo(), &[]);
+    endpoint.check_echo(1);
+    endpoint.play(Script::echo().infer(infer));
+    beside_neighbours(&daemon, || is_replaced(&endpoint));
+}
+
+/// Its caller is told at the deadline, and the next one gets another replica.
+#[track_caller]
+fn is_replaced(endpoint: &Endpoint<'_>) {
+    let daemon = endpoint.daemon;
+    let first = endpoint.replicas().remove(0).id;
+    // A connection that was kept would still be read.
+    let error = until_refused(endpoint);
+    assert!(error.contains("the deadline passed in the inference"), "{error}");
+    status_names(endpoint, &["answered nothing any more and was killed"]);
+    endpoint.play(Script::echo());
+    until_true("another replica serves", || daemon.send(&endpoint.echo_request(3)).status == 200);
+    assert_ne!(endpoint.replicas().remove(0).id, first);
+}
+
+/// What one of several callers at a time is told who finds no connection kept.
+fn until_refused(endpoint: &Endpoint<'_>) -> String {
+    dormouse_tests::wait::until("a request is not answered in time", || {
+        let answer = endpoint.daemon.send(&endpoint.echo_request(2));
+        (answer.status == 504).then(|| answer.error(504))
+    })
+}

@@ -1,0 +1,56 @@
+//! Models that take too much while they are loaded, which is first of all at their deploy.
+
+use dormouse_tests::{
+    Daemon, Endpoint, Script,
+    processes::control_groups,
+    script::{Bomb, Flood, Load},
+    wait::until_true,
+};
+
+use super::{home, neighbours::beside_neighbours};
+
+/// The deploy is refused with the cause, and nothing but the cause stays.
+#[track_caller]
+fn is_refused(daemon: &Daemon, bomb: Bomb, cause: &str) {
+    let model = daemon.home().write("bomber.onnx", Script::echo().load(Load::Bomb(bomb)).to_model());
+    beside_neighbours(daemon, || {
+        let reason = daemon.cli(&["deploy", model.to_str().unwrap()]).failed(1);
+        assert!(reason.contains(cause), "{reason}");
+    });
+    let endpoint = Endpoint::of(daemon, "bomber");
+    let failure = endpoint.status()["last_failure"].as_str().unwrap_or_default().to_owned();
+    assert!(failure.contains(cause), "{failure}");
+    until_true("nothing of it is left", || {
+        let groups = control_groups(daemon.instance());
+        endpoint.processes().is_empty() && !groups.iter().any(|group| group.display().to_string().contains("bomber"))
+    });
+    let models = std::fs::read_dir(daemon.home().data().join("models")).unwrap();
+    assert_eq!(models.filter(|entry| entry.as_ref().unwrap().path().join("model.onnx").exists()).count(), 1);
+}
+
+#[test]
+fn memory_is_told() {
+    is_refused(&home().start(), Bomb::Memory, "out of memory: exceeded its limit of 64 MiB");
+}
+
+#[test]
+fn threads_are_told() {
+    is_refused(&home().start(), Bomb::Threads, "out of processes: reached its limit of 64");
+}
+
+#[test]
+fn time_is_told() {
+    let daemon = home().endpoint("start_deadline", "\"2s\"").start();
+    is_refused(&daemon, Bomb::Spin, "not loaded within the start deadline");
+    is_refused(&daemon, Bomb::Stall, "not loaded within the start deadline");
+}
+
+/// Output alone is no reason to refuse a model.
+#[test]
+fn a_flood_of_output_is_only_slow() {
+    let daemon = home().start();
+    beside_neighbours(&daemon, || {
+        let flood = Bomb::Log { flood: Flood::Lines, mebibytes: 4 };
+        daemon.deploy_fake("bomber", Script::echo().load(Load::Bomb(flood)), &[]).check_echo(1);
+    });
+}
