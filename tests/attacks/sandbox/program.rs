@@ -8,8 +8,14 @@ use sha2::{Digest, Sha256};
 
 use crate::stage::Stage;
 
-pub(crate) const ATTACKS: &[Attack] =
-    &[Attack { class: 1, name: "overwrite the program through the linker", defence: "PrivateProgram", run: overwrite }];
+/// Two defences are in its way: the file cannot be written, and who cannot execute another program
+/// cannot stop executing this one, which keeps it from being written too.
+pub(crate) const ATTACKS: &[Attack] = &[Attack {
+    class: 1,
+    name: "overwrite the program through the linker",
+    defence: "PrivateProgram,SystemCallFilter",
+    run: overwrite,
+}];
 
 /// What counts is what the next container is given, whoever wrote what.
 fn overwrite(ground: &Ground) -> Outcome {

@@ -205,7 +205,10 @@ fn overflow_stack(depth: u64) -> u64 {
 /// Writes this program's own code over with the same bytes, through the file that is its memory; then
 /// as it can be written without a position.
 fn rewrite_own_code() -> String {
-    let mut file = OpenOptions::new().write(true).open("/proc/self/mem").unwrap();
+    let mut file = match OpenOptions::new().write(true).open("/proc/self/mem") {
+        Ok(file) => file,
+        Err(error) => return errno(&error),
+    };
     let code = rewrite_own_code as fn() -> String as *const u8;
     // SAFETY: the function being run is mapped, and 16 bytes of it are readable.
     let bytes = unsafe { std::slice::from_raw_parts(code, 16) };
