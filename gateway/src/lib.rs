@@ -8,6 +8,7 @@ mod accept;
 pub mod admin;
 mod commands;
 pub mod config;
+mod defence;
 pub mod inference;
 pub mod node;
 mod status;

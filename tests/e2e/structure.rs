@@ -11,7 +11,7 @@ use dormouse_tests::{cli, paths};
 use serde_json::Value;
 
 /// Crate, and which of ours it may depend on.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("spec", &[]),
     ("worker", &[]),
     // Only ever dependencies of tests: the first fails file operations, the second is a daemon's node.
@@ -20,9 +20,12 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("sandbox", &["spec", "faults", "driver"]),
     ("image", &["spec", "faults"]),
     ("controller", &["spec", "image", "sandbox", "faults"]),
-    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened"]),
-    // The sandbox's sources once more, so what they may know is the same.
+    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened", "gateway", "gateway-weakened", "tests"]),
+    // Sources of the product once more, so what they may know is the same.
     ("sandbox-weakened", &["spec", "faults"]),
+    ("worker-weakened", &[]),
+    ("controller-weakened", &["spec", "image", "sandbox-weakened", "faults"]),
+    ("gateway-weakened", &["spec", "image", "sandbox-weakened", "controller-weakened", "worker-weakened"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),

@@ -70,6 +70,8 @@ impl Node {
             intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,
             body_bytes_max: self.settings.body_bytes_max,
+            #[cfg(weakened)]
+            sysctl: Default::default(),
         }
     }
 }

@@ -86,6 +86,10 @@ pub(crate) fn spec(mut spec: Spec) -> Result<Spec, OciSpecError> {
         }
     }
     if let Some(process) = spec.process_mut() {
+        // The worker has defences of its own to miss.
+        if let Some(environment) = process.env_mut() {
+            environment.push(format!("{WEAKENED_VARIABLE}={}", missing()));
+        }
         if let Some(mut capabilities) = process.capabilities().clone().filter(|_| !Defence::NoCapabilities.stands()) {
             let all = || Some(EVERY_CAPABILITY.into_iter().collect());
             capabilities.set_bounding(all()).set_effective(all()).set_inheritable(all()).set_permitted(all());

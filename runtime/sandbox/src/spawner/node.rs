@@ -220,8 +220,10 @@ fn drop_rights_and_exec(
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     let c_string = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::other);
-    let environment = KEPT_VARIABLES
-        .iter()
+    let kept = KEPT_VARIABLES.iter();
+    #[cfg(weakened)]
+    let kept = kept.chain(&[crate::defence::weakened::WEAKENED_VARIABLE]);
+    let environment = kept
         .filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)))
         .map(|variable| c_string(variable.as_bytes()))
         .collect::<io::Result<Vec<_>>>()?;
