@@ -62,16 +62,19 @@ fn redirect(ground: &Ground) -> Outcome {
     outcome
 }
 
-/// The kernel ends whoever scores highest. Replicas are given a high score, so that the daemon lives.
-fn be_spared(ground: &Ground) -> Outcome {
+/// The kernel ends whoever scores highest when memory is short. Replicas are given a high score, so
+/// that the daemon lives; a process may lower its own where its parent could not raise limits. The
+/// other file is there for kernels and parents with which it may not.
+const OWN: [&str; 2] = ["/proc/self/oom_score_adj 0", "/proc/self/coredump_filter 0x7f"];
+
+fn set_own(ground: &Ground) -> Outcome {
     let mut stage = Stage::enter(ground);
     let replica = stage.replica();
-    let answer = stage.ask(&replica, "overwrite /proc/self/oom_score_adj 0");
+    let set = OWN.iter().find(|set| stage.ask(&replica, &format!("overwrite {set}")) == "ok");
     let score = stage.ask(&replica, "read /proc/self/oom_score_adj").trim().to_owned();
     stage.leave();
-    if score == "600" {
-        Outcome::Stopped(format!("{answer}, the score is still {score}"))
-    } else {
-        Outcome::GotThrough(format!("the score is now {score}"))
+    match set {
+        None => Outcome::Stopped(format!("nothing can be set, the score for shortages is still {score}")),
+        Some(set) => Outcome::GotThrough(format!("set {set}, the score for shortages is {score}")),
     }
 }
