@@ -12,9 +12,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack { class: 5, name: "redirect /proc", defence: "RealProc", run: redirect },
     Attack {
         class: 14,
-        name: "be spared when the machine is short of memory",
+        name: "set what /proc lets a process set of itself",
         defence: "ReadOnlyProc",
-        run: be_spared,
+        run: set_own,
     },
 ];
 
