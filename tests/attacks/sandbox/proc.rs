@@ -10,12 +10,7 @@ use crate::stage::{Stage, WEAKENED};
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack { class: 4, name: "read masked files of /proc", defence: "MaskedPaths", run: read_masked },
     Attack { class: 5, name: "redirect /proc", defence: "RealProc", run: redirect },
-    Attack {
-        class: 14,
-        name: "set what /proc lets a process set of itself",
-        defence: "ReadOnlyProc",
-        run: set_own,
-    },
+    Attack { class: 14, name: "set what /proc lets a process set of itself", defence: "ReadOnlyProc", run: set_own },
 ];
 
 /// Those that an unprivileged process could read if they were not covered.
