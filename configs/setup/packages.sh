@@ -4,8 +4,9 @@
 . "$(dirname "$0")/steps.sh"
 
 RUN_PACKAGES="ca-certificates gcc libc6-dev libseccomp-dev make pkg-config python3 python3-venv"
-# binutils strips the guest's binaries; qemu's recommended packages are its graphics.
-TEST_PACKAGES="binutils busybox-static cpio qemu-system-x86"
+# binutils strips the guest's binaries; libFuzzer is C++; qemu's recommended packages are its graphics; strace records
+# the worker's system calls.
+TEST_PACKAGES="binutils busybox-static cpio g++ qemu-system-x86 strace"
 
 case ${1:-} in
 run) packages=$RUN_PACKAGES ;;

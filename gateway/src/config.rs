@@ -30,6 +30,15 @@ pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<DaemonSettings
     resolve(read(path)?, overrides)
 }
 
+/// As [`load`] for a text that is not in a file yet. It is read as [`DEFAULT_PATH`] would be.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, overrides: &Overrides) -> Result<DaemonSettings, ConfigError> {
+    let file = ConfigFile::parse(text).map_err(|fault| fault.in_file(Path::new(DEFAULT_PATH)))?;
+    resolve(file, overrides)
+}
+
 /// The directory of the daemon to talk to: `--run`, else what the configuration says.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! are never parsed here. What is asked about models is answered from what their deploys told, so
 //! that asking wakes nothing.
 
+mod client_stream;
 mod documents;
 mod error;
 mod exchange;
@@ -12,8 +13,9 @@ mod headers;
 mod infer;
 mod liveness;
 mod metrics;
+mod pace;
+mod places;
 mod pool;
-mod preface;
 mod replica_stream;
 mod reply;
 mod request_body;

@@ -4,9 +4,11 @@
 //! The program's parts are put together in two places: `commands` for each verb of the command line,
 //! and [`node`] for the unprivileged process that serves.
 
+mod accept;
 pub mod admin;
 mod commands;
 pub mod config;
+mod defence;
 pub mod inference;
 pub mod node;
 mod status;

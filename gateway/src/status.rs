@@ -108,7 +108,9 @@ impl From<&AdminError> for Refusal {
             E::NoSuchPath | E::NoSuchEndpoint(_) => StatusCode::NOT_FOUND,
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Descriptors { .. } => StatusCode::BAD_REQUEST,
+            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Descriptors { .. } | E::NotReadable { .. } => {
+                StatusCode::BAD_REQUEST
+            }
         };
         Self::new(status, error)
     }

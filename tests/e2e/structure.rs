@@ -1,12 +1,17 @@
 //! The shape of the repository is the one that ARCHITECTURE.md describes.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use dormouse_tests::{cli, paths};
 use serde_json::Value;
 
 /// Crate, and which of ours it may depend on.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("spec", &[]),
     ("worker", &[]),
     // Only ever dependencies of tests: the first fails file operations, the second is a daemon's node.
@@ -15,18 +20,26 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("sandbox", &["spec", "faults", "driver"]),
     ("image", &["spec", "faults"]),
     ("controller", &["spec", "image", "sandbox", "faults"]),
-    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened"]),
-    // The sandbox's sources once more, so what they may know is the same.
-    ("sandbox-weakened", &["spec"]),
+    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened", "gateway", "gateway-weakened", "tests"]),
+    // Sources of the product once more, so what they may know is the same.
+    ("sandbox-weakened", &["spec", "faults"]),
+    ("worker-weakened", &[]),
+    ("controller-weakened", &["spec", "image", "sandbox-weakened", "faults"]),
+    ("gateway-weakened", &["spec", "image", "sandbox-weakened", "controller-weakened", "worker-weakened"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
+    ("fuzz", &["spec", "sandbox", "worker", "gateway"]),
 ];
 
+/// Of the product's workspace and of that of the fuzz targets, which is built otherwise.
 fn packages() -> Vec<Value> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(paths::repository());
-    cli::run(&mut cargo).json()["packages"].as_array().unwrap().clone()
+    let of_workspace = |manifest: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path"]);
+        cli::run(cargo.arg(paths::repository().join(manifest))).json()["packages"].as_array().unwrap().clone()
+    };
+    [of_workspace("Cargo.toml"), of_workspace("fuzz/Cargo.toml")].concat()
 }
 
 fn ours(name: &Value) -> Option<&str> {
@@ -51,6 +64,25 @@ fn crates_depend_in_one_direction() {
     }
 }
 
+/// Names and versions of a lock file's packages.
+fn locked(path: &str) -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(paths::repository().join(path)).unwrap();
+    let value = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.unwrap_or_else(|| panic!("{package}")).trim_end_matches('"').to_owned()
+    };
+    text.split("[[package]]").skip(1).map(|package| (value(package, "name"), value(package, "version"))).collect()
+}
+
+/// Another version of a parser would be fuzzed than the one that is shipped.
+#[test]
+fn what_is_fuzzed_is_what_is_shipped() {
+    const OF_FUZZING: [&str; 4] = ["arbitrary", "dormouse-fuzz", "jobserver", "libfuzzer-sys"];
+    let others: Vec<_> = locked("fuzz/Cargo.lock").difference(&locked("Cargo.lock")).cloned().collect();
+    let others: Vec<_> = others.iter().filter(|(name, _)| !OF_FUZZING.contains(&name.as_str())).collect();
+    assert!(others.is_empty(), "fuzz/Cargo.lock has {others:?}: begin it with a copy of Cargo.lock");
+}
+
 #[test]
 fn the_architecture_names_every_crate_and_folder() {
     let text = fs::read_to_string(paths::repository().join("ARCHITECTURE.md")).unwrap();
@@ -63,6 +95,36 @@ fn the_architecture_names_every_crate_and_folder() {
         let is_ours = entry.file_type().unwrap().is_dir() && name != "target" && !name.starts_with('.');
         assert!(!is_ours || text.contains(&format!("`{name}")), "ARCHITECTURE.md does not name the folder {name}");
     }
+}
+
+/// Where the product reads a clock that people and time servers set, and what for. Nothing that decides
+/// may: waits, deadlines, back-off and idle times would end early or never when it jumps.
+const TIME_OF_DAY: [(&str, &str); 4] = [
+    ("gateway/src/commands/status.rs", "shows how long ago a replica was started"),
+    ("runtime/controller/src/logs/files.rs", "which log of an endpoint is the oldest"),
+    ("runtime/controller/src/node.rs", "the first number of a replica's id; never one that lives"),
+    ("runtime/sandbox/src/spawner/replica.rs", "when a replica was started, to be shown"),
+];
+
+#[test]
+fn only_named_places_read_the_time_of_day() {
+    let root = paths::repository();
+    let sources =
+        ["gateway", "runtime/spec", "runtime/sandbox", "runtime/image", "runtime/controller", "runtime/worker"]
+            .iter()
+            .flat_map(|package| files_beneath(&root.join(package).join("src")));
+    let reads_it = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        ["SystemTime", ".modified()", ".accessed()", "ClockId::Realtime"].iter().any(|name| text.contains(name))
+    };
+    let found: BTreeSet<PathBuf> =
+        sources.filter(reads_it).map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
+    assert_eq!(found, TIME_OF_DAY.iter().map(|(path, _)| PathBuf::from(path)).collect());
+}
+
+fn files_beneath(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_beneath(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -17,9 +17,15 @@ use crate::model::Worker;
 /// Wrong ones that are told in full; of the others their number.
 const WRONG_TOLD_MAX: usize = 20;
 
-/// The daemon, or its node, was killed, and is back. A request that was under way then may break.
+/// Kills of something that every request passes, and its return.
 #[derive(Debug, Default)]
 pub(crate) struct Deaths {
+    of_daemon: Spells,
+    of_node: Spells,
+}
+
+#[derive(Debug, Default)]
+struct Spells {
     begun: AtomicU64,
     over: AtomicU64,
 }
@@ -27,29 +33,68 @@ pub(crate) struct Deaths {
 /// When a request was begun.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun {
-    deaths: u64,
+    daemon: Since,
+    node: Since,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    begun: u64,
     in_between: bool,
 }
 
-impl Deaths {
-    pub(crate) fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::SeqCst);
+impl Spells {
+    fn now(&self) -> Since {
+        let over = self.over.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        Since { begun, in_between: over != begun }
     }
 
-    pub(crate) fn end(&self) {
+    /// Whether it was dead then, or died since.
+    fn touch(&self, since: Since) -> bool {
+        since.in_between || self.begun.load(Ordering::SeqCst) != since.begun
+    }
+
+    fn last<T>(&self, spell: impl FnOnce() -> T) -> T {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let result = spell();
         self.over.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+}
+
+impl Deaths {
+    /// Kills the daemon with all it has, and waits for the next one.
+    pub(crate) fn of_daemon<T>(&self, kill_and_wait: impl FnOnce() -> T) -> T {
+        self.of_daemon.last(kill_and_wait)
+    }
+
+    /// Kills the node, and waits for the next one. The listeners stay.
+    pub(crate) fn of_node<T>(&self, kill_and_wait: impl FnOnce() -> T) -> T {
+        self.of_node.last(kill_and_wait)
     }
 
     pub(crate) fn now(&self) -> Begun {
-        let over = self.over.load(Ordering::SeqCst);
-        let deaths = self.begun.load(Ordering::SeqCst);
-        Begun { deaths, in_between: over != deaths }
+        Begun { daemon: self.of_daemon.now(), node: self.of_node.now() }
     }
 
-    /// Whether one was in between then, or came since.
-    pub(crate) fn touch(&self, since: Begun) -> bool {
-        since.in_between || self.begun.load(Ordering::SeqCst) != since.deaths
+    /// Whether a request may not even be taken.
+    pub(crate) fn may_refuse(&self, since: Begun) -> bool {
+        self.of_daemon.touch(since.daemon)
     }
+
+    /// Whether a request that was taken may break.
+    pub(crate) fn may_break(&self, since: Begun) -> bool {
+        self.may_refuse(since) || self.of_node.touch(since.node)
+    }
+}
+
+/// How an exchange with the daemon ended.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Answer(Response),
+    NotTaken(io::Error),
+    Broken(io::Error),
 }
 
 /// What is allowed besides the right answer.
@@ -94,15 +139,18 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) fn take(&self, asked: Asked<'_>, begun: Begun, told: io::Result<Response>) {
+    pub(crate) fn take(&self, asked: Asked<'_>, begun: Begun, told: Told) {
         match told {
-            Ok(answer) => self.take_answer(asked, &answer),
+            Told::Answer(answer) => self.take_answer(asked, &answer),
+            Told::NotTaken(_) if self.deaths.may_refuse(begun) => self.count("not taken, no daemon"),
             // The client waits far longer than any deadline of the daemon.
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Told::Broken(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 self.wrong(format!("{asked:?}: no answer at all: {error}"));
             }
-            Err(_) if self.deaths.touch(begun) => self.count("broken by a kill"),
-            Err(error) => self.wrong(format!("{asked:?}: broken for no reason: {error}")),
+            Told::Broken(_) if self.deaths.may_break(begun) => self.count("broken by a kill"),
+            Told::NotTaken(error) | Told::Broken(error) => {
+                self.wrong(format!("{asked:?}: broken, and nothing was killed: {error}"));
+            }
         }
     }
 

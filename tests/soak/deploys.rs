@@ -1,11 +1,11 @@
 //! Endpoints that come and go: deployed, used in one way or another, deleted.
 
-use std::thread;
+use std::{ops::Range, thread};
 
 use dormouse_tests::{Home, Request, wait::until_true};
 
 use crate::{
-    answers::Allowed,
+    answers::{Allowed, Told},
     load::World,
     operator::{Operator, Rest, must},
     progress::Progress,
@@ -29,13 +29,15 @@ enum Use {
 
 const USES: [Use; 5] = [Use::Nothing, Use::Called, Use::Frozen, Use::Redeployed, Use::CalledMeanwhile];
 
-pub(crate) fn run(world: &World, home: &Home, deploys: u64, random: &mut Random) {
+pub(crate) fn run(world: &World, home: &Home, numbers: Range<u64>, random: &mut Random) {
+    let deploys = numbers.end - numbers.start;
     let progress = Progress::begin(format!("{}: deploys and deletes", world.worker.name()), deploys);
     thread::scope(|scope| {
         for operator in 0..OPERATORS {
             let (mut random, progress) = (random.child(), &progress);
+            let own = (numbers.start + operator..numbers.end).step_by(OPERATORS as usize);
             scope.spawn(move || {
-                for number in (operator..deploys).step_by(OPERATORS as usize) {
+                for number in own {
                     // No name comes twice: what is kept of each would add up.
                     one(world, home, &format!("d{number}"), &mut random);
                     progress.step();
@@ -78,7 +80,7 @@ fn one(world: &World, home: &Home, name: &str, random: &mut Random) {
         must(&world.answers, name, &operator.delete(name));
     });
     let gone = world.send(&Request::get(&format!("/v2/models/{name}")));
-    if !gone.as_ref().is_ok_and(|answer| answer.status == 404) {
+    if !matches!(&gone, Told::Answer(answer) if answer.status == 404) {
         world.answers.wrong(format!("{name} is there after its delete: {gone:?}"));
     }
     for file in ["onnx", "yaml"] {

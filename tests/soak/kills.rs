@@ -1,11 +1,6 @@
 //! SIGKILLs at random moments, while clients call and operators deploy and delete.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, thread, time::Duration};
 
 use dormouse_tests::{Daemon, Home, processes, wait::until};
 use rustix::process::Signal;
@@ -15,7 +10,7 @@ use crate::{
     desired::{Desired, compare},
     hunt::{self, Prey},
     load::{Enough, World},
-    operator::{Operator, Rest},
+    operator::{Operator, Outcome, Rest},
     progress::Progress,
     random::Random,
     report::Report,
@@ -25,13 +20,29 @@ const CLIENTS: usize = 4;
 const OPERATORS: usize = 2;
 /// Names that each operator deploys and deletes again and again.
 const NAMES: usize = 4;
-/// Of twenty kills, those of the node and of the daemon itself; the others take what a replica is
-/// made of. Each daemon costs a start, and nodes that die in a row are started ever later.
-const NODES_OF_20: u64 = 2;
+/// What is killed; each at least once where there are as many kills. A daemon costs a start, and nodes
+/// that die in a row are started ever later, so of these there are few.
+const EACH: [Target; 6] = [
+    Target::Daemon,
+    Target::Node,
+    Target::Of(Prey::Removal),
+    Target::Of(Prey::Creation),
+    Target::Of(Prey::HalfMade),
+    Target::Of(Prey::Replica),
+];
+/// In how many of twenty of the others it is the daemon and the node.
 const DAEMONS_OF_20: u64 = 1;
+const NODES_OF_20: u64 = 2;
 /// Between two kills, and between two calls of one client, so that endpoints come to rest.
 const KILL_PAUSE_MAX: Duration = Duration::from_millis(120);
 const CALL_PAUSE_MAX: Duration = Duration::from_millis(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Daemon,
+    Node,
+    Of(Prey),
+}
 
 /// Kills, and tells what is wrong afterwards. The daemon that is given back is another one.
 pub(crate) fn run(
@@ -63,9 +74,9 @@ pub(crate) fn run(
         }
         let mut killer = Killer { world, daemon: Some(daemon), random: random.child(), report };
         let progress = Progress::begin(format!("{}: kills under load", world.worker.name()), kills);
-        for _ in 0..kills {
+        for target in targets(kills, &mut killer.random) {
             killer.random.pause(KILL_PAUSE_MAX);
-            killer.kill();
+            killer.kill(target);
             progress.step();
         }
         progress.end();
@@ -73,11 +84,7 @@ pub(crate) fn run(
     });
     let mut desired = desired.into_inner().unwrap();
     for name in base {
-        desired
-            .entry(name.clone())
-            .or_default()
-            .deployed(&crate::operator::Outcome::Acknowledged { revision: 1 })
-            .unwrap();
+        desired.entry(name.clone()).or_default().deployed(&Outcome::Acknowledged { revision: 1 }).unwrap();
     }
     let listed = until("the daemon tells its endpoints", || world.admin("/v1/endpoints").filter(|it| it.status == 200));
     for difference in compare(&desired, &listed.json()) {
@@ -93,6 +100,18 @@ pub(crate) fn run(
     }
     remove_all(&daemon, world, desired.keys().filter(|name| !base.contains(name)));
     daemon
+}
+
+fn targets(kills: u64, random: &mut Random) -> Vec<Target> {
+    let any = |random: &mut Random| match random.within(0..20) {
+        of_20 if of_20 < DAEMONS_OF_20 => Target::Daemon,
+        of_20 if of_20 < DAEMONS_OF_20 + NODES_OF_20 => Target::Node,
+        _ => Target::Of(*random.choose(&[Prey::Replica, Prey::Replica, Prey::Creation, Prey::HalfMade, Prey::Removal])),
+    };
+    let mut targets: Vec<Target> = EACH.into_iter().take(kills as usize).collect();
+    targets.extend((targets.len() as u64..kills).map(|_| any(random)));
+    random.shuffle(&mut targets);
+    targets
 }
 
 fn clients(world: &World, all: &[String], base: &[String], random: &mut Random) {
@@ -134,7 +153,7 @@ fn remove_all<'a>(daemon: &Daemon, world: &World, names: impl Iterator<Item = &'
     let operator = Operator { home: daemon.home(), world };
     for name in names {
         match operator.delete(name) {
-            crate::operator::Outcome::Refused { reason } if !reason.contains("there is no endpoint named") => {
+            Outcome::Refused { reason } if !reason.contains("there is no endpoint named") => {
                 world.answers.wrong(format!("{name} cannot be deleted: {reason}"));
             }
             _ => {}
@@ -151,23 +170,22 @@ struct Killer<'a> {
 }
 
 impl Killer<'_> {
-    fn kill(&mut self) {
-        let of_20 = self.random.within(0..20);
-        let killed = if of_20 < NODES_OF_20 {
-            self.kill_node();
-            "node"
-        } else if of_20 < NODES_OF_20 + DAEMONS_OF_20 {
-            self.kill_daemon();
-            "daemon"
-        } else {
-            let wanted =
-                *self.random.choose(&[Prey::Replica, Prey::Replica, Prey::Creation, Prey::HalfMade, Prey::Removal]);
-            let daemon = self.daemon();
-            match hunt::kill_one(daemon.pid(), daemon.instance(), wanted) {
-                Some(prey) => prey.name(),
-                None => {
+    fn kill(&mut self, target: Target) {
+        let killed = match target {
+            Target::Node => {
+                self.kill_node();
+                "node"
+            }
+            Target::Daemon => {
+                self.kill_daemon();
+                "daemon"
+            }
+            Target::Of(wanted) => {
+                let daemon = self.daemon();
+                let Some(prey) = hunt::kill_one(daemon.pid(), daemon.instance(), wanted) else {
                     return self.world.answers.wrong(format!("nothing was there to be killed, not even a {wanted:?}"));
-                }
+                };
+                prey.name()
             }
         };
         self.report.killed(killed);
@@ -179,17 +197,18 @@ impl Killer<'_> {
 
     /// The node is killed in the middle of something, as often as not.
     fn kill_node(&mut self) {
+        let in_the_act = self.random.within(0..2) == 0;
         let deaths = &self.world.answers.deaths;
         let daemon = self.daemon();
         let node = daemon.node_pid();
-        if self.random.clone().within(0..2) == 0 {
+        if in_the_act {
             hunt::until_busy(daemon.pid(), daemon.instance());
         }
-        deaths.begin();
-        processes::kill(node, Signal::KILL);
-        until("another node process", || processes::child(daemon.pid(), "node").filter(|it| *it != node));
-        until("the node answers", || self.world.admin("/v1/node").filter(|answer| answer.status == 200));
-        deaths.end();
+        deaths.of_node(|| {
+            processes::kill(node, Signal::KILL);
+            until("another node process", || processes::child(daemon.pid(), "node").filter(|it| *it != node));
+            until("the node answers", || self.world.admin("/v1/node").filter(|answer| answer.status == 200));
+        });
     }
 
     fn kill_daemon(&mut self) {
@@ -197,11 +216,10 @@ impl Killer<'_> {
         if self.random.within(0..2) == 0 {
             hunt::until_busy(daemon.pid(), daemon.instance());
         }
-        self.world.answers.deaths.begin();
-        let home: Arc<Home> = daemon.kill();
-        let daemon = home.start_again();
-        self.world.moved_to(daemon.address());
-        self.world.answers.deaths.end();
-        self.daemon = Some(daemon);
+        self.daemon = Some(self.world.answers.deaths.of_daemon(|| {
+            let daemon = daemon.kill().start_again();
+            self.world.moved_to(daemon.address());
+            daemon
+        }));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use dormouse_tests::{Connection, Daemon, Request, Response};
 
 use crate::{
-    answers::{Allowed, Answers, Asked},
+    answers::{Allowed, Answers, Asked, Told},
     model::{Worker, unique_number},
 };
 
@@ -41,9 +41,12 @@ impl World {
         self.answers.take(asked, begun, told);
     }
 
-    pub(crate) fn send(&self, request: &Request) -> std::io::Result<Response> {
+    pub(crate) fn send(&self, request: &Request) -> Told {
         let address = *self.address.read().unwrap();
-        Connection::try_to(address)?.try_send(request)
+        match Connection::try_to(address) {
+            Ok(mut connection) => connection.try_send(request).map_or_else(Told::Broken, Told::Answer),
+            Err(error) => Told::NotTaken(error),
+        }
     }
 
     /// What the admin API answers, where somebody does.

@@ -22,6 +22,8 @@ mod wakes;
 
 use std::{process::ExitCode, thread};
 
+use dormouse_tests::machine_state::kernel_groups;
+
 use self::{model::Worker, options::Options, random::Random, report::Report, run::Share};
 
 /// One run in five is with the real worker.
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let mut random = Random::new(seed);
     let real = Share::of(n.div_ceil(REAL_SHARE));
     let scripted = Share { kills: n * 3 / 10 - real.kills, ..Share::of(n - real.wakes) };
+    let kernel_before = kernel_groups();
     // Side by side, as daemons of one machine may be: one's kills are nothing to the other.
     let reports: Vec<Report> = thread::scope(|scope| {
         let soaks = [(Worker::Scripted, scripted), (Worker::Real, real)].map(|(worker, share)| {
@@ -41,7 +44,8 @@ fn main() -> ExitCode {
         });
         soaks.into_iter().map(|soak| soak.join().unwrap_or_else(|_| Report::of_panic())).collect()
     });
-    let report = Report::of_all(reports);
+    let mut report = Report::of_all(reports);
+    report.kernel_groups(&kernel_before, &kernel_groups());
     report.print();
     if report.holds() {
         return ExitCode::SUCCESS;

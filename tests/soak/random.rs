@@ -31,6 +31,12 @@ impl Random {
         &from[self.within(0..from.len() as u64) as usize]
     }
 
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.within(0..last as u64 + 1) as usize);
+        }
+    }
+
     /// A pause whose length is itself a choice, not a wait for anything.
     pub(crate) fn pause(&mut self, at_most: Duration) {
         std::thread::sleep(Duration::from_micros(self.within(0..at_most.as_micros() as u64 + 1)));

@@ -7,7 +7,7 @@ use std::{
 
 use dormouse_tests::{
     Daemon, Home,
-    machine_state::{MachineState, Memory, Subject, kernel_groups, leftovers},
+    machine_state::{MachineState, Memory, Subject, leftovers},
     wait::until_true,
 };
 
@@ -26,6 +26,8 @@ use crate::{
 const BASE: usize = 6;
 /// What exists only once something of a kind was done exists after this many.
 const WARM_UP: u64 = 24;
+/// Deploys of which half are enough to tell steady growth from that of a beginning.
+const HALVES_TELL_FROM: u64 = 100;
 /// How long what ends by itself may take: kept logs, idle threads of a runtime, connections.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -54,7 +56,6 @@ struct Picture {
 pub(crate) fn soak(worker: Worker, share: Share, mut random: Random) -> Report {
     let mut report = Report::of(worker);
     let random = &mut random;
-    let kernel_before = kernel_groups();
     let home = worker
         .home()
         .endpoint("memory", "\"128Mi\"")
@@ -71,25 +72,30 @@ pub(crate) fn soak(worker: Worker, share: Share, mut random: Random) -> Report {
     let base = deploy_base(&world, &daemon);
 
     wakes::run(&world, &base, WARM_UP, random);
-    deploys::run(&world, daemon.home(), WARM_UP, random);
+    deploys::run(&world, daemon.home(), 0..WARM_UP, random);
     let before = settled(&daemon, None);
 
-    wakes::run(&world, &base, share.wakes, random);
-    deploys::run(&world, daemon.home(), share.deploys, random);
+    let half = share.deploys / 2;
+    wakes::run(&world, &base, share.wakes / 2, random);
+    deploys::run(&world, daemon.home(), WARM_UP..WARM_UP + half, random);
+    let halfway = (share.deploys >= HALVES_TELL_FROM).then(|| settled(&daemon, Some(&before)));
+    wakes::run(&world, &base, share.wakes - share.wakes / 2, random);
+    deploys::run(&world, daemon.home(), WARM_UP + half..WARM_UP + share.deploys, random);
     let worked = settled(&daemon, Some(&before));
-    report.compare("after wakes and deploys", &before.state, &worked.state);
-    let operations = share.wakes + share.deploys;
-    report.memory("spawner", before.spawner, worked.spawner, operations);
-    report.memory("node", before.node, worked.node, operations);
     count_wakes(&world, &daemon, &base, share);
 
     let daemon = kills::run(&world, daemon, &base, share.kills, random, &mut report);
     let survived = settled(&daemon, Some(&before));
-    report.compare("after the kills", &before.state, &survived.state);
+    report.compare(&before.state, &worked.state, &survived.state);
+    let of = |half: fn(&Picture) -> Memory| (half(&before), halfway.as_ref().map(half), half(&worked));
+    for (name, (before, halfway, after)) in
+        [("spawner", of(|picture| picture.spawner)), ("node", of(|picture| picture.node))]
+    {
+        report.memory(name, before, halfway, after);
+    }
 
     end(&world, daemon, &base, &mut report);
     report.answers(&world.answers);
-    report.kernel_groups(&kernel_before, &kernel_groups());
     report
 }
 
@@ -151,7 +157,7 @@ fn end(world: &World, daemon: Daemon, base: &[String], report: &mut Report) {
         must(&world.answers, name, &operator.delete(name));
     }
     let home = daemon.stop();
-    report.left("after the stop", leftovers(&subject));
+    report.left("after the stop", &leftovers(&subject));
 
     let daemon = home.start_again();
     world.moved_to(daemon.address());
@@ -166,7 +172,7 @@ fn end(world: &World, daemon: Daemon, base: &[String], report: &mut Report) {
     must(&world.answers, "last", &operator.delete("last"));
     until_true("its log is gone", || dormouse_logs(daemon.home()) == 0);
     drop(daemon.stop());
-    report.left("after kill, restart and stop", leftovers(&subject));
+    report.left("after kill, restart and stop", &leftovers(&subject));
 }
 
 fn dormouse_logs(home: &Home) -> usize {

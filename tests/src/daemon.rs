@@ -35,7 +35,9 @@ impl Daemon {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", log(&home));
             }
-            node_status(&home)
+            // An earlier daemon's node may answer yet, until it notices that its spawner is gone or the
+            // new one ends it; the new one starts its own after that.
+            processes::child(i32::try_from(child.id()).unwrap(), "node").and_then(|_| node_status(&home))
         });
         let address = node["listen"].as_str().and_then(|address| address.parse().ok()).expect("an address");
         let instance = node["instance"].as_str().expect("an id").to_owned();

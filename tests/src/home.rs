@@ -19,6 +19,8 @@ pub struct Home {
     program: PathBuf,
     /// Section, key, value as TOML.
     settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    /// Variables of the environment of every command.
+    environment: Vec<(String, String)>,
     directory: TempDir,
 }
 
@@ -31,7 +33,7 @@ impl Home {
         // Short, as the run directory must be.
         let directory = tempfile::Builder::new().prefix("dm").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let home = Self { program: program.into(), settings: BTreeMap::new(), directory };
+        let home = Self { program: program.into(), settings: BTreeMap::new(), environment: Vec::new(), directory };
         home.set("gateway", "listen", "\"127.0.0.1:0\"")
             .set("sandbox", "onnxruntime", &format!("{:?}", paths::onnxruntime()))
             .set("node", "memory_budget", "\"4Gi\"")
@@ -41,6 +43,13 @@ impl Home {
     #[must_use]
     pub fn set(mut self, section: &'static str, key: &'static str, value: &str) -> Self {
         self.settings.entry(section).or_default().insert(key, value.to_owned());
+        self
+    }
+
+    /// A variable of the daemon's environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -107,6 +116,7 @@ impl Home {
             self.write("dormouse.toml", text);
         }
         let mut command = Command::new(&self.program);
+        command.envs(self.environment.iter().cloned());
         command.args(arguments).arg("--config").arg(config);
         command.arg("--run").arg(self.run()).arg("--data").arg(self.data()).current_dir(self.path());
         command

@@ -16,6 +16,8 @@ pub mod metrics;
 pub mod paths;
 pub mod processes;
 pub mod script;
+pub mod small_disk;
+pub mod strace;
 pub mod wait;
 
 pub use cli::Told;
@@ -24,3 +26,4 @@ pub use endpoint::Endpoint;
 pub use home::Home;
 pub use http::{Connection, Request, Response};
 pub use script::Script;
+pub use small_disk::SmallDisk;

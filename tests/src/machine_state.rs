@@ -35,7 +35,7 @@ pub struct Subject {
 /// Things by what they are. Equal things of one kind are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineState {
-    kinds: BTreeMap<&'static str, BTreeMap<String, usize>>,
+    kinds: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 /// What a half of the daemon holds of the machine's memory.
@@ -49,7 +49,7 @@ pub struct Memory {
 /// A kind of thing of which there is another number than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    pub kind: &'static str,
+    pub kind: String,
     pub gone: Vec<String>,
     pub new: Vec<String>,
 }
@@ -110,7 +110,9 @@ impl MachineState {
         let mut state = Self { kinds: BTreeMap::new() };
         state.note("processes", tasks.iter().map(Task::shown));
         state.note("threads", tasks.iter().flat_map(Task::threads));
-        state.note("control groups", places::control_groups(&subject.instance));
+        for (hierarchy, groups) in places::control_groups(&subject.instance) {
+            state.note(&format!("control groups of {hierarchy}"), groups);
+        }
         state.note("mounts", places::mounts(subject, &tasks));
         state.note("namespaces", tasks::namespaces(&tasks));
         state.note("unix sockets", sockets.under(&subject.home).map(|path| subject.shown(path)));
@@ -123,13 +125,13 @@ impl MachineState {
         state
     }
 
-    fn note(&mut self, kind: &'static str, things: impl IntoIterator<Item = String>) {
-        let counts = self.kinds.entry(kind).or_default();
+    fn note(&mut self, kind: &str, things: impl IntoIterator<Item = String>) {
+        let counts = self.kinds.entry(kind.to_owned()).or_default();
         things.into_iter().for_each(|thing| *counts.entry(thing).or_default() += 1);
     }
 
-    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        self.kinds.keys().copied()
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
     }
 
     #[must_use]
@@ -146,10 +148,10 @@ impl MachineState {
     /// In what this differs from how it was.
     #[must_use]
     pub fn differences(&self, before: &Self) -> Vec<Difference> {
-        let kinds: BTreeSet<&'static str> = self.kinds().chain(before.kinds()).collect();
-        let of = |kind| {
+        let kinds: BTreeSet<&str> = self.kinds().chain(before.kinds()).collect();
+        let of = |kind: &str| {
             let (gone, new) = (more(before, self, kind), more(self, before, kind));
-            Difference { kind, gone, new }
+            Difference { kind: kind.to_owned(), gone, new }
         };
         kinds
             .into_iter()
@@ -215,7 +217,6 @@ pub fn leftovers(subject: &Subject) -> Vec<String> {
         ("files under data", name) => ["endpoints", "models", "uids.json"].contains(&name),
         _ => false,
     };
-    let kinds: Vec<&'static str> = state.kinds().collect();
-    let all = kinds.into_iter().flat_map(|kind| state.things(kind).map(move |thing| (kind, thing.to_owned())));
+    let all = state.kinds().flat_map(|kind| state.things(kind).map(move |thing| (kind, thing.to_owned())));
     all.filter(|(kind, thing)| !lasting(kind, thing)).map(|(kind, thing)| format!("{kind}: {thing}")).collect()
 }

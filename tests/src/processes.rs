@@ -3,10 +3,14 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cli;
 
 /// Kills one process by its id.
 ///
@@ -97,9 +101,51 @@ fn directories(path: &Path) -> Vec<PathBuf> {
 /// Where it is not there.
 #[must_use]
 pub fn uid(pid: i32) -> u32 {
+    id(pid, "Uid:")
+}
+
+fn id(pid: i32, field: &str) -> u32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a uid");
-    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid")
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("an id");
+    line.split_whitespace().next().and_then(|id| id.parse().ok()).expect("an id")
+}
+
+/// Until this is dropped, a running process gets no further descriptor: EMFILE.
+#[derive(Debug)]
+pub struct NoDescriptors {
+    pid: i32,
+    limit_before: String,
+}
+
+impl NoDescriptors {
+    /// # Panics
+    /// Where the limit cannot be set.
+    #[must_use]
+    pub fn of(pid: i32) -> Self {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let limit_before = line.split_whitespace().nth(3).unwrap().to_owned();
+        // The limit is one on numbers, and each half of a daemon holds all lower ones for its whole life.
+        // Not fewer: the spawner's poll of more descriptors than the limit would fail.
+        set_open_files(pid, "5");
+        Self { pid, limit_before }
+    }
+}
+
+impl Drop for NoDescriptors {
+    fn drop(&mut self) {
+        if lives(self.pid) {
+            set_open_files(self.pid, &self.limit_before);
+        }
+    }
+}
+
+/// Sets the soft limit, as the user whose process it is: another's takes a capability that root does
+/// not always have.
+fn set_open_files(pid: i32, soft: &str) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.arg(format!("--pid={pid}")).arg(format!("--nofile={soft}:"));
+    let _ = cli::run(prlimit.uid(uid(pid)).gid(id(pid, "Gid:"))).ok();
 }
 
 /// The most memory a process has had resident, in bytes.

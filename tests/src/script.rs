@@ -78,6 +78,8 @@ pub enum Infer {
     },
     /// Dies of a signal.
     Crash,
+    /// Makes a system call that no worker has a reason to make.
+    ForbiddenCall,
     /// Takes memory until it is killed.
     EatMemory,
     Bomb(Bomb),

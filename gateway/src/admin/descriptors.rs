@@ -18,6 +18,8 @@ use tokio::{
     net::UnixStream,
 };
 
+use crate::defence::Defence;
+
 /// What the kernel carries with one message (SCM_MAX_FD), and what one connection may bring.
 pub(super) const DESCRIPTORS_MAX: usize = 253;
 
@@ -33,7 +35,7 @@ impl Received {
 
     fn add(&self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let mut received = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if received.len() + descriptors.len() > DESCRIPTORS_MAX {
+        if Defence::DescriptorLimit.stands() && received.len() + descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::Error::other(format!("more than {DESCRIPTORS_MAX} descriptors came on one connection")));
         }
         received.extend(descriptors);

@@ -28,6 +28,8 @@ pub enum AdminError {
     Name(#[from] NameError),
     #[error("{files} files are named and {descriptors} descriptors came along")]
     Descriptors { files: usize, descriptors: usize },
+    #[error("the descriptor for `{path}` is not open for reading")]
+    NotReadable { path: String },
     #[error(transparent)]
     Deploy(#[from] DeployError),
     #[error(transparent)]

@@ -3,6 +3,7 @@
 use std::{io, ops::Range, os::fd::AsFd};
 
 use super::AdminError;
+use crate::defence::Defence;
 
 const GROUPS: &str = "/etc/group";
 const USERS: &str = "/etc/passwd";
@@ -18,21 +19,21 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Decides by the credentials the kernel noted when the peer connected. The group is looked up
-    /// anew each time: membership that was taken away counts at once.
+    /// Decides by the credentials the kernel noted when the peer connected, its groups included: no
+    /// process is looked up, so none can stand in for another. The admin group's own list is read anew
+    /// each time; what a session that runs was given by it counts until that session ends.
     ///
     /// # Errors
     /// [`AdminError::NotAMember`] and [`AdminError::NeverAdmitted`].
     pub(super) fn check(&self, stream: impl AsFd) -> io::Result<Result<(), AdminError>> {
-        let peer = rustix::net::sockopt::socket_peercred(stream)?;
+        if !Defence::PeerAsked.stands() {
+            return Ok(Ok(()));
+        }
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
         let accounts = Accounts { groups: std::fs::read_to_string(GROUPS)?, users: std::fs::read_to_string(USERS)? };
-        let process = format!("/proc/{}/status", peer.pid.as_raw_nonzero());
-        // Where it has ended or may not be looked at, its main group is what is known.
-        let process = std::fs::read_to_string(process).unwrap_or_default();
-        let uid = peer.uid.as_raw();
-        let mut gids = supplementary_groups(&process, uid);
+        let mut gids = dormouse_sandbox::peer::groups(&stream)?;
         gids.push(peer.gid.as_raw());
-        Ok(self.decide(uid, &gids, &accounts))
+        Ok(self.decide(peer.uid.as_raw(), &gids, &accounts))
     }
 
     fn decide(&self, uid: u32, gids: &[u32], accounts: &Accounts) -> Result<(), AdminError> {
@@ -50,17 +51,6 @@ impl Admission {
         let user = user.unwrap_or("USER").to_owned();
         Err(AdminError::NotAMember { who, user, group: self.admin_group.clone() })
     }
-}
-
-/// What /proc tells of the peer. Its pid may be another process's by now, which then counts only if
-/// it runs as the same user: that user has these groups either way.
-fn supplementary_groups(status: &str, uid: u32) -> Vec<u32> {
-    let numbers = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.unwrap_or_default().split_whitespace().filter_map(|number| number.parse().ok()).collect::<Vec<u32>>()
-    };
-    let effective = numbers("Uid:").get(1).copied();
-    if effective == Some(uid) { numbers("Groups:") } else { Vec::new() }
 }
 
 /// The texts of /etc/group and /etc/passwd.
@@ -134,13 +124,5 @@ mod tests {
         for uid in [998, 1_879_048_192, 1_879_113_727] {
             assert!(matches!(decide(uid, 60), Err(AdminError::NeverAdmitted { .. })), "{uid}");
         }
-    }
-
-    #[test]
-    fn groups_of_another_users_process_do_not_count() {
-        let status = "Name:\tsh\nUid:\t1001\t1000\t1000\t1000\nGid:\t1\t1\t1\t1\nGroups:\t7 60 \n";
-        assert_eq!(supplementary_groups(status, 1000), [7, 60]);
-        assert!(supplementary_groups(status, 1001).is_empty());
-        assert!(supplementary_groups("", 1000).is_empty());
     }
 }

@@ -3,26 +3,32 @@ use std::{io, sync::Arc, time::Duration};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
+    time::timeout,
 };
 
 use super::{
     Admin, AdminError, Admission,
     descriptors::{DescriptorStream, Received},
 };
-use crate::status::chain;
+use crate::{
+    accept::Shortage,
+    status::{Refusal, chain},
+};
 
 /// Connections served at a time; people and scripts make few, `logs -f` keeps one.
 const CONNECTIONS_MAX: usize = 64;
 /// The longest a caller may take for the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What is still read of somebody who was refused.
+const REFUSED_BYTES_MAX: u64 = 8 << 20;
 
 /// Accepts and answers until it is dropped.
 pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListener) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shortage = Shortage::new("operators");
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -34,10 +40,7 @@ pub async fn serve(admin: Arc<Admin>, admission: Admission, listener: UnixListen
                     drop(permit);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection to the admin API failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }
@@ -56,19 +59,31 @@ async fn connection(
             })
             .await?)
         }
-        Err(error) => Ok(refuse(stream, error).await?),
+        Err(error) => Ok(refuse(stream, &error).await?),
     }
 }
 
-/// Reads with plain reads, with which the kernel drops descriptors that come along.
-async fn refuse(stream: UnixStream, error: AdminError) -> Result<(), hyper::Error> {
-    tracing::warn!(error = chain(&error), "a connection to the admin API was refused");
-    let error = Arc::new(error);
-    answer(stream, move |_| {
-        let error = Arc::clone(&error);
-        async move { super::service::refused(&error) }
-    })
-    .await
+/// Says no without parsing anything. Plain reads throw away what comes, and with them the kernel
+/// drops descriptors that come along.
+async fn refuse(mut stream: UnixStream, error: &AdminError) -> io::Result<()> {
+    tracing::warn!(error = chain(error), "a connection to the admin API was refused");
+    let refusal = Refusal::from(error);
+    let (status, body) = (refusal.status, refusal.body());
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    // A client takes no answer to what it has not asked yet.
+    let mut thrown_away = vec![0; 4 << 10];
+    if timeout(HEAD_TIMEOUT, stream.read(&mut thrown_away)).await?? == 0 {
+        return Ok(());
+    }
+    timeout(HEAD_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
+    stream.shutdown().await?;
+    // One that is cut off while it still sends might not look for the answer.
+    let (mut rest, mut nowhere) = (stream.take(REFUSED_BYTES_MAX), tokio::io::sink());
+    timeout(HEAD_TIMEOUT, tokio::io::copy(&mut rest, &mut nowhere)).await??;
+    Ok(())
 }
 
 async fn answer<S, F>(stream: S, handle: impl Fn(http::Request<hyper::body::Incoming>) -> F) -> Result<(), hyper::Error>

@@ -9,16 +9,20 @@ use http::{
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     AdminError, DOCUMENT_BYTES_MAX,
-    api::{DeployEvent, DeployOrder, EndpointStatus, NodeStatus},
+    api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus},
     descriptors::Received,
     lines::Lines,
 };
-use crate::status::{Refusal, chain};
+use crate::{
+    defence::Defence,
+    status::{Refusal, chain},
+};
 
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 
@@ -79,6 +83,10 @@ impl Admin {
                 self.controller.delete(&name).await?;
                 tracing::info!(endpoint = %name, "deleted");
                 Ok(document(&serde_json::json!({})))
+            }
+            #[cfg(weakened)]
+            Route::Logs { name, .. } if let Some(text) = crate::defence::weakened::file_named(name) => {
+                Ok(with_type("text/plain; charset=utf-8", Full::from(text).boxed_unsync()))
             }
             Route::Logs { name, follow } => {
                 let lines = self.controller.logs(name, follow).await?;
@@ -163,7 +171,8 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
 }
 
 async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
-    let body = timeout(DOCUMENT_WAIT, Limited::new(body, DOCUMENT_BYTES_MAX).collect());
+    let limit = if Defence::DocumentLimit.stands() { DOCUMENT_BYTES_MAX } else { usize::MAX };
+    let body = timeout(DOCUMENT_WAIT, Limited::new(body, limit).collect());
     let body = body.await.map_err(|_| AdminError::BodyTooSlow)?.map_err(|error| {
         let limit = dormouse_spec::Bytes::new(DOCUMENT_BYTES_MAX as u64);
         if error.is::<LengthLimitError>() {
@@ -176,11 +185,27 @@ async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
 }
 
 fn with_descriptors(order: DeployOrder, descriptors: Vec<OwnedFd>) -> Result<DeployRequest, AdminError> {
+    #[cfg(weakened)]
+    let descriptors = crate::defence::weakened::opened_again(descriptors);
     if order.files.len() != descriptors.len() {
         return Err(AdminError::Descriptors { files: order.files.len(), descriptors: descriptors.len() });
     }
-    let files = order.files.into_iter().zip(descriptors).map(|(entry, file)| ModelFile { path: entry.path, file });
-    Ok(DeployRequest { endpoint: order.endpoint, files: files.collect() })
+    let mut files = Vec::with_capacity(descriptors.len());
+    for (FileEntry { path }, file) in order.files.into_iter().zip(descriptors) {
+        if !is_open_for_reading(&file) {
+            return Err(AdminError::NotReadable { path });
+        }
+        files.push(ModelFile { path, file });
+    }
+    Ok(DeployRequest { endpoint: order.endpoint, files })
+}
+
+/// Anybody can point at a file and pass that on. Only who opened it for reading may have it read.
+fn is_open_for_reading(file: &OwnedFd) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
+        let mode = flags & OFlags::RWMODE;
+        !flags.contains(OFlags::PATH) && (mode == OFlags::RDONLY || mode == OFlags::RDWR)
+    })
 }
 
 fn json(document: &impl Serialize) -> String {
@@ -203,7 +228,7 @@ fn with_type(content_type: &'static str, body: UnsyncBoxBody<Bytes, std::convert
     answer
 }
 
-pub(super) fn refused(error: &AdminError) -> Answer {
+fn refused(error: &AdminError) -> Answer {
     let refusal = Refusal::from(error);
     let mut answer = with_type("application/json", Full::from(refusal.body()).boxed_unsync());
     *answer.status_mut() = refusal.status;

@@ -111,3 +111,15 @@ fn age(started_at_ms: u64) -> String {
     let age = now.saturating_sub(Duration::from_millis(started_at_ms));
     if started_at_ms == 0 { String::new() } else { format_duration(Duration::from_secs(age.as_secs())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_in_the_future_is_now() {
+        // The clock was set back since.
+        assert_eq!(age(u64::MAX), "0s");
+        assert_eq!(age(0), "", "not created yet");
+    }
+}

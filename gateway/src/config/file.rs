@@ -61,6 +61,10 @@ pub(super) struct Gateway {
     pub(super) head_bytes_max: u64,
     #[serde(deserialize_with = "seconds::<_, 1, 3600>")]
     pub(super) head_timeout: Duration,
+    #[serde(deserialize_with = "seconds::<_, 1, 3600>")]
+    pub(super) client_wait: Duration,
+    #[serde(deserialize_with = "bytes::<_, 1, { 1024 * MIB }>")]
+    pub(super) client_rate_min: u64,
     #[serde(deserialize_with = "integer::<_, 1, 65_536>")]
     pub(super) connections_max: u64,
     #[serde(deserialize_with = "integer::<_, 1, 10_000>")]
@@ -133,6 +137,8 @@ impl Default for Gateway {
             body_bytes_max: 64 * MIB,
             head_bytes_max: 64 << 10,
             head_timeout: Duration::from_secs(60),
+            client_wait: Duration::from_secs(20),
+            client_rate_min: 16 << 10,
             connections_max: 1024,
             streams_per_connection_max: 256,
         }

@@ -62,6 +62,10 @@ pub struct GatewaySettings {
     pub head_bytes_max: u32,
     /// The longest a client may take for a request's head, idle time before it included.
     pub head_timeout: Duration,
+    /// The longest that a client which holds a replica, or is about to, may send or take nothing.
+    pub client_wait: Duration,
+    /// Bytes a second that it has to send or take in the long run.
+    pub client_rate_min: u64,
     pub connections_max: u32,
     /// Requests at a time on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
@@ -105,6 +109,8 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
                 body_bytes_max: gateway.body_bytes_max,
                 head_bytes_max: saturate(gateway.head_bytes_max),
                 head_timeout: gateway.head_timeout,
+                client_wait: gateway.client_wait,
+                client_rate_min: gateway.client_rate_min,
                 connections_max: saturate(gateway.connections_max),
                 streams_per_connection_max: saturate(gateway.streams_per_connection_max),
             },

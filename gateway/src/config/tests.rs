@@ -94,6 +94,24 @@ fn an_address_off_loopback_needs_the_word() {
 }
 
 #[test]
+fn no_listener_for_administration_and_no_token_can_be_configured() {
+    let cases = [
+        ("[admin]\nlisten = \"127.0.0.1:1\"", "unknown key `admin`"),
+        ("[admin]\nauth = \"token\"", "unknown key `admin`"),
+        ("[node]\nadmin_listen = \"127.0.0.1:1\"", "unknown key `admin_listen`"),
+        ("[gateway]\nadmin = true", "unknown key `admin`"),
+        ("[gateway]\nauth = \"token\"", "`gateway.auth`: unknown variant `token`"),
+        ("[gateway]\nauth = \"mtls\"", "`gateway.auth`: unknown variant `mtls`"),
+        ("[gateway]\ntokens = [\"secret\"]", "unknown key `tokens`"),
+        ("[gateway]\ntls_certificate = \"/etc/cert.pem\"", "unknown key `tls_certificate`"),
+    ];
+    for (text, part) in cases {
+        let message = fault(text);
+        assert!(message.contains(part), "{message:?} of {text:?}");
+    }
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() {
     let cases = [
         ("[sandbox]\nuid_base = 4294967290", "uid_base"),

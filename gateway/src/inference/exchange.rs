@@ -13,7 +13,7 @@ use super::{
     grant::Grant,
     headers, liveness,
     pool::{Connection, Pool},
-    reply::Reply,
+    reply::Exchange,
     request_body::{Progress, RequestBody},
 };
 
@@ -34,15 +34,14 @@ impl From<InferenceError> for ExchangeError {
     }
 }
 
-/// Sends `request` and waits for the head of the answer; its body then streams, and holds `grant`
-/// until it ended.
+/// Sends `request` and waits for the head of the answer; its body is still to come.
 pub(super) async fn exchange(
     pool: &Arc<Pool>,
     mut grant: Grant,
     request: Request<RequestBody>,
     deadline: Instant,
     body_bytes_max: u64,
-) -> Result<Response<Reply>, ExchangeError> {
+) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
     let mut connection = match connect(pool, &mut grant, deadline).await? {
         Ok(connection) => connection,
         Err(cause) => return Err(unsent(request, cause)),
@@ -62,7 +61,10 @@ pub(super) async fn exchange(
         }
     };
     match answered {
-        Ok(response) => Ok(reply(response, grant, connection, pool, progress, deadline)),
+        Ok(mut response) => {
+            headers::to_client(response.headers_mut());
+            Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
+        }
         Err(mut error) => Err(match error.take_message() {
             Some(request) => unsent(request, UnsentCause::Handshake(error.into_error())),
             None => failure(error.into_error(), &progress, &mut grant, body_bytes_max).await.into(),
@@ -95,6 +97,9 @@ async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, bo
     if progress.is_over_limit() {
         return InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) };
     }
+    if progress.is_too_slow() {
+        return InferenceError::BodyTooSlow;
+    }
     if progress.is_broken() {
         return InferenceError::BodyBroken;
     }
@@ -102,17 +107,4 @@ async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, bo
         Ok(cause) => InferenceError::ReplicaDied(cause),
         Err(_) => InferenceError::ReplicaBroke(error),
     }
-}
-
-fn reply(
-    response: Response<Incoming>,
-    grant: Grant,
-    connection: Connection,
-    pool: &Arc<Pool>,
-    progress: Arc<Progress>,
-    deadline: Instant,
-) -> Response<Reply> {
-    let (mut head, incoming) = response.into_parts();
-    headers::to_client(&mut head.headers);
-    Response::from_parts(head, Reply::new(incoming, grant, connection, Arc::clone(pool), progress, deadline))
 }

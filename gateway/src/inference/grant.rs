@@ -12,6 +12,12 @@ pub(super) struct Grant {
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
 }
 
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
         let lease = Arc::new(lease);

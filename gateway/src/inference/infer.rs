@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use dormouse_controller::EndpointView;
 use dormouse_spec::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::{
@@ -13,10 +14,16 @@ use super::{
     grant::Grant,
     headers,
     metrics::Observation,
+    places::UnderWay,
     reply::Reply,
-    request_body::RequestBody,
+    request_body::{RequestBody, RequestBodyError},
     router::ModelPath,
 };
+use crate::defence::Defence;
+
+/// So much of a body, or all of it, is here before its request is given a replica. Most bodies are
+/// smaller; of a larger one the rest streams, and has to come at a least rate.
+const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// Who asked, and how the request is called in logs.
 #[derive(Debug, Clone)]
@@ -33,11 +40,15 @@ impl Gateway {
         model: ModelPath<'_>,
         request: Request<RequestBody>,
         caller: &Caller,
+        under_way: UnderWay,
     ) -> Result<Response<Reply>, InferenceError> {
         let view = self.controller.endpoint(model.name);
+        if view.as_ref().is_some_and(|view| self.metrics.is_sweep_due(&view.endpoint.name)) {
+            self.drop_series_of_deleted();
+        }
         let mut observation = self.metrics.watch(view.as_ref().map(|view| &view.endpoint.name));
         let answered = match self.endpoint_of(model, view) {
-            Ok(view) => self.answer(&view, request, caller).await,
+            Ok(view) => self.answer(&view, request, caller, under_way).await,
             Err(error) => Err(error),
         };
         match answered {
@@ -58,6 +69,7 @@ impl Gateway {
         view: &EndpointView,
         mut request: Request<RequestBody>,
         caller: &Caller,
+        mut under_way: UnderWay,
     ) -> Result<Response<Reply>, InferenceError> {
         if *self.draining.borrow() {
             return Err(InferenceError::Draining);
@@ -67,6 +79,8 @@ impl Gateway {
         if request.body().is_declared_too_large() {
             return Err(InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) });
         }
+        self.read_ahead(request.body_mut()).await?;
+        under_way.is_ours();
         let uri = request.uri().clone();
         headers::to_replica(request.headers_mut(), &uri, caller.address, &caller.request_id);
         *request.uri_mut() = uri.path_and_query().cloned().map_or(uri, Into::into);
@@ -75,7 +89,10 @@ impl Gateway {
         loop {
             let lease = self.controller.acquire(&view.endpoint.name, deadline.into_std()).await?;
             match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max).await {
-                Ok(response) => return Ok(response),
+                Ok((response, exchange)) => {
+                    let pace = self.pace();
+                    return Ok(response.map(|incoming| Reply::new(incoming, exchange, under_way, deadline, pace)));
+                }
                 Err(ExchangeError::Failed(error)) => return Err(error),
                 Err(ExchangeError::Unsent(unsent)) if !retried => {
                     retried = true;
@@ -84,6 +101,26 @@ impl Gateway {
                 Err(ExchangeError::Unsent(unsent)) => return Err(InferenceError::Unreachable(unsent.1)),
             }
         }
+    }
+
+    /// Waits for the beginning of a body: a replica is not for those who have yet to send something.
+    async fn read_ahead(&self, body: &mut RequestBody) -> Result<(), InferenceError> {
+        if body.is_end_stream() || !Defence::BodyReadAhead.stands() {
+            return Ok(());
+        }
+        let place = self.bodies_read_ahead.take().await;
+        let read = tokio::select! {
+            biased;
+            read = body.read_ahead(READ_AHEAD_BYTES) => read,
+            () = place.called_back() => Err(RequestBodyError::TooSlow),
+        };
+        read.map_err(|error| match error {
+            RequestBodyError::OverLimit => {
+                InferenceError::BodyTooLarge { limit: Bytes::new(self.settings.body_bytes_max) }
+            }
+            RequestBodyError::TooSlow => InferenceError::BodyTooSlow,
+            RequestBodyError::Client(_) => InferenceError::BodyBroken,
+        })
     }
 
     /// The endpoint a path means, if it has the version that the path means.

@@ -1,6 +1,10 @@
 //! What is counted of inference requests.
 
-use std::time::Instant;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use dormouse_spec::EndpointName;
 use http::StatusCode;
@@ -18,10 +22,22 @@ const CLIENT_GONE: &str = "499";
 const DURATION_BUCKETS_SECONDS: [f64; 17] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
+/// Endpoints with series of which nobody looks for the deleted ones.
+const ENDPOINTS_UNSWEPT_MAX: usize = 64;
+
 #[derive(Debug, Clone)]
 pub(super) struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
+    counted: Arc<Mutex<Counted>>,
+}
+
+/// Where nobody reads the metrics, series of endpoints that come and go must not add up.
+#[derive(Debug)]
+struct Counted {
+    endpoints: HashSet<String>,
+    /// At more endpoints than this the deleted ones are looked for: twice those there were.
+    sweep_beyond: usize,
 }
 
 impl Metrics {
@@ -35,6 +51,7 @@ impl Metrics {
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["endpoint", "code"])?,
             durations: HistogramVec::new(durations.buckets(DURATION_BUCKETS_SECONDS.to_vec()), &["endpoint"])?,
+            counted: Arc::new(Mutex::new(Counted { endpoints: HashSet::new(), sweep_beyond: ENDPOINTS_UNSWEPT_MAX })),
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.durations.clone()))?;
@@ -47,12 +64,29 @@ impl Metrics {
         Observation { metrics: self.clone(), endpoint, began: Instant::now(), code: None }
     }
 
+    /// Whether [`Self::keep_only`] is due with the first request of this endpoint.
+    pub(super) fn is_sweep_due(&self, endpoint: &EndpointName) -> bool {
+        let mut counted = self.counted();
+        if counted.endpoints.contains(endpoint.as_str()) {
+            return false;
+        }
+        counted.endpoints.insert(endpoint.to_string());
+        counted.endpoints.len() > counted.sweep_beyond
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Drops the series of endpoints that are gone. A request that outlives its endpoint makes them
     /// anew, so this is done at each look at the metrics and not once.
     pub(super) fn keep_only(&self, exists: impl Fn(&str) -> bool) {
         let gone = |endpoint: &str| endpoint != UNKNOWN && !exists(endpoint);
         remove_series(&self.requests, &["endpoint", "code"], &gone);
         remove_series(&self.durations, &["endpoint"], &gone);
+        let mut counted = self.counted();
+        counted.endpoints.retain(|endpoint| exists(endpoint));
+        counted.sweep_beyond = ENDPOINTS_UNSWEPT_MAX.max(counted.endpoints.len() * 2);
     }
 }
 
@@ -134,5 +168,21 @@ mod tests {
         let text = text(&registry);
         assert!(text.contains("kept") && !text.contains("deleted"), "{text}");
         assert!(text.contains(r#"endpoint="-""#), "{text}");
+    }
+
+    #[test]
+    fn series_that_nobody_reads_do_not_add_up() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let mut most = 0;
+        for number in 0..10 * ENDPOINTS_UNSWEPT_MAX {
+            let name: EndpointName = format!("e{number}").parse().unwrap();
+            if metrics.is_sweep_due(&name) {
+                metrics.keep_only(|endpoint| endpoint == name.as_str());
+            }
+            drop(metrics.watch(Some(&name)));
+            most = most.max(metrics.durations.collect()[0].get_metric().len());
+        }
+        assert!(most <= ENDPOINTS_UNSWEPT_MAX + 1, "{most}");
     }
 }

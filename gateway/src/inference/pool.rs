@@ -69,10 +69,11 @@ impl Pool {
     }
 
     pub(super) fn put(&self, socket: &Path, connection: Connection) {
+        let mut idle = self.lock();
+        // Looked at under the lock: one that closes after this is swept after this.
         if connection.sender.is_closed() {
             return;
         }
-        let mut idle = self.lock();
         let connections = idle.entry(socket.to_owned()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
             connections.push(Idle { connection, since: Instant::now() });

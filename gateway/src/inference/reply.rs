@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -9,23 +9,32 @@ use dormouse_sandbox::messages::ExitCause;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     grant::Grant,
     liveness,
     metrics::Observation,
+    pace::{ClientClock, PaceLimit},
+    places::UnderWay,
     pool::{Connection, Pool},
     request_body::Progress,
 };
-use crate::status::chain;
+use crate::{defence::Defence, status::chain};
 
 /// A replica's answer on its way to the client. It holds the replica until its last byte, and no
 /// longer; dropping it earlier, as when the client goes away, ends the exchange.
 pub(super) struct Reply {
     incoming: Incoming,
-    exchange: Option<Exchange>,
+    held: Slot,
+    /// Its last byte was handed over.
+    is_whole: bool,
     deadline: Pin<Box<Sleep>>,
+    clock: ClientClock,
+    watchdog: Option<Watchdog>,
     watched: Option<Watched>,
 }
 
@@ -34,11 +43,64 @@ struct Watched {
     request_id: HeaderValue,
 }
 
-struct Exchange {
-    grant: Grant,
-    connection: Connection,
-    pool: Arc<Pool>,
-    progress: Arc<Progress>,
+/// An exchange whose answer began.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) grant: Grant,
+    pub(super) connection: Connection,
+    pub(super) pool: Arc<Pool>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// What an answer holds while it streams: the replica, and the client's place.
+struct Held {
+    exchange: Exchange,
+    _under_way: UnderWay,
+}
+
+/// Empty once the exchange is over.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Held>>>);
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends an exchange whose client does not take its answer. A body that is not read is not polled, so
+/// somebody else has to look at the clock.
+struct Watchdog(watch::Sender<Option<Instant>>);
+
+impl Watchdog {
+    fn of(slot: &Slot) -> Self {
+        let (sender, mut until) = watch::channel(None);
+        let slot = slot.clone();
+        tokio::spawn(async move {
+            loop {
+                let asleep: Option<Instant> = *until.borrow_and_update();
+                let late = async {
+                    match asleep {
+                        Some(until) => sleep_until(until).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = until.changed() => if changed.is_err() { return },
+                    () = late => {
+                        let held = slot.lock().take();
+                        drop(held);
+                        return;
+                    }
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        self.0.send_replace(until);
+    }
 }
 
 /// Why an answer was cut off. The client sees its connection or stream break.
@@ -50,36 +112,50 @@ pub(super) enum ReplyError {
     ReplicaBroke(#[source] hyper::Error),
     #[error("the deadline passed within the answer")]
     Deadline,
+    #[error("the client took the answer too slowly")]
+    TooSlow,
 }
 
 impl Reply {
     pub(super) fn new(
         incoming: Incoming,
-        grant: Grant,
-        connection: Connection,
-        pool: Arc<Pool>,
-        progress: Arc<Progress>,
+        exchange: Exchange,
+        under_way: UnderWay,
         deadline: Instant,
+        pace: PaceLimit,
     ) -> Self {
-        let exchange = Some(Exchange { grant, connection, pool, progress });
-        let mut reply = Self { incoming, exchange, deadline: Box::pin(sleep_until(deadline)), watched: None };
+        let held = Held { exchange, _under_way: under_way };
+        let mut reply = Self {
+            incoming,
+            held: Slot(Arc::new(Mutex::new(Some(held)))),
+            is_whole: false,
+            deadline: Box::pin(sleep_until(deadline)),
+            clock: ClientClock::new(pace),
+            watchdog: None,
+            watched: None,
+        };
         // Nobody polls a body that is empty.
         if reply.incoming.is_end_stream() {
             reply.finish();
+        } else {
+            // A client of HTTP/2 can be in the way of the very first part.
+            reply.hand_over(0);
         }
         reply
     }
 
     /// Watches the answer to its end, which may have been already.
     pub(super) fn watch(&mut self, observation: Observation, request_id: HeaderValue) {
-        if self.exchange.is_some() {
+        if !self.is_whole {
             self.watched = Some(Watched { observation, request_id });
         }
     }
 
     /// All of it was read: the connection may carry another request, the replica is given back.
     fn finish(&mut self) {
-        if let Some(Exchange { grant, connection, pool, progress }) = self.exchange.take()
+        self.is_whole = true;
+        let held = self.held.lock().take();
+        if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, _under_way }) = held
             && progress.is_finished()
         {
             pool.put(&grant.socket, connection);
@@ -88,7 +164,7 @@ impl Reply {
     }
 
     fn poll_cut_off(&mut self, cx: &mut Context<'_>) -> Poll<ReplyError> {
-        if let Some(exchange) = &mut self.exchange
+        if let Some(Held { exchange, .. }) = &mut *self.held.lock()
             && let Poll::Ready(cause) = exchange.grant.lost.as_mut().poll(cx)
         {
             exchange.pool.forget(&exchange.grant.socket);
@@ -98,7 +174,9 @@ impl Reply {
     }
 
     fn cut_off(&mut self, error: ReplyError) -> ReplyError {
-        if let Some(Exchange { grant, .. }) = self.exchange.take()
+        let held = self.held.lock().take();
+        self.is_whole = true;
+        if let Some(Held { exchange: Exchange { grant, .. }, .. }) = held
             && matches!(error, ReplyError::Deadline)
         {
             liveness::look(grant);
@@ -109,6 +187,24 @@ impl Reply {
         }
         error
     }
+
+    /// A part of the answer goes to the client, who now has to take it before it is asked for more.
+    fn hand_over(&mut self, bytes: usize) {
+        self.clock.moved(bytes as u64);
+        if !Defence::AnswerPace.stands() {
+            return;
+        }
+        let until = self.clock.wait().min(self.deadline.deadline());
+        self.watchdog.get_or_insert_with(|| Watchdog::of(&self.held)).set(Some(until));
+    }
+
+    /// The client took what it was given.
+    fn taken(&mut self) {
+        self.clock.moved(0);
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.set(None);
+        }
+    }
 }
 
 impl Body for Reply {
@@ -117,13 +213,19 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        if this.exchange.is_none() {
+        if this.is_whole {
             return Poll::Ready(None);
         }
+        if this.held.lock().is_none() {
+            return Poll::Ready(Some(Err(this.cut_off(ReplyError::TooSlow))));
+        }
+        this.taken();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if this.incoming.is_end_stream() {
                     this.finish();
+                } else {
+                    this.hand_over(frame.data_ref().map_or(0, Bytes::len));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -140,10 +242,10 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.is_none()
+        self.is_whole
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.exchange.is_none() { SizeHint::with_exact(0) } else { self.incoming.size_hint() }
+        if self.is_whole { SizeHint::with_exact(0) } else { self.incoming.size_hint() }
     }
 }

@@ -1,4 +1,6 @@
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -14,6 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::pace::{ClientClock, PaceLimit};
+use crate::defence::Defence;
+
 /// How long the rest of a body is read and thrown away after it was answered early. A client that
 /// still sends when its connection is closed gets a reset, and never sees the answer.
 const LINGER: Duration = Duration::from_secs(30);
@@ -21,8 +26,12 @@ const LINGER: Duration = Duration::from_secs(30);
 /// A client's body on its way to a replica: counted, and read to its end where nobody else does.
 #[derive(Debug)]
 pub(super) struct RequestBody {
+    /// `None` where its end was read.
     incoming: Option<Incoming>,
+    /// What came of it and was not passed on yet.
+    ahead: VecDeque<Frame<Bytes>>,
     bytes_left: u64,
+    clock: ClientClock,
     progress: Arc<Progress>,
     linger: Linger,
 }
@@ -43,12 +52,15 @@ pub(super) struct Progress {
     over_limit: AtomicBool,
     finished: AtomicBool,
     broken: AtomicBool,
+    too_slow: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestBodyError {
     #[error("the body is over the limit")]
     OverLimit,
+    #[error("the body came too slowly")]
+    TooSlow,
     #[error("reading the client's body failed")]
     Client(#[source] hyper::Error),
 }
@@ -67,14 +79,77 @@ impl Progress {
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
+
+    /// The client was not waited for any longer.
+    pub(super) fn is_too_slow(&self) -> bool {
+        self.too_slow.load(Ordering::Acquire)
+    }
 }
 
 impl RequestBody {
-    pub(super) fn of(request: Request<Incoming>, bytes_max: u64) -> Request<Self> {
+    pub(super) fn of(request: Request<Incoming>, bytes_max: u64, pace: PaceLimit) -> Request<Self> {
         let linger = linger(request.version(), request.headers());
         request.map(|incoming| {
             let progress = Progress { finished: incoming.is_end_stream().into(), ..Progress::default() };
-            Self { incoming: Some(incoming), bytes_left: bytes_max, progress: Arc::new(progress), linger }
+            Self {
+                incoming: Some(incoming),
+                ahead: VecDeque::new(),
+                bytes_left: bytes_max,
+                clock: ClientClock::new(pace),
+                progress: Arc::new(progress),
+                linger,
+            }
+        })
+    }
+
+    /// Reads until all of it is here, or so many bytes.
+    pub(super) async fn read_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
+        let mut read = 0;
+        while read < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
+            let Some(frame) = poll_fn(|cx| self.poll_incoming(cx)).await else { break };
+            let frame = frame?;
+            read += frame.data_ref().map_or(0, Bytes::len);
+            self.ahead.push_back(frame);
+        }
+        Ok(())
+    }
+
+    /// What the client sends next, and whether it may still.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        if self.linger == Linger::OnceRead {
+            self.linger = Linger::Always;
+        }
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            if Defence::BodyPace.stands() && self.clock.poll_used_up(cx).is_ready() {
+                self.progress.too_slow.store(true, Ordering::Release);
+                return Poll::Ready(Some(Err(RequestBodyError::TooSlow)));
+            }
+            return Poll::Pending;
+        };
+        Poll::Ready(match frame {
+            None => {
+                self.incoming = None;
+                None
+            }
+            Some(Err(error)) => {
+                self.progress.broken.store(true, Ordering::Release);
+                Some(Err(RequestBodyError::Client(error)))
+            }
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.clock.moved(bytes);
+                match self.bytes_left.checked_sub(bytes) {
+                    Some(left) => {
+                        self.bytes_left = left;
+                        Some(Ok(frame))
+                    }
+                    None => {
+                        self.progress.over_limit.store(true, Ordering::Release);
+                        Some(Err(RequestBodyError::OverLimit))
+                    }
+                }
+            }
         })
     }
 
@@ -102,49 +177,39 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        if this.linger == Linger::OnceRead {
-            this.linger = Linger::Always;
-        }
-        let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
-        if frame.is_none() || incoming.is_end_stream() {
+        let frame = match this.ahead.pop_front() {
+            Some(frame) => Some(Ok(frame)),
+            None => std::task::ready!(this.poll_incoming(cx)),
+        };
+        if frame.is_none() || this.is_end_stream() {
             this.progress.finished.store(true, Ordering::Release);
         }
-        Poll::Ready(match frame {
-            None => None,
-            Some(Err(error)) => {
-                this.progress.broken.store(true, Ordering::Release);
-                Some(Err(RequestBodyError::Client(error)))
-            }
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match this.bytes_left.checked_sub(bytes) {
-                    Some(left) => {
-                        this.bytes_left = left;
-                        Some(Ok(frame))
-                    }
-                    None => {
-                        this.progress.over_limit.store(true, Ordering::Release);
-                        Some(Err(RequestBodyError::OverLimit))
-                    }
-                }
-            }
-        })
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.ahead.is_empty() && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        let ahead: u64 = self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let rest = self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(ahead));
+        }
+        hint
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(incoming) = self.incoming.take() else { return };
-        if self.linger != Linger::Always || self.progress.is_finished() || self.progress.is_broken() {
+        let progress = &self.progress;
+        let is_over =
+            incoming.is_end_stream() || progress.is_finished() || progress.is_broken() || progress.is_too_slow();
+        if self.linger != Linger::Always || is_over {
             return;
         }
         // Without a runtime the process is ending, and the connection with it.

@@ -10,18 +10,26 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::{Gateway, preface::Prefaced};
-use crate::config::GatewaySettings;
+use super::{
+    Gateway,
+    client_stream::ClientStream,
+    places::{Place, Places},
+};
+use crate::{
+    accept::{Shortage, connections_within_limit},
+    config::GatewaySettings,
+};
 
-/// How long accepting pauses where the process has no descriptor left for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A silent HTTP/2 connection is asked whether it lives, and ended where it does not say so.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a client may send ahead of its being read, on one connection and on one stream of it.
+const HTTP2_WINDOW_BYTES: u32 = 256 << 10;
+/// What is kept for a stream whose client takes its answer more slowly than it comes.
+const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// Accepts and answers until `ended` resolves, then takes no more and finishes what runs, for
 /// `drain_deadline` at most. The listener stays bound: it belongs to the daemon.
@@ -32,31 +40,32 @@ pub async fn serve(
     drain_deadline: Duration,
 ) {
     let server = protocols(&gateway.settings);
-    let permits = Arc::new(Semaphore::new(gateway.settings.connections_max as usize));
+    let places = Places::new(connections_within_limit(gateway.settings.connections_max));
+    let mut entrance = Entrance { listener, shortage: Shortage::new("clients"), places, arrived: None };
     let connections = GracefulShutdown::new();
     tokio::pin!(ended);
     loop {
-        let (stream, client, permit) = tokio::select! {
+        let (stream, client, place) = tokio::select! {
             () = &mut ended => break,
-            accepted = accept(&listener, &permits) => accepted,
+            entered = entrance.next() => entered,
         };
         let watcher = Some(connections.watcher());
-        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, watcher, permit));
+        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, watcher, place));
     }
     let finished = timeout(drain_deadline, connections.shutdown());
     tokio::pin!(finished);
     loop {
         // Whoever comes now is told that the daemon drains, and is not waited for.
-        let (stream, client, permit) = tokio::select! {
+        let (stream, client, place) = tokio::select! {
             finished = &mut finished => {
                 if finished.is_err() {
                     tracing::warn!(?drain_deadline, "requests that still ran when the deadline passed were cut off");
                 }
                 return;
             }
-            accepted = accept(&listener, &permits) => accepted,
+            entered = entrance.next() => entered,
         };
-        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, None, permit));
+        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, None, place));
     }
 }
 
@@ -72,24 +81,45 @@ fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(settings.head_bytes_max)
         .max_concurrent_streams(settings.streams_per_connection_max)
+        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+        .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+    #[cfg(weakened)]
+    crate::defence::weakened::protocols(&mut server);
     server
 }
 
-/// The next connection, once there may be one more.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-            // The semaphore is never closed.
-            return std::future::pending().await;
-        };
-        match listener.accept().await {
-            Ok((stream, client)) => return (stream, client, permit),
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
+/// Where connections come in.
+struct Entrance {
+    listener: TcpListener,
+    shortage: Shortage,
+    places: Places,
+    /// It was accepted, and has no place yet.
+    arrived: Option<(TcpStream, SocketAddr)>,
+}
+
+impl Entrance {
+    /// The next connection with its place. Nobody is lost where this is dropped before its end.
+    async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
+        loop {
+            if self.arrived.is_none() {
+                self.arrived = Some(accept(&self.listener, &mut self.shortage).await);
             }
+            let place = self.places.take().await;
+            if let Some((stream, client)) = self.arrived.take() {
+                return (stream, client, place);
+            }
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, shortage: &mut Shortage) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => shortage.failed(&error).await,
         }
     }
 }
@@ -100,25 +130,37 @@ async fn connection(
     stream: TcpStream,
     client: SocketAddr,
     watcher: Option<Watcher>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) {
     // An answer is written at once: it never waits to be joined by another.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%client, %error, "a connection ended before it was served");
         return;
     }
-    let stream = TokioIo::new(Prefaced::new(stream, gateway.settings.head_timeout));
-    let service = service_fn(move |request| {
-        let gateway = Arc::clone(&gateway);
-        async move { gateway.handle(request, client.ip()).await }
+    let GatewaySettings { head_timeout, client_wait, .. } = gateway.settings;
+    let stream = TokioIo::new(ClientStream::new(stream, head_timeout, client_wait));
+    let place = Arc::new(place);
+    let service = service_fn({
+        let place = Arc::clone(&place);
+        move |request| {
+            let (gateway, place) = (Arc::clone(&gateway), Arc::clone(&place));
+            async move { gateway.handle(request, client.ip(), &place).await }
+        }
     });
     let served = server.serve_connection(stream, service).into_owned();
-    let ended = match watcher {
-        Some(watcher) => watcher.watch(served).await,
-        None => served.await,
+    let served = async {
+        match watcher {
+            Some(watcher) => watcher.watch(served).await,
+            None => served.await,
+        }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%client, error = crate::status::chain(error.as_ref()), "a connection broke");
+    tokio::select! {
+        ended = served => {
+            if let Err(error) = ended {
+                tracing::debug!(%client, error = crate::status::chain(error.as_ref()), "a connection broke");
+            }
+        }
+        () = place.called_back() => tracing::debug!(%client, "a connection gave its place to another"),
+        () = place.idle(head_timeout) => tracing::debug!(%client, "a connection was idle for too long"),
     }
-    drop(permit);
 }

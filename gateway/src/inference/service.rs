@@ -16,13 +16,15 @@ use super::{
     InferenceError, documents,
     infer::Caller,
     metrics::Metrics,
+    pace::PaceLimit,
+    places::{Place, Places, UnderWay},
     pool::Pool,
     reply::Reply,
     request_body::{RequestBody, RequestBodyError},
     request_id::{self, RequestIds},
     router::{ModelPath, Route, route},
 };
-use crate::{config::GatewaySettings, status::Refusal};
+use crate::{config::GatewaySettings, defence::Defence, status::Refusal};
 
 /// What a client gets: a document of ours, or a replica's answer.
 pub(super) type Answer = Response<Either<Full<Bytes>, Reply>>;
@@ -32,6 +34,9 @@ const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 /// The longest a client may take to send it.
 const DOCUMENT_WAIT: Duration = Duration::from_secs(10);
 
+/// Bodies whose beginning is being read, of all connections.
+const BODIES_READ_AHEAD_MAX: usize = 1024;
+
 /// The data plane of one node.
 #[derive(Debug)]
 pub struct Gateway {
@@ -39,6 +44,7 @@ pub struct Gateway {
     pub(super) settings: GatewaySettings,
     pub(super) metrics: Metrics,
     pub(super) pool: Arc<Pool>,
+    pub(super) bodies_read_ahead: Places,
     registry: Registry,
     request_ids: RequestIds,
     pub(super) draining: watch::Receiver<bool>,
@@ -54,18 +60,25 @@ impl Gateway {
             settings,
             metrics: Metrics::register(&registry)?,
             pool: Arc::default(),
+            bodies_read_ahead: Places::new(BODIES_READ_AHEAD_MAX),
             registry,
             request_ids: RequestIds::new(),
         })
     }
 
     /// Answers one request; an error is an answer too.
-    pub(super) async fn handle(&self, request: Request<Incoming>, address: IpAddr) -> Result<Answer, Infallible> {
+    pub(super) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        address: IpAddr,
+        place: &Place,
+    ) -> Result<Answer, Infallible> {
+        let under_way = place.request();
         let caller = Caller { address, request_id: self.request_ids.of(request.headers()) };
         let is_head = request.method() == Method::HEAD;
         let path = request.uri().path().to_owned();
-        let request = RequestBody::of(request, self.settings.body_bytes_max);
-        let mut response = match self.dispatch(&path, request, &caller).await {
+        let request = RequestBody::of(request, self.body_bytes_max(), self.pace());
+        let mut response = match self.dispatch(&path, request, &caller, under_way).await {
             Ok(response) => response,
             Err(error) => refused(&error, &path, &caller),
         };
@@ -73,14 +86,23 @@ impl Gateway {
         Ok(if is_head { without_body(response) } else { response })
     }
 
+    pub(super) fn pace(&self) -> PaceLimit {
+        PaceLimit { wait: self.settings.client_wait, rate_min: self.settings.client_rate_min }
+    }
+
+    fn body_bytes_max(&self) -> u64 {
+        if Defence::BodyLimit.stands() { self.settings.body_bytes_max } else { u64::MAX }
+    }
+
     async fn dispatch(
         &self,
         path: &str,
         request: Request<RequestBody>,
         caller: &Caller,
+        under_way: UnderWay,
     ) -> Result<Answer, InferenceError> {
         Ok(match route(request.method(), path)? {
-            Route::Infer(model) => self.infer(model, request, caller).await?.map(Either::Right),
+            Route::Infer(model) => self.infer(model, request, caller, under_way).await?.map(Either::Right),
             Route::Health => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             Route::Metrics => self.exposition()?,
             Route::ServerMetadata => document(&documents::server_metadata()),
@@ -100,6 +122,10 @@ impl Gateway {
     }
 
     fn model_metadata(&self, model: ModelPath<'_>) -> Result<Value, InferenceError> {
+        #[cfg(weakened)]
+        if let Some(text) = crate::defence::weakened::file_named(model.name) {
+            return Ok(json!({ "name": model.name, "file": text }));
+        }
         let view = self.find(model)?;
         documents::model_metadata(&view).ok_or_else(|| not_ready(&view, "it has not been deployed yet"))
     }
@@ -123,9 +149,13 @@ impl Gateway {
         Ok(document(&documents::index(self.controller.endpoints().iter().map(AsRef::as_ref), &filter)))
     }
 
-    fn exposition(&self) -> Result<Answer, InferenceError> {
+    pub(super) fn drop_series_of_deleted(&self) {
         let endpoints = self.controller.endpoints();
         self.metrics.keep_only(|name| endpoints.iter().any(|view| view.endpoint.name.as_str() == name));
+    }
+
+    fn exposition(&self) -> Result<Answer, InferenceError> {
+        self.drop_series_of_deleted();
         let encoded = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather());
         Ok(text(prometheus::TEXT_FORMAT, encoded.map_err(InferenceError::Metrics)?))
     }
@@ -138,6 +168,7 @@ async fn read_document(body: RequestBody) -> Result<Bytes, InferenceError> {
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(match error.downcast::<RequestBodyError>().map(|error| *error) {
             Ok(RequestBodyError::Client(error)) => InferenceError::BodyUnreadable(error),
+            Ok(RequestBodyError::TooSlow) => InferenceError::BodyTooSlow,
             _ => too_large(),
         }),
     }

@@ -139,6 +139,31 @@ async fn a_replica_that_dies_within_its_answer_cuts_it_off() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_coming_is_408_and_gives_the_replica_back() {
+    let mut front = Front::start().await;
+    let mut client = front.client().await;
+    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nbegun").await.unwrap();
+    let mut replica = front.connected().await;
+    let response = front::response(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 408 ") && response.contains("too slowly"), "{response}");
+    replica.read_to_end().await;
+    front.given_back().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_gives_the_replica_back() {
+    let mut front = Front::start().await;
+    let mut client = front.client().await;
+    client.write_all(post("{}").as_bytes()).await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(2).await;
+    // More than the buffers of both connections hold, so that all of it would wait for the client.
+    replica.write_endlessly().await;
+    front.given_back().await;
+    drop(client);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_gives_the_replica_back_and_ends_its_work() {
     let mut front = Front::start().await;
     let mut client = front.client().await;

@@ -123,6 +123,8 @@ fn settings(directory: &Path) -> NodeSettings {
             body_bytes_max: BODY_BYTES_MAX as u64,
             head_bytes_max: 64 << 10,
             head_timeout: Duration::from_secs(1),
+            client_wait: Duration::from_secs(20),
+            client_rate_min: 16 << 10,
             connections_max: 64,
             streams_per_connection_max: 16,
         },

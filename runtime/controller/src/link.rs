@@ -69,6 +69,19 @@ pub enum LinkError {
 #[derive(Debug)]
 struct Socket(Channel<Request, Event>);
 
+/// Free descriptors without which no message is taken in: one of them can come with it, and other
+/// threads may take some at the same moment.
+const SPARE_DESCRIPTORS: usize = 4;
+
+impl Socket {
+    /// Whether the process has as many descriptors left as a message can need.
+    fn has_room(&self) -> bool {
+        let spare = || rustix::io::fcntl_dupfd_cloexec(&self.0, 0);
+        let spares: Result<Vec<OwnedFd>, _> = std::iter::repeat_with(spare).take(SPARE_DESCRIPTORS).collect();
+        spares.is_ok()
+    }
+}
+
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()

@@ -83,16 +83,15 @@ impl Logs {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Makes the directory, and keeps what replicas left that are not among `living` for the rest of
-    /// its time.
+    /// Makes the directory, and keeps what replicas left that are not among `living` as if they had
+    /// ended now: how long ago that was, only a clock could tell that people set.
     pub(crate) async fn prepare(&self, living: Vec<ReplicaId>) -> std::io::Result<()> {
         let directory = self.shared.directory.clone();
         let dead = blocking(move || files::find_dead(&directory, &living)).await?;
-        for (replica, age) in dead {
+        for replica in dead {
             let Some(endpoint) = endpoint_of(&replica) else { continue };
-            let left = self.shared.kept_after_exit.saturating_sub(age);
             let (writer, inbox) = self.begin(&endpoint, &replica);
-            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, left));
+            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, self.shared.kept_after_exit));
         }
         Ok(())
     }
@@ -151,8 +150,11 @@ impl Logs {
 
     fn forget(&self, endpoint: &EndpointName, replica: &ReplicaId) {
         self.with(|endpoints| {
-            if let Some(logs) = endpoints.get_mut(endpoint) {
-                logs.replicas.retain(|log| log.replica != *replica);
+            let Some(logs) = endpoints.get_mut(endpoint) else { return };
+            logs.replicas.retain(|log| log.replica != *replica);
+            // The endpoint may be long gone: a next replica, or reader, makes this anew.
+            if logs.replicas.is_empty() && logs.lines.receiver_count() == 0 {
+                endpoints.remove(endpoint);
             }
         });
     }
@@ -190,4 +192,25 @@ fn endpoint_of(replica: &ReplicaId) -> Option<EndpointName> {
 /// Runs file operations where they hold up nothing else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_gone_is_forgotten_with_its_last_log() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("gone-1-1.log"), "last words\n").unwrap();
+        let logs = Logs::new(directory.path().to_owned(), 1 << 20, Duration::ZERO);
+        logs.prepare(Vec::new()).await.unwrap();
+        let forgotten = async {
+            while logs.with(|endpoints| !endpoints.is_empty()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

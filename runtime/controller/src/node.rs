@@ -30,14 +30,21 @@ pub(crate) struct Node {
 ///
 /// A count that began anew with each node process would give ids again that the same spawner used
 /// before, and the ones that live are not all there were. So it begins with the milliseconds since
-/// 1970: it would take more than a thousand starts a second to catch up with the clock.
+/// 1970: it would take more than a thousand starts a second to catch up with the clock. Where the
+/// clock was set back, it begins after the ones that live.
 #[derive(Debug)]
 pub(crate) struct Serials(AtomicU64);
 
 impl Serials {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start<'a>(living: impl IntoIterator<Item = &'a ReplicaId>) -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(AtomicU64::new(u64::try_from(since_1970.as_millis()).unwrap_or(0)))
+        Self::from_clock(u64::try_from(since_1970.as_millis()).unwrap_or(0), living)
+    }
+
+    fn from_clock<'a>(millis: u64, living: impl IntoIterator<Item = &'a ReplicaId>) -> Self {
+        let serial = |replica: &ReplicaId| replica.as_str().rsplit('-').next()?.parse::<u64>().ok();
+        let last = living.into_iter().filter_map(serial).max();
+        Self(AtomicU64::new(last.map_or(millis, |last| millis.max(last.saturating_add(1)))))
     }
 
     fn next(&self) -> u64 {
@@ -63,6 +70,23 @@ impl Node {
             intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,
             body_bytes_max: self.settings.body_bytes_max,
+            #[cfg(weakened)]
+            sysctl: Default::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_no_living_replicas_id_again() {
+        let endpoint: EndpointName = "a-b".parse().unwrap();
+        let living = [17, 1_700_000_000_000].map(|serial| ReplicaId::new(&endpoint, 1, serial));
+        assert_eq!(Serials::from_clock(5, &living).next(), 1_700_000_000_001);
+        assert_eq!(Serials::from_clock(1_800_000_000_000, &living).next(), 1_800_000_000_000);
+        assert_eq!(Serials::from_clock(0, []).next(), 0);
     }
 }

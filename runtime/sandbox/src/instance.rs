@@ -7,7 +7,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -114,11 +114,20 @@ fn id_of(run: &Path) -> String {
     digits
 }
 
-/// Makes a directory with exactly this mode and owner, whether it was there or not.
+/// Makes a directory with exactly this mode and owner, whether it was there or not. One that is as it
+/// should be is not touched: its disk may be one that cannot be written.
 pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), InstanceError> {
-    fs::create_dir_all(path).map_err(in_path("making directory", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(in_path("setting the mode of", path))?;
-    if let Some((uid, gid)) = owner {
+    if !path.is_dir() {
+        fs::create_dir_all(path).map_err(in_path("making directory", path))?;
+        // What is written into it would be lost with its name.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(in_path("syncing", parent))?;
+    }
+    let found = fs::metadata(path).map_err(in_path("looking at", path))?;
+    if found.mode() & 0o7777 != mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(in_path("setting the mode of", path))?;
+    }
+    if let Some((uid, gid)) = owner.filter(|owner| *owner != (found.uid(), found.gid())) {
         chown(path, Some(uid), Some(gid)).map_err(in_path("giving away", path))?;
     }
     Ok(())

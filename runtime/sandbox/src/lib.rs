@@ -1,8 +1,8 @@
 //! How one replica is confined: the spawner, the only privileged code of the system.
 //!
-//! The unprivileged half sees two modules: [`messages`], the closed list of what may be asked of
-//! the spawner and what it tells, and [`channel`], which carries them. The composition root calls
-//! [`spawner::run`].
+//! The unprivileged half sees three modules: [`messages`], the closed list of what may be asked of
+//! the spawner and what it tells, [`channel`], which carries them, and [`peer`], a question to the
+//! kernel for which there is no safe wrapper. The composition root calls [`spawner::run`].
 
 pub mod cgroup;
 pub mod channel;
@@ -15,6 +15,7 @@ mod libraries;
 pub mod messages;
 mod oci;
 mod payload;
+pub mod peer;
 mod rootfs;
 mod seccomp;
 pub mod spawner;

@@ -42,7 +42,9 @@ impl Libraries {
         let failed = |source| LibraryError::List { program: program.to_owned(), linker: linker.clone(), source };
         let output = Command::new(&linker).arg("--list").arg(program).env_clear().output().map_err(failed)?;
         if !output.status.success() {
-            let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            // One that was killed says nothing.
+            let reason = if said.is_empty() { output.status.to_string() } else { said };
             return Err(LibraryError::NotLoadable { program: program.to_owned(), reason });
         }
         self.read_list(program, &String::from_utf8_lossy(&output.stdout))

@@ -122,8 +122,9 @@ pub struct ReplicaSpec {
     pub concurrency: u32,
     /// The largest body the worker accepts, inflated.
     pub body_bytes_max: u64,
-    #[cfg(weakened)]
-    #[serde(default)]
+    /// What the control of one attack asks for.
+    #[cfg(all(weakened, not(test)))]
+    #[serde(default, skip_serializing_if = "std::collections::HashMap::is_empty")]
     pub sysctl: std::collections::HashMap<String, String>,
 }
 
@@ -236,6 +237,9 @@ pub struct CreatePhases {
     pub release_us: u64,
 }
 
+/// SIGSYS: what the system call filter kills with.
+const FORBIDDEN_CALL: i32 = nix::libc::SIGSYS;
+
 /// How a replica's life ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case", deny_unknown_fields)]
@@ -287,6 +291,9 @@ impl fmt::Display for ExitCause {
         match self {
             Self::NotCreated { reason } => write!(f, "the container could not be created: {reason}"),
             Self::Code { code } => write!(f, "exited with status {code}"),
+            Self::Signal { signal: FORBIDDEN_CALL } => {
+                write!(f, "killed by signal {FORBIDDEN_CALL} (SIGSYS): it made a forbidden system call")
+            }
             Self::Signal { signal } => write!(f, "crashed: killed by signal {signal}"),
             Self::OutOfMemory { limit_bytes } => {
                 write!(f, "out of memory: exceeded its limit of {} MiB", limit_bytes >> 20)
@@ -340,6 +347,13 @@ mod tests {
             let read = ReplicaId::try_from(id.to_string()).unwrap();
             assert_eq!((read.endpoint(), read.revision(), &read), (&endpoint, u32::MAX, &id));
         }
+    }
+
+    #[test]
+    fn a_forbidden_system_call_is_told_from_a_crash() {
+        let told = ExitCause::Signal { signal: 31 }.to_string();
+        assert!(told.contains("signal 31") && told.contains("forbidden system call"), "{told}");
+        assert_eq!(ExitCause::Signal { signal: 11 }.to_string(), "crashed: killed by signal 11");
     }
 
     #[test]

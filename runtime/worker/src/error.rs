@@ -4,10 +4,14 @@ use std::error::Error;
 
 use http::StatusCode;
 
+use crate::defence::Defence;
 use crate::model::RunError;
 use crate::v2::encoding::EncodingError;
 use crate::v2::request::RequestError;
 use crate::v2::response::ResponseError;
+
+/// Longest message, in bytes. Parsers repeat what they could not read, which may be as long as a body.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
 /// Why a request is answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,12 @@ impl ApiError {
 
     /// The V2 error body.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        serde_json::json!({ "error": chain(self) }).to_string().into_bytes()
+        let mut message = chain(self);
+        if Defence::ShortErrors.stands() && message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push('…');
+        }
+        serde_json::json!({ "error": message }).to_string().into_bytes()
     }
 }
 

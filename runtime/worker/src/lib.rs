@@ -11,6 +11,7 @@ mod args;
 mod bare;
 mod contained;
 mod control;
+mod defence;
 mod error;
 mod inference;
 mod model;

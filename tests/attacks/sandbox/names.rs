@@ -2,15 +2,13 @@
 
 use std::fs;
 
+use crate::stage::Stage;
 use dormouse_attacks::{Attack, Ground, Outcome};
 use dormouse_driver::{
     machine::{self, until},
     script::replica_of,
 };
 use dormouse_sandbox::messages::Request;
-use serde_json::{Value, json};
-
-use crate::stage::Stage;
 
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack { class: 7, name: "an id that leaves its directory", defence: "TypedNames", run: leave_directory },
@@ -20,9 +18,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
 const PARAMETER: &str = "/proc/sys/net/ipv4/ip_default_ttl";
 const INJECTED: &str = "7";
 
-/// A request to create a replica, as the node would write it.
-fn create() -> Value {
-    serde_json::to_value(Request::Create(Box::new(replica_of("hostile", 1)))).unwrap()
+/// A request to create a replica, in the only spelling that is taken, and changed in one place.
+fn create(what: &str, by: &str) -> String {
+    let request = serde_json::to_string(&Request::Create(Box::new(replica_of("hostile", 1)))).unwrap();
+    assert_eq!(request.matches(what).count(), 1, "{request}");
+    request.replace(what, by)
 }
 
 fn leave_directory(ground: &Ground) -> Outcome {
@@ -30,9 +30,8 @@ fn leave_directory(ground: &Ground) -> Outcome {
     // A sibling of the daemon's own group and of its directory of sockets.
     let sibling = format!("{}-beside", stage.daemon.group());
     let socket = stage.daemon.settings.run.join(format!("{sibling}.sock"));
-    let mut request = create();
-    request["replica"] = json!(format!("../{sibling}"));
-    stage.node.send_bytes(request.to_string().as_bytes());
+    let id = replica_of("hostile", 1).replica;
+    stage.node.send_bytes(create(&format!("\"{id}\""), &format!("\"../{sibling}\"")).as_bytes());
     let is_out = || socket.exists() || !machine::groups(&sibling).is_empty();
     let mut got_out = false;
     until("the request is answered", || {
@@ -59,9 +58,9 @@ fn remove(group: &str) {
 
 fn ask_for_sysctl(ground: &Ground) -> Outcome {
     let mut stage = Stage::enter(ground);
-    let mut request = create();
-    request["sysctl"] = json!({ "net.ipv4.ip_default_ttl": INJECTED });
-    stage.node.send_bytes(request.to_string().as_bytes());
+    let last = format!("\"body_bytes_max\":{}", replica_of("hostile", 1).body_bytes_max);
+    let sysctl = format!("{last},\"sysctl\":{{\"net.ipv4.ip_default_ttl\":\"{INJECTED}\"}}");
+    stage.node.send_bytes(create(&last, &sysctl).as_bytes());
     let replica = replica_of("hostile", 1).replica;
     let mut is_there = false;
     until("the request is answered", || {

@@ -11,7 +11,6 @@ mod program;
 
 use std::{
     io::{Read, Write},
-    os::unix::net::{UnixListener, UnixStream},
     process::ExitCode,
 };
 
@@ -20,25 +19,20 @@ use dormouse_driver::worker::{assignment, say};
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
     descriptors::remember();
-    let listener = match program::second_life(arguments) {
-        Some(listener) => listener,
-        None => {
-            let (_, listener) = assignment();
-            say(b"R");
-            listener
-        }
-    };
+    program::second_life(arguments);
+    let (_, listener) = assignment();
+    say(b"R");
     loop {
         let (mut connection, _) = listener.accept().unwrap();
         let mut command = String::new();
         connection.read_to_string(&mut command).unwrap();
-        let answer = answer(&command, &listener, &connection);
+        let answer = answer(&command);
         // The caller may have gone.
         let _ = connection.write_all(answer.as_bytes());
     }
 }
 
-fn answer(command: &str, listener: &UnixListener, connection: &UnixStream) -> String {
+fn answer(command: &str) -> String {
     let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
     match verb {
         "bomb" => bomb::bomb(argument),
@@ -52,7 +46,7 @@ fn answer(command: &str, listener: &UnixListener, connection: &UnixStream) -> St
         "take-connection" => descriptors::take_connection(),
         "leave-root" => descriptors::leave_root(),
         "system-call" => kernel::system_call(argument),
-        "overwrite-program" => program::overwrite(listener, connection),
+        "overwrite-program" => program::overwrite(),
         _ => panic!("unknown command {verb}"),
     }
 }

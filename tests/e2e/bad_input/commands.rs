@@ -88,6 +88,12 @@ pub(super) const ROWS: &[Row] = &[
     row("address off loopback", 1, &["0.0.0.0:0", "auth = \"none\""], |_| {
         daemon(&real().set("gateway", "listen", "\"0.0.0.0:0\""))
     }),
+    row("listener for administration", 1, &["dormouse.toml:", "unknown key `admin`"], |_| {
+        daemon(&real().set("admin", "listen", "\"127.0.0.1:0\""))
+    }),
+    row("authentication that is not there", 1, &["dormouse.toml:", "`gateway.auth`", "`token`"], |_| {
+        daemon(&real().set("gateway", "auth", "\"token\""))
+    }),
     row("unknown configuration key", 1, &["dormouse.toml:", "unknown key `memory_budgt`", "`memory_budget`"], |_| {
         daemon(&real().set("node", "memory_budgt", "\"1Gi\""))
     }),

@@ -66,6 +66,9 @@ const fn row(wrong: &'static str, status: u16, says: &'static [&'static str], as
 
 pub(super) const ROWS: &[Row] = &[
     row("wrong input name", 400, &["'c'"], |it| with(it, &json!({ "name": "c" }))),
+    row("input name as long as the body", 400, &["nnnn", "the model has none"], |it| {
+        with(it, &json!({ "name": "n".repeat(BODY_BYTES_MAX / 2) }))
+    }),
     row("missing input", 400, &["'b'", "missing"], |it| inputs(it, &[good("a")])),
     row("extra input", 400, &["'c'"], |it| inputs(it, &[good("a"), good("b"), good("c")])),
     row("input named twice", 400, &["'a'"], |it| inputs(it, &[good("a"), good("a")])),

@@ -14,6 +14,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tokio::{
     net::UnixListener,
@@ -73,6 +74,7 @@ impl Model {
                 Infer::Hold => sleep(LOOK_EVERY).await,
                 Infer::Exit { code } => exit(code),
                 Infer::Crash => abort(),
+                Infer::ForbiddenCall => drop(rustix::mount::unmount("/tmp", UnmountFlags::empty())),
                 Infer::EatMemory => bomb::eat_memory(Duration::ZERO),
                 Infer::Bomb(bomb) => return Ok(self.tell(&json!(bomb::set_off(bomb, self.script.path())))),
                 Infer::HangUp | Infer::Deaf => return Err(io::ErrorKind::ConnectionAborted.into()),

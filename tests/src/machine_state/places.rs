@@ -2,22 +2,33 @@
 
 use std::{
     fs,
+    os::linux::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use super::{Subject, tasks::Task};
 
-/// Every directory below a group of the daemon's own name, in every hierarchy, at any depth.
-pub(super) fn control_groups(instance: &str) -> Vec<String> {
-    let mounted = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+/// Every directory below a group of the daemon's own name, at any depth, by hierarchy.
+pub(super) fn control_groups(instance: &str) -> Vec<(String, Vec<String>)> {
     let top = Path::new("/sys/fs/cgroup");
-    let mut found = Vec::new();
-    for root in mounted.chain([top.to_owned()]) {
-        let group = root.join(format!("dormouse-{instance}"));
-        collect(&group, &mut found, &|path| path.is_dir());
-    }
-    let shown = |path: PathBuf| path.strip_prefix(top).unwrap_or(&path).display().to_string().replace(instance, "ID");
-    found.into_iter().map(shown).collect()
+    let mounted = fs::read_dir(top).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let hierarchies = mounted.filter(|path| path.join("cgroup.procs").exists() && is_mount(path));
+    let of = |root: PathBuf| {
+        let mut found = Vec::new();
+        collect(&root.join(format!("dormouse-{instance}")), &mut found, &|path| path.is_dir());
+        let below = |path: &PathBuf| path.strip_prefix(&root).unwrap().display().to_string().replace(instance, "ID");
+        let name = root.file_name().map_or("everything".into(), |name| name.to_string_lossy().into_owned());
+        (name, found.iter().map(below).collect())
+    };
+    // Where v2 is alone, the top is the one hierarchy.
+    let unified = Some(top.to_owned()).filter(|top| top.join("cgroup.procs").exists());
+    hierarchies.chain(unified).map(of).collect()
+}
+
+/// A hierarchy, not a group within one.
+fn is_mount(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.st_dev()).ok();
+    !path.is_symlink() && device(path) != path.parent().and_then(device)
 }
 
 fn collect(path: &Path, found: &mut Vec<PathBuf>, counts: &dyn Fn(&Path) -> bool) {

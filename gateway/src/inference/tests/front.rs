@@ -28,6 +28,8 @@ use super::{
         InferenceError,
         exchange::{ExchangeError, exchange},
         grant::Grant,
+        pace::PaceLimit,
+        places::{Place, Places},
         pool::Pool,
         reply::Reply,
         request_body::RequestBody,
@@ -40,6 +42,8 @@ use crate::status::Refusal;
 pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 /// A test fails where what it waits for takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// What a client of these tests may take.
+const PACE: PaceLimit = PaceLimit { wait: Duration::from_secs(1), rate_min: 1 << 20 };
 
 /// A server that sends every request to one replica, whose sockets and death are the test's.
 pub(super) struct Front {
@@ -70,6 +74,7 @@ struct State {
     lost: watch::Receiver<Option<ExitCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
+    place: Place,
 }
 
 impl Front {
@@ -86,6 +91,7 @@ impl Front {
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
+        let place = Places::new(1).take().await;
         let state = State {
             pool: Arc::default(),
             socket,
@@ -93,6 +99,7 @@ impl Front {
             lost: losing,
             given_back: giving_back,
             silent: telling_silent,
+            place,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -183,10 +190,14 @@ impl State {
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {
-        let request = RequestBody::of(request, BODY_BYTES_MAX as u64);
+        let request = RequestBody::of(request, BODY_BYTES_MAX as u64, PACE);
         let deadline = Instant::now() + self.timeout;
         let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64).await {
-            Ok(response) => return response.map(Either::Right),
+            Ok((response, exchange)) => {
+                let under_way = self.place.request();
+                return response
+                    .map(|incoming| Either::Right(Reply::new(incoming, exchange, under_way, deadline, PACE)));
+            }
             Err(ExchangeError::Failed(error)) => error,
             Err(ExchangeError::Unsent(unsent)) => InferenceError::Unreachable(unsent.1),
         };

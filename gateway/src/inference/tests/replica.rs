@@ -41,4 +41,12 @@ impl Replica {
     pub(super) async fn write(&mut self, bytes: &str) {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
+
+    /// An answer without an end, until nobody reads it any more.
+    pub(super) async fn write_endlessly(&mut self) {
+        self.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n").await;
+        let piece = vec![b'x'; 64 << 10];
+        let written = async { while self.stream.write_all(&piece).await.is_ok() {} };
+        timeout(PATIENCE, written).await.unwrap();
+    }
 }

@@ -63,6 +63,7 @@ pub(super) async fn start(
     let store = Store::open(&settings.data).await.map_err(|error| StartError::DesiredState(error.into()))?;
     let models = open_models(settings.data.clone()).await?;
     let logs = prepare_logs(&settings, &replicas).await?;
+    let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
     let directory = Directory::default();
     let desired = load(&store, &directory, &settings).await?;
     let (found, strays) = assign(desired, replicas);
@@ -72,7 +73,7 @@ pub(super) async fn start(
     let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
-    let (settings, serials) = (Arc::new(settings), Arc::new(Serials::start()));
+    let settings = Arc::new(settings);
     let node = Node { settings, clock, outbox: outbox.clone(), memory, logs, metrics, serials };
 
     // All memory that is in use is entered before anybody may ask for more.

@@ -7,12 +7,16 @@ use dormouse_sandbox::{
 use tokio::{
     io::{Interest, Ready},
     sync::mpsc,
+    time::sleep,
 };
 
 use super::{DaemonSigns, Fact, InboxFull, Outgoing, Routes, SpawnerLink};
 
 /// Messages read before the task looks at what is to be sent.
 const READS_PER_TURN_MAX: usize = 64;
+
+/// How long hearing the spawner pauses where this process has too few descriptors left.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the channel ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,7 @@ pub(super) async fn run(
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) {
     let mut unsent = None;
+    let mut was_short = false;
     let ended = loop {
         if unsent.is_none() {
             unsent = outgoing.try_recv().ok();
@@ -53,20 +58,36 @@ pub(super) async fn run(
             next = outgoing.recv(), if unsent.is_none() => match next {
                 Some(next) => {
                     unsent = Some(next);
-                    Ok(())
+                    Ok(Hearing::All)
                 }
                 // Nobody is left who could ask.
                 None => break None,
             },
         };
-        if let Err(error) = turn {
-            break Some(error);
+        let is_short = match turn {
+            Ok(hearing) => hearing == Hearing::Short,
+            Err(error) => break Some(error),
+        };
+        if is_short && !was_short {
+            tracing::warn!("too few descriptors are left: the spawner is not heard until some are free");
+        }
+        was_short = is_short;
+        if is_short {
+            sleep(SHORTAGE_PAUSE).await;
         }
     };
     if let Some(error) = ended {
         tracing::error!(error = &error as &dyn std::error::Error, "the node ends");
     }
     link.closed.send_replace(true);
+}
+
+/// Whether what the spawner tells is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    All,
+    /// It waits: a message comes once, and a descriptor that finds no place would be lost with it.
+    Short,
 }
 
 type ReadyGuard<'a> = tokio::io::unix::AsyncFdReadyMutGuard<'a, super::Socket>;
@@ -77,25 +98,29 @@ fn turn(
     unsent: &mut Option<Outgoing>,
     routes: &mut Routes,
     daemon: &DaemonSigns,
-) -> Result<(), Ended> {
+) -> Result<Hearing, Ended> {
+    let mut hearing = Hearing::All;
     if able.is_readable() || able.is_read_closed() {
-        read(ready, routes, daemon)?;
+        hearing = read(ready, routes, daemon)?;
     }
     if able.is_writable() || able.is_write_closed() {
         send(ready, unsent, routes)?;
     }
-    Ok(())
+    Ok(hearing)
 }
 
-fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<(), Ended> {
+fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<Hearing, Ended> {
     for _ in 0..READS_PER_TURN_MAX {
+        if !ready.get_inner().has_room() {
+            return Ok(Hearing::Short);
+        }
         let Some((event, descriptors)) = ready.get_inner_mut().0.try_receive()? else {
             ready.clear_ready_matching(Ready::READABLE);
-            return Ok(());
+            return Ok(Hearing::All);
         };
         hand_on(event, descriptors, routes, daemon)?;
     }
-    Ok(())
+    Ok(Hearing::All)
 }
 
 fn send(ready: &mut ReadyGuard<'_>, unsent: &mut Option<Outgoing>, routes: &mut Routes) -> Result<(), Ended> {

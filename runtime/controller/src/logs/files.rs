@@ -1,8 +1,9 @@
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    time::Duration,
+    time::SystemTime,
 };
 
 use dormouse_sandbox::messages::ReplicaId;
@@ -34,9 +35,15 @@ impl LogFiles {
             fs::rename(&self.current, &self.previous)?;
             (file, written) = open_to_append(&self.current)?;
         }
-        file.write_all(lines)?;
-        self.open = Some((file, written.saturating_add(bytes)));
-        Ok(())
+        let result = file.write_all(lines);
+        if result.is_ok() {
+            written = written.saturating_add(bytes);
+        } else {
+            // A part of a line would run into the next one that is written.
+            let _ = file.set_len(written);
+        }
+        self.open = Some((file, written));
+        result
     }
 
     /// Both files, oldest first, opened so that a rotation does not matter any more.
@@ -72,24 +79,25 @@ fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// Makes the directory and finds the logs of replicas that do not live any more, each with the time
-/// since it was last written to.
-pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Vec<(ReplicaId, Duration)>> {
+/// Makes the directory and finds the logs of replicas that do not live any more, those that were
+/// written to last at the end.
+pub(super) fn find_dead(directory: &Path, living: &[ReplicaId]) -> io::Result<Vec<ReplicaId>> {
     fs::create_dir_all(directory)?;
-    let mut dead = Vec::new();
+    let mut dead: BTreeMap<ReplicaId, SystemTime> = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        // Only the one before is there where its writer was killed between the two.
+        let id = name.to_str().and_then(|name| name.strip_suffix(".log").or(name.strip_suffix(".log.1")));
         let Some(Ok(replica)) = id.map(|id| ReplicaId::try_from(id.to_owned())) else { continue };
         if !living.contains(&replica) {
-            // A clock that was set back makes it young again, which keeps it longer.
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            dead.push((replica, age));
+            let modified = entry.metadata()?.modified()?;
+            dead.entry(replica).and_modify(|known| *known = modified.max(*known)).or_insert(modified);
         }
     }
-    dead.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
-    Ok(dead)
+    let mut dead: Vec<_> = dead.into_iter().collect();
+    dead.sort_by_key(|(_, modified)| *modified);
+    Ok(dead.into_iter().map(|(replica, _)| replica).collect())
 }
 
 #[cfg(test)]
@@ -111,7 +119,9 @@ mod tests {
         let text = fs::read_to_string(directory.path().join("a-1-1.log")).unwrap();
         assert!(text.ends_with("line 099\n"));
         assert!(find_dead(directory.path(), std::slice::from_ref(&replica)).unwrap().is_empty());
-        assert_eq!(find_dead(directory.path(), &[]).unwrap()[0].0, replica);
+        assert_eq!(find_dead(directory.path(), &[]).unwrap(), std::slice::from_ref(&replica));
+        fs::remove_file(directory.path().join("a-1-1.log")).unwrap();
+        assert_eq!(find_dead(directory.path(), &[]).unwrap(), [replica], "the one before is a log too");
         files.remove().unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -18,6 +18,9 @@ const READ_BYTES_MAX: usize = 16 << 10;
 /// in its own write once its pipe is full: it cannot make the node work for it instead.
 const READ_EVERY: Duration = Duration::from_millis(10);
 
+/// How often it is told that lines are lost.
+const TELL_LOSS_EVERY: Duration = Duration::from_secs(60);
+
 /// A reader asks for everything that was written so far.
 pub(super) type Ask = oneshot::Sender<Snapshot>;
 
@@ -38,11 +41,22 @@ pub(super) struct Writer {
     lines: Lines,
     followers: broadcast::Sender<Line>,
     next_line: u64,
+    /// Lines that could not be written, in all.
+    lines_lost: u64,
+    loss_told: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(replica: ReplicaId, files: LogFiles, followers: broadcast::Sender<Line>) -> Self {
-        Self { replica, files: Some(files), lines: Lines::default(), followers, next_line: 0 }
+        Self {
+            replica,
+            files: Some(files),
+            lines: Lines::default(),
+            followers,
+            next_line: 0,
+            lines_lost: 0,
+            loss_told: None,
+        }
     }
 
     /// Copies what the replica prints until it ends.
@@ -120,9 +134,7 @@ impl Writer {
         match written.await {
             Ok((files, written)) => {
                 self.files = Some(files);
-                if let Err(error) = written {
-                    warn(&self.replica, "writing its log failed", &error);
-                }
+                self.note_written(written, lines.len());
             }
             Err(error) => warn(&self.replica, "its log is kept no longer", &error),
         }
@@ -131,6 +143,17 @@ impl Writer {
             self.next_line += 1;
             // Nobody follows most of the time.
             let _ = self.followers.send(line);
+        }
+    }
+
+    /// A disk stays full for many lines, with room for a short one now and then.
+    fn note_written(&mut self, written: std::io::Result<()>, lines: usize) {
+        let Err(error) = written else { return };
+        self.lines_lost += lines as u64;
+        if self.loss_told.is_none_or(|told| told.elapsed() >= TELL_LOSS_EVERY) {
+            self.loss_told = Some(Instant::now());
+            let (replica, lines_lost) = (&self.replica, self.lines_lost);
+            tracing::warn!(%replica, lines_lost, error = &error as &dyn std::error::Error, "writing its log failed");
         }
     }
 

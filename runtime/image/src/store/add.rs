@@ -133,7 +133,7 @@ impl Inner {
         let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.root))
             .map_err(|source| StoreError::io("asking for the free space of", &self.path, source))?;
         let free = Bytes::new(disk.f_bavail.saturating_mul(disk.f_frsize)).saturating_sub(self.limits.free_bytes_min);
-        if needs > free { Err(StoreError::DiskFull { needs, free }) } else { Ok(()) }
+        if needs > free { Err(StoreError::DiskFull { path: self.path.clone(), needs, free }) } else { Ok(()) }
     }
 
     /// Gives a complete copy its place, or drops it where the same model has the place already.

@@ -12,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::{StoreError, listing::StoredFile};
 use crate::RelativePath;
 
-/// Read, hashed and written at a time; also how often progress is told and a cancel is heard.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Read, hashed and written at a time; also how often progress is told and a cancel is heard. Small:
+/// the allocator keeps one such buffer for each thread that ever copied.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// One file to copy.
 pub(super) struct Source<'a> {

@@ -30,8 +30,8 @@ pub enum StoreError {
     NotRegular { path: RelativePath },
     #[error("the model has {bytes} bytes, more than {max}")]
     TooLarge { bytes: Bytes, max: Bytes },
-    #[error("the disk is too full for the model: it takes {needs}, {free} can be used")]
-    DiskFull { needs: Bytes, free: Bytes },
+    #[error("the disk of `{}` is too full for the model: it takes {needs}, {free} can be used", path.display())]
+    DiskFull { path: PathBuf, needs: Bytes, free: Bytes },
     #[error("`{path}` changed while it was copied: it had {expected} bytes, {found} were read")]
     Changed { path: RelativePath, expected: u64, found: u64 },
     #[error("`{path}` was written, but other bytes are read back: the disk or the memory is faulty")]

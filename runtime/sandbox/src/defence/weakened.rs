@@ -17,7 +17,7 @@ use libcontainer::oci_spec::{
 use super::Defence;
 use crate::oci::mount;
 
-/// Holds the name of the defence that is missing.
+/// Holds the name of the defence that is missing; more than one, with commas, where each would do alone.
 pub const WEAKENED_VARIABLE: &str = "DORMOUSE_WEAKENED";
 /// Set, every container finds a file system of the attacker's at /proc.
 pub const REDIRECTED_PROC_VARIABLE: &str = "DORMOUSE_REDIRECTED_PROC";
@@ -51,6 +51,7 @@ pub(super) fn missing() -> &'static str {
     MISSING.get_or_init(|| std::env::var(WEAKENED_VARIABLE).unwrap_or_default())
 }
 
+#[cfg(not(test))]
 pub(crate) fn remember_sysctl(asked: &HashMap<String, String>) {
     if let Ok(mut sysctl) = SYSCTL.lock() {
         *sysctl = Some(asked.clone());
@@ -85,6 +86,10 @@ pub(crate) fn spec(mut spec: Spec) -> Result<Spec, OciSpecError> {
         }
     }
     if let Some(process) = spec.process_mut() {
+        // The worker has defences of its own to miss.
+        if let Some(environment) = process.env_mut() {
+            environment.push(format!("{WEAKENED_VARIABLE}={}", missing()));
+        }
         if let Some(mut capabilities) = process.capabilities().clone().filter(|_| !Defence::NoCapabilities.stands()) {
             let all = || Some(EVERY_CAPABILITY.into_iter().collect());
             capabilities.set_bounding(all()).set_effective(all()).set_inheritable(all()).set_permitted(all());

@@ -26,7 +26,7 @@ use self::ending::Ending;
 use super::{
     SpawnerError, SpawnerSettings,
     listeners::Listeners,
-    node::{Node, NodeUser},
+    node::{Node, NodeError, NodeUser},
     replica::{Freeze, Replica, Said},
     signals::{Signals, Told},
 };
@@ -62,6 +62,8 @@ const NODE_IS_STABLE_AFTER: Duration = Duration::from_secs(10);
 const NODE_HELLO_DEADLINE: Duration = Duration::from_secs(30);
 /// A turn over this is told: wakes wait for the loop.
 const TURN_SLOW: Duration = Duration::from_millis(1);
+/// How long the loop pauses where the kernel has no memory to wait with.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The control group of node processes.
 const NODE_GROUP: &str = "node";
 
@@ -178,6 +180,12 @@ impl Loop<'_> {
         let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = self.watched().unzip();
         match poll(&mut polled, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ENOMEM | Errno::EAGAIN) => {
+                // The kernel is short of memory for a moment: whoever is the parent of all replicas
+                // does not end for that, and does not spin either.
+                std::thread::sleep(SHORTAGE_PAUSE);
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(SpawnerError::Io { operation: "waiting for events", source: error.into() }),
         }
         let ready: Vec<bool> = polled.iter().map(|fd| fd.any().unwrap_or(true)).collect();
@@ -274,12 +282,7 @@ impl Loop<'_> {
             None => {}
             Some(Report::Created { pid, phases }) => {
                 let started_at_ms = replica.started_at_ms();
-                let log = replica.log().try_clone_to_owned();
-                let event = Event::Created { replica: id.clone(), started_at_ms, phases };
-                match log {
-                    Ok(log) => self.tell(event, Some(log.as_fd())),
-                    Err(error) => tracing::error!(replica = %id, "the log pipe cannot be handed over: {error}"),
-                }
+                self.tell_with_log(Event::Created { replica: id.clone(), started_at_ms, phases }, id);
                 let pid = Pid::from_raw(pid);
                 let early = self.early.remove(&pid);
                 // What was told early may have been of another process of this number.
@@ -336,7 +339,7 @@ impl Loop<'_> {
             }
         }
         if self.restart_node_at.is_some_and(|at| now >= at) {
-            self.start_node()?;
+            self.start_node_again();
         }
         if self.hello_due().is_some_and(|at| now >= at) {
             tracing::error!("the node process is replaced: it did not say hello in time");
@@ -361,7 +364,19 @@ impl Loop<'_> {
     /// Sends an event to the node, if there is one that listens.
     fn tell(&mut self, event: Event, descriptor: Option<BorrowedFd<'_>>) {
         let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
-        if let Err(error) = node.send(event, descriptor) {
+        let sent = node.send(event, descriptor);
+        self.note_sent(sent);
+    }
+
+    /// The same with a replica's log, of which no duplicate is needed: there may be no descriptor left.
+    fn tell_with_log(&mut self, event: Event, id: &ReplicaId) {
+        let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
+        let sent = node.send(event, self.replicas.get(id).map(Replica::log));
+        self.note_sent(sent);
+    }
+
+    fn note_sent(&mut self, sent: Result<(), NodeError>) {
+        if let Err(error) = sent {
             tracing::error!("the node process is replaced: {}", error_chain::one_line(&error));
             self.drop_node();
         }

@@ -51,6 +51,8 @@ pub enum NodeError {
     Version { found: u32, expected: u32 },
     #[error("the node process has more rights than it should: {0}")]
     Privileged(String),
+    #[error("keeping a descriptor for the node process failed")]
+    Keep(#[source] io::Error),
     #[error("the node process does not read its events")]
     Stuck,
 }
@@ -130,7 +132,7 @@ impl Node {
         if self.outbox.len() >= OUTBOX_EVENTS_MAX {
             return Err(NodeError::Stuck);
         }
-        let kept = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose().map_err(NodeError::Fork)?;
+        let kept = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose().map_err(NodeError::Keep)?;
         self.outbox.push_back((event, kept));
         Ok(())
     }
@@ -218,8 +220,10 @@ fn drop_rights_and_exec(
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     let c_string = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::other);
-    let environment = KEPT_VARIABLES
-        .iter()
+    let kept = KEPT_VARIABLES.iter();
+    #[cfg(weakened)]
+    let kept = kept.chain(&[crate::defence::weakened::WEAKENED_VARIABLE]);
+    let environment = kept
         .filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)))
         .map(|variable| c_string(variable.as_bytes()))
         .collect::<io::Result<Vec<_>>>()?;

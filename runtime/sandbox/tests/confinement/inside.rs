@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use nix::libc;
-
 use dormouse_driver::{Daemon, Node, script::replica};
 
 /// A daemon with one replica, and its worker's answers.
@@ -168,58 +166,6 @@ pub(crate) fn what_was_inherited_is_exactly_this() {
         let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
         let numbers: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         assert_eq!(numbers, [value, value], "{name}");
-    }
-    inside.leave();
-}
-
-pub(crate) fn system_calls_outside_the_list_are_missing() {
-    let inside = Inside::enter();
-    for (name, number) in [
-        ("socket", libc::SYS_socket),
-        ("connect", libc::SYS_connect),
-        ("unshare", libc::SYS_unshare),
-        ("setns", libc::SYS_setns),
-        ("clone3", libc::SYS_clone3),
-        ("mount", libc::SYS_mount),
-        ("ptrace", libc::SYS_ptrace),
-        ("process_vm_writev", libc::SYS_process_vm_writev),
-        ("bpf", libc::SYS_bpf),
-        ("perf_event_open", libc::SYS_perf_event_open),
-        ("keyctl", libc::SYS_keyctl),
-        ("io_uring_setup", libc::SYS_io_uring_setup),
-        ("userfaultfd", libc::SYS_userfaultfd),
-        ("kill", libc::SYS_kill),
-        ("mknodat", libc::SYS_mknodat),
-        ("chmod", libc::SYS_fchmodat),
-    ] {
-        assert_eq!(inside.ask(&format!("system-call {number}")), "ENOSYS", "{name}");
-    }
-    assert_eq!(inside.ask(&format!("system-call {}", libc::SYS_lseek)), "EBADF", "what is listed is answered");
-    inside.leave();
-}
-
-pub(crate) fn system_calls_listed_with_a_condition_keep_to_it() {
-    let inside = Inside::enter();
-    let ioctl = |request: libc::Ioctl| inside.ask(&format!("system-call {} -1 {request}", libc::SYS_ioctl));
-    assert_eq!(ioctl(libc::FIONBIO), "EBADF", "allowed, of a descriptor that is none");
-    for request in [libc::TIOCSTI, libc::TIOCGWINSZ, libc::FIOCLEX, libc::TIOCSCTTY] {
-        assert_eq!(ioctl(request), "ENOSYS", "{request:#x}");
-    }
-    // Handlers cannot be shared without memory: what gets past the filter is invalid to the kernel,
-    // and no process is made.
-    let clone =
-        |flags: libc::c_int| inside.ask(&format!("system-call {} {}", libc::SYS_clone, flags | libc::CLONE_SIGHAND));
-    assert_eq!(clone(0), "EINVAL", "allowed");
-    for flag in [
-        libc::CLONE_NEWNS,
-        libc::CLONE_NEWCGROUP,
-        libc::CLONE_NEWUTS,
-        libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUSER,
-        libc::CLONE_NEWPID,
-        libc::CLONE_NEWNET,
-    ] {
-        assert_eq!(clone(flag), "ENOSYS", "{flag:#x}");
     }
     inside.leave();
 }

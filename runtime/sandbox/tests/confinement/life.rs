@@ -40,6 +40,12 @@ pub(crate) fn endpoints_never_share_a_uid() {
     let mut settings = dormouse_driver::daemon::Settings::under(home.path());
     dormouse_driver::script::store_model(&settings.data);
     settings.ephemeral = false;
+    // Who is not written down gives the uid back, so the node that this test stands in for has done it.
+    let desired = settings.data.join("endpoints");
+    std::fs::create_dir_all(&desired).unwrap();
+    for endpoint in ["one", "other"] {
+        std::fs::write(desired.join(format!("{endpoint}.json")), "{}").unwrap();
+    }
     let specs = [replica_of("one", 1), replica_of("one", 2), replica_of("other", 1)];
     let endpoints = settings.data.join("endpoints");
     std::fs::create_dir_all(&endpoints).unwrap();
@@ -66,6 +72,10 @@ pub(crate) fn endpoints_never_share_a_uid() {
         assert!((UID_BASE + 1..UID_BASE + UID_COUNT).contains(&uid), "{uid} is no endpoint's");
     }
     assert_eq!(uids_of_a_life(), [one, same, other], "an endpoint keeps its uid");
+    std::fs::remove_file(desired.join("one.json")).unwrap();
+    let [renewed, _, kept] = uids_of_a_life();
+    assert_ne!(renewed, one, "it was given back when its node ended");
+    assert_eq!(kept, other);
 }
 
 pub(crate) fn a_connection_to_a_frozen_replica_waits() {

@@ -14,6 +14,7 @@ mod limits;
 mod protocol;
 mod restart;
 mod start;
+mod system_calls;
 mod worker;
 
 use std::process::ExitCode;
@@ -29,8 +30,12 @@ const TESTS: &[suite::Test] = tests![
     inside::dev_is_exactly_this,
     inside::proc_tells_little,
     inside::what_was_inherited_is_exactly_this,
-    inside::system_calls_outside_the_list_are_missing,
-    inside::system_calls_listed_with_a_condition_keep_to_it,
+    system_calls::exactly_the_list_is_reachable,
+    system_calls::what_opens_the_kernel_is_out_of_reach,
+    system_calls::conditions_are_kept,
+    system_calls::code_cannot_be_written_through_proc,
+    system_calls::other_entrances_are_closed,
+    system_calls::a_process_can_end_itself,
     limits::are_in_the_control_group,
     limits::of_processes_and_memory_hold,
     limits::of_devices_are_read_back,

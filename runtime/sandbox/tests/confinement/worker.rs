@@ -86,7 +86,15 @@ fn answer(command: &str) -> String {
         "eat" => eat(),
         "exit" => exit(argument.parse().unwrap()),
         "fault" => fault(),
+        "abort" => std::process::abort(),
+        "overflow-stack" => overflow_stack(0).to_string(),
+        "panic" => panic!("told to panic"),
+        "thread" => outcome(std::thread::Builder::new().spawn(|| {}).map(std::thread::JoinHandle::join)),
+        "rewrite-own-code" => rewrite_own_code(),
         "system-call" => system_call(argument),
+        "system-calls" => argument.split(',').map(system_call).collect::<Vec<_>>().join(","),
+        #[cfg(target_arch = "x86_64")]
+        "interrupt-80" => interrupt_80(),
         _ => panic!("unknown command {verb}"),
     }
 }
@@ -185,6 +193,36 @@ fn fault() -> ! {
     // SAFETY: none; the kernel ends the process, which is what was asked for.
     unsafe { std::ptr::null_mut::<u8>().write_volatile(0) };
     unreachable!("nothing is mapped there")
+}
+
+/// Calls itself until there is no stack left.
+#[expect(unconditional_recursion, reason = "that is what was asked for")]
+fn overflow_stack(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 128]);
+    overflow_stack(depth + 1) + frame[0]
+}
+
+/// Writes this program's own code over with the same bytes, through the file that is its memory; then
+/// as it can be written without a position.
+fn rewrite_own_code() -> String {
+    let mut file = match OpenOptions::new().write(true).open("/proc/self/mem") {
+        Ok(file) => file,
+        Err(error) => return errno(&error),
+    };
+    let code = rewrite_own_code as fn() -> String as *const u8;
+    // SAFETY: the function being run is mapped, and 16 bytes of it are readable.
+    let bytes = unsafe { std::slice::from_raw_parts(code, 16) };
+    let positioned = outcome(std::os::unix::fs::FileExt::write_all_at(&file, bytes, code as u64));
+    format!("{positioned} {}", outcome(file.write(bytes)))
+}
+
+/// Asks for the process's id at the entrance of 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+fn interrupt_80() -> String {
+    let answer: i64;
+    // SAFETY: the call changes nothing but the register of its answer.
+    unsafe { std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => answer) };
+    answer.to_string()
 }
 
 /// Makes a call with the given arguments, then such as are valid for none, and tells how the kernel

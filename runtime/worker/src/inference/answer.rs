@@ -6,6 +6,7 @@ use ort::session::RunOptions;
 
 use super::{Call, Cancellation, Engine, Reply};
 use crate::Assignment;
+use crate::defence::Defence;
 use crate::error::ApiError;
 use crate::model::{Model, RunError};
 use crate::v2::InferRequest;
@@ -33,7 +34,8 @@ impl Answerer {
 
     fn decode(&self, call: &Call) -> Result<InferRequest, ApiError> {
         let coding = Coding::from_content_encoding(call.content_encoding.as_deref().unwrap_or_default())?;
-        let inflated = coding.decode(&call.body, self.body_bytes_max)?;
+        let limit = if Defence::InflateLimit.stands() { self.body_bytes_max } else { usize::MAX };
+        let inflated = coding.decode(&call.body, limit)?;
         let body = inflated.as_deref().unwrap_or(&call.body);
         Ok(InferRequest::decode(body, call.header_length.as_deref(), self.model.signature())?)
     }

@@ -11,6 +11,7 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::Assignment;
+use crate::defence::Defence;
 use crate::error::ApiError;
 use crate::inference::{Call, CancelOnDrop, Cancellation, Job, Reply};
 use crate::v2::Signature;
@@ -118,7 +119,7 @@ impl Handler {
     }
 
     async fn read(&self, mut body: Incoming) -> Result<Bytes, ApiError> {
-        let limit = self.body_bytes_max;
+        let limit = if Defence::BodyLimit.stands() { self.body_bytes_max } else { usize::MAX };
         let too_large = || ApiError::BodyTooLarge { limit };
         let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if declared > limit {

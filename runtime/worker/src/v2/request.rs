@@ -9,7 +9,11 @@ use super::shape::ShapeError;
 use super::signature::{MismatchError, names};
 use super::tensor::{BinaryError, JsonDataError};
 use super::{Datatype, Shape, Signature, Tensor};
+use crate::defence::Defence;
 use json::{Flag, InputJson, OutputJson, RequestJson};
+
+/// Most of a sent name that an error repeats, in bytes.
+const SHOWN_BYTES_MAX: usize = 128;
 
 /// The header that says how many bytes of the body are JSON.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -139,6 +143,8 @@ impl InferRequest {
 }
 
 fn decode_json(json: &[u8], binary: Option<&[u8]>, signature: &Signature) -> Result<InferRequest, RequestError> {
+    #[cfg(weakened)]
+    crate::defence::weakened::descend(json);
     let text = str::from_utf8(json).map_err(|error| RequestError::NotUtf8(error.valid_up_to()))?;
     let request: RequestJson<'_> = serde_json::from_str(text).map_err(RequestError::Json)?;
     let id = request.id.map(|raw| parse_field("id", raw)).transpose()?;
@@ -160,7 +166,7 @@ fn requested_outputs(
     let mut outputs: Vec<RequestedOutput> = Vec::with_capacity(signature.outputs.len());
     for (at, output) in requested.iter().enumerate() {
         let name: String = required(&format!("outputs[{at}].name"), output.name)?;
-        let field = || format!("outputs[{at}] '{name}'");
+        let field = || format!("outputs[{at}] '{}'", shown(&name));
         let index = signature
             .output(&name)
             .ok_or_else(|| problem(field(), FieldProblem::Unknown(names(&signature.outputs))))?;
@@ -195,11 +201,11 @@ fn decode_inputs(
     let mut given: Vec<Option<InputTensor>> = signature.inputs.iter().map(|_| None).collect();
     for (at, input) in inputs.iter().enumerate() {
         let name: String = required(&format!("inputs[{at}].name"), input.name)?;
-        let field = format!("inputs[{at}] '{name}'");
+        let field = format!("inputs[{at}] '{}'", shown(&name));
         let unknown = || problem(field.clone(), FieldProblem::Unknown(names(&signature.inputs)));
         let index = signature.input(&name).ok_or_else(unknown)?;
         let (spec, slot) = signature.inputs.get(index).zip(given.get_mut(index)).ok_or_else(unknown)?;
-        if slot.is_some() {
+        if slot.is_some() && Defence::InputsOnce.stands() {
             return Err(problem(field, FieldProblem::Duplicate));
         }
         let datatype = datatype(&field, input)?;
@@ -208,7 +214,7 @@ fn decode_inputs(
         let tensor = decode_tensor(&field, input, datatype, &shape, &mut rest)?;
         *slot = Some(InputTensor { shape, tensor });
     }
-    if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+    if let Some(rest) = rest.filter(|rest| !rest.is_empty() && Defence::SizesChecked.stands()) {
         return Err(RequestError::TrailingBytes { rest: rest.len() });
     }
     let missing = |name: &str| RequestError::MissingInput { name: name.to_owned(), inputs: names(&signature.inputs) };
@@ -232,9 +238,11 @@ fn decode_tensor(
             .map_err(|error| problem(format!("{field}.data"), FieldProblem::Data(error))),
         (None, Some(declared)) => {
             let bytes = rest.ok_or_else(|| problem(size_field(), FieldProblem::NoHeaderLength))?;
-            let (own, others) = bytes
-                .split_at_checked(declared)
-                .ok_or_else(|| problem(size_field(), FieldProblem::Beyond { declared, left: bytes.len() }))?;
+            let split = bytes.split_at_checked(declared);
+            #[cfg(weakened)]
+            let split = split.or_else(|| crate::defence::weakened::split_at_most(bytes, declared));
+            let (own, others) =
+                split.ok_or_else(|| problem(size_field(), FieldProblem::Beyond { declared, left: bytes.len() }))?;
             *rest = Some(others);
             Tensor::from_binary(datatype, shape.elements(), own)
                 .map_err(|error| problem(size_field(), FieldProblem::Binary(error)))
@@ -245,7 +253,7 @@ fn decode_tensor(
 fn datatype(field: &str, input: &InputJson<'_>) -> Result<Datatype, RequestError> {
     let field = format!("{field}.datatype");
     let name: String = required(&field, input.datatype)?;
-    Datatype::from_name(&name).ok_or_else(|| problem(field, FieldProblem::Datatype(name)))
+    Datatype::from_name(&name).ok_or_else(|| problem(field, FieldProblem::Datatype(shown(&name).to_owned())))
 }
 
 fn shape(field: &str, input: &InputJson<'_>) -> Result<Shape, RequestError> {
@@ -260,6 +268,12 @@ fn required<'a, T: serde::Deserialize<'a>>(field: &str, raw: Option<&'a RawValue
 
 fn parse_field<'a, T: serde::Deserialize<'a>>(field: &str, raw: &'a RawValue) -> Result<T, RequestError> {
     serde_json::from_str(raw.get()).map_err(|error| problem(field, FieldProblem::Json(error)))
+}
+
+/// The beginning of a name that somebody sent, which may be as long as a body.
+fn shown(name: &str) -> &str {
+    let end = if Defence::ShortErrors.stands() { name.floor_char_boundary(SHOWN_BYTES_MAX) } else { name.len() };
+    name.get(..end).unwrap_or_default()
 }
 
 fn problem(field: impl Into<String>, problem: FieldProblem) -> RequestError {

@@ -135,6 +135,24 @@ impl Loop<'_> {
         Ok(())
     }
 
+    /// A later node: where it cannot be started now, for want of a descriptor or of memory, it is tried
+    /// again. Replicas go on, and so does whatever else the daemon is there for.
+    pub(super) fn start_node_again(&mut self) {
+        if let Err(error) = self.start_node() {
+            tracing::error!(
+                again_in_ms = self.node_restart_in.as_millis(),
+                "the node process was not started: {}",
+                error_chain::one_line(&error)
+            );
+            self.restart_node_later();
+        }
+    }
+
+    fn restart_node_later(&mut self) {
+        self.restart_node_at = Some(Instant::now() + self.node_restart_in);
+        self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+    }
+
     /// Ends a node that cannot go on; its exit starts the next one.
     pub(super) fn drop_node(&mut self) {
         if let Some(node) = &mut self.node {
@@ -163,8 +181,7 @@ impl Loop<'_> {
             in_ms = self.node_restart_in.as_millis(),
             "the node process ended and is started again"
         );
-        self.restart_node_at = Some(Instant::now() + self.node_restart_in);
-        self.node_restart_in = (self.node_restart_in * 2).clamp(NODE_RESTART_FIRST, NODE_RESTART_MAX);
+        self.restart_node_later();
     }
 
     /// A node that is no more may have removed an endpoint without saying so, or have died before it

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{FieldProblem, RequestError, parse_field, problem};
+use super::{FieldProblem, RequestError, parse_field, problem, shown};
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object with inputs")]
@@ -93,10 +93,10 @@ fn parameters(field: &str, raw: Option<&RawValue>) -> Result<Map<String, Value>,
     let parameters: Map<String, Value> = parse_field(field, raw)?;
     for (name, value) in &parameters {
         if UNSUPPORTED.contains(&name.as_str()) {
-            return Err(problem(format!("{field}.{name}"), FieldProblem::Unsupported));
+            return Err(problem(format!("{field}.{}", shown(name)), FieldProblem::Unsupported));
         }
         if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
-            return Err(problem(format!("{field}.{name}"), FieldProblem::Kind("a string, number or boolean")));
+            return Err(problem(format!("{field}.{}", shown(name)), FieldProblem::Kind("a string, number or boolean")));
         }
     }
     Ok(parameters)
