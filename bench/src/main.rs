@@ -35,7 +35,7 @@ const IDLE_BEFORE_WAKE: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let measured = match std::env::args().nth(1).as_deref() {
         None => wakes(),
-        Some("neighbours") => neighbours::run(&workspace()),
+        Some("neighbours") => neighbours::run(&workspace(), &std::env::args().nth(2).unwrap_or_default()),
         Some(other) => Err(format!("there is no bench `{other}`: `neighbours`, or none for the wakes").into()),
     };
     match measured {

@@ -63,15 +63,18 @@ struct Row {
     set_off: usize,
 }
 
-pub(crate) fn run(workspace: &Path) -> Result<(), Failure> {
+/// Of the bombs whose names contain `filter`.
+pub(crate) fn run(workspace: &Path, filter: &str) -> Result<(), Failure> {
     let [model, ..] = Model::all(&workspace.join("target/setup/models"));
     let program = workspace.join("target/release/dormouse-fake");
     let daemon = Home::of(program.to_str().ok_or("a path that is no text")?)
         .endpoint("memory", &format!("\"{MEMORY_MIB}Mi\""))
         .endpoint("timeout", "\"1h\"")
         .endpoint("freeze_after", "\"10m\"")
-        .set("endpoint.crash_back_off", "first", "\"100ms\"")
-        .set("endpoint.crash_back_off", "max", "\"100ms\"")
+        // A bomber that does not answer is not waited for.
+        .endpoint("drain_deadline", "\"1s\"")
+        // The least there is, so that it goes off as often as it can.
+        .set("endpoint.crash_back_off", "max", "\"1s\"")
         .start();
     daemon.deploy("neighbour", &model.path);
     let load = load_average()?;
@@ -79,7 +82,7 @@ pub(crate) fn run(workspace: &Path) -> Result<(), Failure> {
     let mut rows = Vec::new();
     println!("| beside | p50 alone ms | p99 alone | p50 beside | p99 beside | p99 beside ÷ alone | set off |");
     println!("|---|---|---|---|---|---|---|");
-    for (bomb, infer, padding) in bombs() {
+    for (bomb, infer, padding) in bombs().into_iter().filter(|(name, ..)| name.contains(filter)) {
         let row = rounds(&daemon, &model, bomb, infer, padding)?;
         let Row { bomb, alone, beside, ratio, set_off } = &row;
         println!(
