@@ -3,6 +3,7 @@
 mod acquire;
 mod clock;
 mod controller;
+mod defence;
 mod deploy;
 mod directory;
 mod endpoint;

@@ -8,6 +8,7 @@ mod heads;
 mod http2;
 mod naive;
 mod names;
+mod output;
 mod slow;
 mod target;
 mod tensors;
@@ -17,6 +18,8 @@ use std::process::ExitCode;
 use dormouse_attacks::{Attack, suite};
 use dormouse_driver::daemon;
 
+/// Resources.
+const RESOURCES: u8 = 14;
 /// The gateway.
 const GATEWAY: u8 = 15;
 /// The control API.
@@ -32,6 +35,7 @@ const fn attack(
 }
 
 const ATTACKS: &[Attack] = &[
+    attack(RESOURCES, "a flood of output", "LogLimit", output::flood),
     attack(GATEWAY, "idle connections take every place", "PlacesGivenUp", slow::idle_connections),
     attack(GATEWAY, "heads that come a byte at a time take every place", "PlacesGivenUp", slow::slow_heads),
     attack(GATEWAY, "small bodies that stop take every place of a replica", "BodyReadAhead", slow::small_bodies),

@@ -8,6 +8,8 @@ use std::{
 
 use dormouse_sandbox::messages::ReplicaId;
 
+use crate::defence::Defence;
+
 /// The two files of one replica: the one that is written, and the one before it.
 #[derive(Debug)]
 pub(super) struct LogFiles {
@@ -31,7 +33,7 @@ impl LogFiles {
             Some(open) => open,
             None => open_to_append(&self.current)?,
         };
-        if written > 0 && written.saturating_add(bytes) > self.bytes_max {
+        if written > 0 && written.saturating_add(bytes) > self.bytes_max && Defence::LogLimit.stands() {
             fs::rename(&self.current, &self.previous)?;
             (file, written) = open_to_append(&self.current)?;
         }

@@ -17,7 +17,7 @@ use libcontainer::oci_spec::{
 use super::Defence;
 use crate::oci::mount;
 
-/// Holds the name of the defence that is missing; more than one, with commas, where each would do alone.
+/// Holds the name of the defence that is missing.
 pub const WEAKENED_VARIABLE: &str = "DORMOUSE_WEAKENED";
 /// Set, every container finds a file system of the attacker's at /proc.
 pub const REDIRECTED_PROC_VARIABLE: &str = "DORMOUSE_REDIRECTED_PROC";

@@ -1,0 +1,10 @@
+//! The same with one defence missing, named in its environment.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "worker") {
+        return dormouse_tests::fake::run();
+    }
+    dormouse_gateway_weakened::main()
+}
