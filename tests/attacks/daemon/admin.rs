@@ -157,9 +157,10 @@ pub(crate) fn descriptors(ground: &Ground) -> Outcome {
         // Either all are there, or the connection is gone.
         most >= DESCRIPTORS * MESSAGES || stream.write_all(b"x").is_err()
     });
-    let seen = format!("{sent} × {DESCRIPTORS} on one connection: the node holds {most} more");
+    let seen = format!("{sent} × {DESCRIPTORS} on one connection: the node holds at most {most} more");
     let alive = daemon.admin("/v1/node").status == 200;
-    if most <= DESCRIPTORS && alive { Outcome::Stopped(seen) } else { Outcome::GotThrough(seen) }
+    // The message that goes over the limit is here before anybody knows.
+    if most <= 2 * DESCRIPTORS && alive { Outcome::Stopped(seen) } else { Outcome::GotThrough(seen) }
 }
 
 pub(crate) fn document(ground: &Ground) -> Outcome {
