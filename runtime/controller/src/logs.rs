@@ -15,7 +15,7 @@ use std::{
 
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::EndpointName;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use files::LogFiles;
 use writer::{Ask, Writer};
@@ -75,6 +75,16 @@ struct ReplicaLog {
     replica: ReplicaId,
     asks: mpsc::Sender<Ask>,
     has_ended: bool,
+    /// Closes once its files are removed.
+    removed: oneshot::Receiver<()>,
+}
+
+/// What the task that writes one log owns.
+struct Writing {
+    writer: Writer,
+    asks: mpsc::Receiver<Ask>,
+    /// Dropped with the task, when the files are no more.
+    _removed: oneshot::Sender<()>,
 }
 
 impl Logs {
@@ -90,45 +100,38 @@ impl Logs {
         let dead = blocking(move || files::find_dead(&directory, &living)).await?;
         for replica in dead {
             let Some(endpoint) = endpoint_of(&replica) else { continue };
-            let (writer, inbox) = self.begin(&endpoint, &replica);
-            tokio::spawn(self.clone().end(endpoint, replica, writer, inbox, self.shared.kept_after_exit));
+            let writing = self.begin(&endpoint, &replica);
+            tokio::spawn(self.clone().end(endpoint, replica, writing));
         }
         Ok(())
     }
 
     /// Copies what the replica prints until it ends, and removes that after a while.
     pub(crate) fn keep(&self, endpoint: &EndpointName, replica: &ReplicaId, pipe: OwnedFd) {
-        let (mut writer, mut inbox) = self.begin(endpoint, replica);
+        let mut writing = self.begin(endpoint, replica);
         let (logs, endpoint, replica) = (self.clone(), endpoint.clone(), replica.clone());
         tokio::spawn(async move {
-            writer.copy(pipe, &mut inbox).await;
-            let kept = logs.shared.kept_after_exit;
-            logs.end(endpoint, replica, writer, inbox, kept).await;
+            writing.writer.copy(pipe, &mut writing.asks).await;
+            logs.end(endpoint, replica, writing).await;
         });
     }
 
     /// Makes the replica's log one that readers find.
-    fn begin(&self, endpoint: &EndpointName, replica: &ReplicaId) -> (Writer, mpsc::Receiver<Ask>) {
+    fn begin(&self, endpoint: &EndpointName, replica: &ReplicaId) -> Writing {
         let (asks, inbox) = mpsc::channel(writer::ASKS_MAX);
+        let (removing, removed) = oneshot::channel();
         let followers = self.with(|endpoints| {
             let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
-            logs.replicas.push(ReplicaLog { replica: replica.clone(), asks, has_ended: false });
+            logs.replicas.push(ReplicaLog { replica: replica.clone(), asks, has_ended: false, removed });
             logs.lines.clone()
         });
         let files = LogFiles::new(&self.shared.directory, replica, self.shared.file_bytes_max);
-        (Writer::new(replica.clone(), files, followers), inbox)
+        Writing { writer: Writer::new(replica.clone(), files, followers), asks: inbox, _removed: removing }
     }
 
-    async fn end(
-        self,
-        endpoint: EndpointName,
-        replica: ReplicaId,
-        writer: Writer,
-        inbox: mpsc::Receiver<Ask>,
-        kept: Duration,
-    ) {
+    async fn end(self, endpoint: EndpointName, replica: ReplicaId, writing: Writing) {
         self.ended(&endpoint, &replica);
-        writer.linger(kept, inbox).await;
+        writing.writer.linger(self.shared.kept_after_exit, writing.asks).await;
         self.forget(&endpoint, &replica);
     }
 
@@ -142,10 +145,14 @@ impl Logs {
         reader::read(asks, following).await
     }
 
-    /// Ends the logs of an endpoint that is no more.
-    pub(crate) fn remove(&self, endpoint: &EndpointName) {
-        // A writer whose asks end removes its files as soon as its replica has ended.
-        self.with(|endpoints| endpoints.remove(endpoint));
+    /// Ends the logs of an endpoint that is no more, and waits until their files are removed.
+    pub(crate) async fn remove(&self, endpoint: &EndpointName) {
+        let Some(logs) = self.with(|endpoints| endpoints.remove(endpoint)) else { return };
+        // A writer that nobody can ask any more removes its files as soon as its replica has ended.
+        let removed: Vec<_> = logs.replicas.into_iter().map(|log| log.removed).collect();
+        for removed in removed {
+            let _ = removed.await;
+        }
     }
 
     fn forget(&self, endpoint: &EndpointName, replica: &ReplicaId) {

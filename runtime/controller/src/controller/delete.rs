@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use dormouse_sandbox::messages::Request;
 use dormouse_spec::EndpointName;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     DeleteError,
@@ -10,7 +10,8 @@ use crate::{
     directory::{Claim, ClaimError, Entry},
 };
 
-/// After the drain deadline, how long the kernel may take to end and remove the last replicas.
+/// After the drain deadline, how long the kernel may take to end and remove the last replicas, and
+/// as long once more for their logs.
 const REMOVAL_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) fn begin(deploys: &Deploys, name: &EndpointName) -> Result<Claim, DeleteError> {
@@ -34,7 +35,10 @@ pub(super) async fn run(deploys: &Deploys, claim: Claim) -> Result<(), DeleteErr
     }
     deploys.node.outbox.send(Request::Forget { endpoint: name.clone() }).await;
     claim.remove();
-    deploys.node.logs.remove(&name);
+    // Before the name is free: a next endpoint of this name has logs of its own.
+    if timeout(REMOVAL_WAIT, deploys.node.logs.remove(&name)).await.is_err() {
+        tracing::warn!(endpoint = %name, "its logs were not removed in time");
+    }
     drop(claim);
     collect_garbage(deploys).await;
     Ok(())
