@@ -43,8 +43,8 @@ pub fn run() -> ExitCode {
 
 async fn work() {
     let control = Control::from_stdin();
-    let (Assignment { name, version, model }, listener) = control.receive();
-    let script = ScriptFile(model);
+    let (Assignment { name, version, .. }, listener, script) = control.receive();
+    let script = ScriptFile(script);
     tokio::spawn(on_sigterm(script.clone()));
     println!("fake replica of {name}, version {version}");
     loop {

@@ -14,6 +14,13 @@ use tempfile::TempDir;
 
 use crate::{Daemon, Told, cli, paths};
 
+/// Says how many blanks are kept where a test does not. A suite is run again with some.
+const POOL_SIZE: &str = "DORMOUSE_TEST_POOL";
+
+fn pool_size() -> String {
+    std::env::var(POOL_SIZE).unwrap_or_else(|_| "0".to_owned())
+}
+
 #[derive(Debug)]
 pub struct Home {
     program: PathBuf,
@@ -37,6 +44,7 @@ impl Home {
         home.set("gateway", "listen", "\"127.0.0.1:0\"")
             .set("sandbox", "onnxruntime", &format!("{:?}", paths::onnxruntime()))
             .set("node", "memory_budget", "\"4Gi\"")
+            .set("pool", "size", &pool_size())
     }
 
     /// A setting of the configuration; `value` is TOML.

@@ -33,7 +33,7 @@ impl Daemon {
 /// once it serves, and its directories go with it.
 pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) -> Result<(), CommandError> {
     log_to_stderr();
-    let DaemonSettings { listen, node_user, onnxruntime, node } = settings;
+    let DaemonSettings { listen, node_user, onnxruntime, pool, node } = settings;
     Ok(spawner::run(SpawnerSettings {
         data: node.data.clone(),
         run: node.run.clone(),
@@ -45,6 +45,7 @@ pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) 
         onnxruntime,
         node_settings: serde_json::to_string(&node).map_err(CommandError::Json)?,
         policy: policy(&node),
+        pool,
         drain_deadline: node.drain_deadline,
         ephemeral: companion.is_some(),
         companion,

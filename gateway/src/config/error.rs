@@ -35,6 +35,11 @@ pub enum ConfigError {
          `memory_budget` under [node]"
     )]
     NoMemory { available: Bytes },
+    #[error(
+        "the blanks of [pool] take {taken}, which leaves nothing of the node's {budget} of memory: lower `size` or \
+         `memory` there, or raise `memory_budget` under [node]"
+    )]
+    Pool { budget: Bytes, taken: Bytes },
     #[error("{operation} failed")]
     Machine {
         operation: &'static str,

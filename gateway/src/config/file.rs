@@ -24,6 +24,7 @@ pub(super) struct ConfigFile {
     pub(super) node: Node,
     pub(super) gateway: Gateway,
     pub(super) sandbox: Sandbox,
+    pub(super) pool: Pool,
     pub(super) endpoint: Endpoint,
 }
 
@@ -80,6 +81,15 @@ pub(super) struct Sandbox {
     #[serde(deserialize_with = "integer::<_, 1, 16_777_216>")]
     pub(super) uid_count: u64,
     pub(super) onnxruntime: SearchList,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Pool {
+    #[serde(deserialize_with = "integer::<_, 0, 64>")]
+    pub(super) size: u64,
+    #[serde(deserialize_with = "bytes::<_, { 16 * MIB }, { 1024 * MIB }>")]
+    pub(super) memory: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -158,6 +168,12 @@ impl Default for Sandbox {
             uid_count: 65_536,
             onnxruntime: SearchList(searched.map(PathBuf::from).to_vec()),
         }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { size: 2, memory: 64 * MIB }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dormouse_controller::ControllerSettings;
+use dormouse_sandbox::spawner::PoolSettings;
 use dormouse_spec::{Bytes, EndpointDefaults, EndpointName, EndpointRequest};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub struct DaemonSettings {
     pub listen: SocketAddr,
     pub node_user: String,
     pub onnxruntime: PathBuf,
+    pub pool: PoolSettings,
     /// The part the node process gets, as JSON.
     pub node: NodeSettings,
 }
@@ -41,6 +43,7 @@ pub struct NodeSettings {
     pub uid_count: u32,
     pub gateway: GatewaySettings,
     pub endpoint_defaults: EndpointDefaults,
+    /// Of replicas, beside which the pool has its own.
     pub memory_budget: Bytes,
     pub cpus: u32,
     /// How long running requests may take once the daemon was told to end.
@@ -76,7 +79,7 @@ pub struct GatewaySettings {
 /// # Errors
 /// Where two settings contradict each other or the machine lacks something.
 pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonSettings, ConfigError> {
-    let ConfigFile { node, gateway, sandbox, endpoint } = file;
+    let ConfigFile { node, gateway, sandbox, pool, endpoint } = file;
     let listen = overrides.listen.unwrap_or(gateway.listen);
     if gateway.auth == Auth::Loopback && !listen.ip().is_loopback() {
         return Err(ConfigError::Exposed(listen));
@@ -95,7 +98,10 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
         Some(budget) => budget,
         None => machine::memory_budget()?,
     };
+    let pool = PoolSettings { size: saturate(pool.size), memory: Bytes::new(pool.memory), tmp: endpoint_defaults.tmp };
+    let memory_budget = beside_pool(memory_budget, &pool)?;
     Ok(DaemonSettings {
+        pool,
         listen,
         node_user: node.user,
         onnxruntime: machine::onnxruntime(&sandbox.onnxruntime.0)?,
@@ -125,6 +131,13 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             log_kept_after_exit: endpoint.logs.kept_after_exit,
         },
     })
+}
+
+/// What is left to replicas: a pool that is full may use all of its limits.
+fn beside_pool(budget: Bytes, pool: &PoolSettings) -> Result<Bytes, ConfigError> {
+    let taken = Bytes::new(pool.memory.get().saturating_mul(pool.size.into()));
+    let left = budget.saturating_sub(taken);
+    if left == Bytes::default() { Err(ConfigError::Pool { budget, taken }) } else { Ok(left) }
 }
 
 /// The file's bounds are far below where this would saturate.

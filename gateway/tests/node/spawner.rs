@@ -17,7 +17,7 @@ use std::{
 use dormouse_gateway::config::NodeSettings;
 use dormouse_sandbox::{
     channel::{self, Channel},
-    messages::{CreatePhases, Event, ExitCause, Listener, PROTOCOL_VERSION, ReplicaId, Request},
+    messages::{CreatePhases, Event, ExitCause, Listener, Origin, PROTOCOL_VERSION, ReplicaId, Request},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{sync::watch, time::timeout};
@@ -135,7 +135,11 @@ impl Shared {
         self.created.fetch_add(1, Ordering::SeqCst);
         let listener = UnixListener::bind(self.socket_of(&replica)).unwrap();
         let (log, _) = io::pipe().unwrap();
-        let created = Event::Created { replica: replica.clone(), started_at_ms: 1, phases: CreatePhases::default() };
+        let created = Event::Created {
+            replica: replica.clone(),
+            started_at_ms: 1,
+            origin: Origin::Created(CreatePhases::default()),
+        };
         self.events.try_send(&created, &[log.as_fd()]).unwrap();
         if let Some(reason) = self.refusal.lock().unwrap().clone() {
             self.tell(&Event::LoadFailed { replica: replica.clone(), reason });

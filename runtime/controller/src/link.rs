@@ -136,6 +136,8 @@ pub(crate) struct DaemonSigns {
     pub(crate) drain: watch::Sender<bool>,
     /// The longest turn of the spawner's loop, in seconds.
     pub(crate) slowest_turn: prometheus::Gauge,
+    /// Blanks that wait to be claimed.
+    pub(crate) blanks: prometheus::IntGauge,
 }
 
 /// Who is told of which replica.
@@ -240,7 +242,8 @@ mod tests {
         spawner.try_send(&Event::Synced, &[]).unwrap();
         let (link, _) = SpawnerLink::connect(ours).await.unwrap();
         let slowest_turn = prometheus::Gauge::new("turn", "turn").unwrap();
-        let signs = DaemonSigns { drain: watch::Sender::new(false), slowest_turn };
+        let blanks = prometheus::IntGauge::new("blanks", "blanks").unwrap();
+        let signs = DaemonSigns { drain: watch::Sender::new(false), slowest_turn, blanks };
         let outbox = link.run(Routes::new(), signs);
         let asking = tokio::spawn(async move {
             for serial in 0..REQUESTS {

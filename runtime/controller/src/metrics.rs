@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use dormouse_sandbox::messages::CreatePhases;
+use dormouse_sandbox::messages::{CreatePhases, Origin};
 use dormouse_spec::{Bytes, EndpointName};
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     memory_budget: IntGauge,
     memory_used: IntGauge,
     slowest_turn: Gauge,
+    blanks: IntGauge,
 }
 
 impl Metrics {
@@ -85,6 +86,7 @@ impl Metrics {
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
+            blanks: IntGauge::new("dormouse_blanks_ready", "Containers of the pool that wait to be claimed")?,
         };
         registry.register(Box::new(metrics.queue_waiters.clone()))?;
         registry.register(Box::new(metrics.replicas.clone()))?;
@@ -93,6 +95,7 @@ impl Metrics {
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
+        registry.register(Box::new(metrics.blanks.clone()))?;
         Ok(metrics)
     }
 
@@ -104,12 +107,23 @@ impl Metrics {
         self.memory_used.clone()
     }
 
+    pub(crate) fn blanks(&self) -> IntGauge {
+        self.blanks.clone()
+    }
+
     pub(crate) fn slowest_turn(&self) -> Gauge {
         self.slowest_turn.clone()
     }
 
-    pub(crate) fn creation(&self, phases: &CreatePhases) {
-        let CreatePhases { fork_us, cgroup_us, container_us, release_us } = *phases;
+    pub(crate) fn origin(&self, origin: Origin) {
+        match origin {
+            Origin::Created(phases) => self.creation(phases),
+            Origin::Claimed(claim) => self.observe("claim", Duration::from_micros(claim.claim_us)),
+        }
+    }
+
+    fn creation(&self, phases: CreatePhases) {
+        let CreatePhases { fork_us, cgroup_us, container_us, release_us } = phases;
         for (phase, micros) in
             [("fork", fork_us), ("cgroup", cgroup_us), ("container", container_us), ("release", release_us)]
         {

@@ -90,33 +90,12 @@ impl<Out: Serialize, In: Serialize + DeserializeOwned> Channel<Out, In> {
         Self { takes_descriptors: false, ..Self::new(socket) }
     }
 
-    /// The socket alone, where the rest of a conversation is no messages.
-    #[must_use]
-    pub fn into_socket(self) -> OwnedFd {
-        self.socket
-    }
-
     /// Sends one message; the descriptors are duplicated by the kernel, the caller keeps its own.
     ///
     /// # Errors
     /// [`ChannelError::Full`] where the other side does not keep up: poll and try again.
     pub fn try_send(&self, message: &Out, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let bytes = serde_json::to_vec(message).map_err(ChannelError::Malformed)?;
-        if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
-            return Err(ChannelError::TooLarge { bytes: bytes.len(), descriptors: descriptors.len() });
-        }
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(ChannelError::TooLarge { bytes: bytes.len(), descriptors: descriptors.len() });
-        }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match rustix::net::sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut ancillary, flags) {
-            Ok(_) => Ok(()),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => Err(ChannelError::Full),
-            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(ChannelError::Closed),
-            Err(error) => Err(ChannelError::Socket { operation: "sending", source: error.into() }),
-        }
+        send(self.socket.as_fd(), message, descriptors)
     }
 
     /// The next message and its descriptors (close-on-exec), or `None` where none is waiting.
@@ -159,6 +138,30 @@ impl<Out: Serialize, In: Serialize + DeserializeOwned> Channel<Out, In> {
             return Err(ChannelError::TooLarge { bytes: bytes.len(), descriptors: descriptors.len() });
         }
         Ok(Some((message, descriptors)))
+    }
+}
+
+/// Sends one message over a socket of which nothing is received as messages.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), ChannelError> {
+    let bytes = serde_json::to_vec(message).map_err(ChannelError::Malformed)?;
+    if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
+        return Err(ChannelError::TooLarge { bytes: bytes.len(), descriptors: descriptors.len() });
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(ChannelError::TooLarge { bytes: bytes.len(), descriptors: descriptors.len() });
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    match rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, flags) {
+        Ok(_) => Ok(()),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => Err(ChannelError::Full),
+        Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(ChannelError::Closed),
+        Err(error) => Err(ChannelError::Socket { operation: "sending", source: error.into() }),
     }
 }
 

@@ -60,19 +60,20 @@ pub(crate) enum Report {
 /// Everything the child needs; the spawner derived all of it.
 #[derive(Debug)]
 pub(crate) struct Creation<'a> {
-    pub(crate) replica: &'a str,
+    pub(crate) name: &'a str,
     pub(crate) rootfs: &'a Rootfs,
     pub(crate) group: &'a ReplicaGroup,
     /// The model store, a directory that only root can exchange for another.
     pub(crate) store: &'a Path,
-    pub(crate) model: &'a Digest,
+    /// What is mounted as its model, if anything is.
+    pub(crate) model: Option<&'a Digest>,
     pub(crate) tmp_bytes: u64,
     pub(crate) setup_uid: u32,
-    pub(crate) endpoint_uid: u32,
+    pub(crate) uid: u32,
     pub(crate) seccomp: &'a LinuxSeccomp,
     /// The worker's end of its control channel; becomes its standard input.
     pub(crate) control: OwnedFd,
-    /// The writing end of the replica's log; becomes its standard output and error.
+    /// The writing end of its log; becomes its standard output and error.
     pub(crate) log: OwnedFd,
     pub(crate) report: OwnedFd,
     pub(crate) requested: Instant,
@@ -130,21 +131,23 @@ impl Creation<'_> {
         self.group.join_self()?;
         let joined = Instant::now();
         let scratch = Scratch::mount(self.rootfs.scratch())?;
-        scratch.attach_model(self.store, self.model)?;
-        let user_namespace = userns::create(self.setup_uid, self.endpoint_uid)
-            .map_err(failed("making the user namespace of", Path::new(self.replica)))?;
+        if let Some(model) = self.model {
+            scratch.attach_model(self.store, model)?;
+        }
+        let user_namespace = userns::create(self.setup_uid, self.uid)
+            .map_err(failed("making the user namespace of", Path::new(self.name)))?;
         let confinement = Confinement {
             root: self.rootfs.root(),
-            model: &scratch.model,
+            model: self.model.is_some().then_some(scratch.model.as_path()),
             cgroup: self.group.path(),
             tmp_bytes: self.tmp_bytes,
             user_namespace: user_namespace.as_fd(),
             seccomp: self.seccomp.clone(),
         };
         scratch.write_bundle(&confinement.spec()?)?;
-        let stderr = self.log.try_clone().map_err(failed("duplicating the log of", Path::new(self.replica)))?;
+        let stderr = self.log.try_clone().map_err(failed("duplicating the log of", Path::new(self.name)))?;
         let container = |operation| move |source| CreationError::Container { operation, source: Box::new(source) };
-        let mut created = ContainerBuilder::new(self.replica.to_owned(), SyscallType::default())
+        let mut created = ContainerBuilder::new(self.name.to_owned(), SyscallType::default())
             .with_executor(Payload)
             .with_root_path(&scratch.state)
             .map_err(container("prepare"))?
@@ -161,7 +164,7 @@ impl Creation<'_> {
         if Defence::DevicePolicy.stands() {
             self.group.set_device_policy(&WORKER_DEVICES)?;
         }
-        verification::of_container(pid, self.endpoint_uid)?;
+        verification::of_container(pid, self.uid)?;
         created.start().map_err(container("start"))?;
         let phases = CreatePhases {
             fork_us: micros(self.requested, begun),

@@ -9,7 +9,7 @@ use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -149,7 +149,7 @@ pub enum Event {
     Created {
         replica: ReplicaId,
         started_at_ms: u64,
-        phases: CreatePhases,
+        origin: Origin,
     },
     /// The worker said that it serves.
     Ready {
@@ -181,6 +181,10 @@ pub enum Event {
     Refused {
         replica: Option<ReplicaId>,
         reason: String,
+    },
+    /// So many blanks wait to be claimed now.
+    Blanks {
+        ready: u32,
     },
     /// The spawner's loop was busy for longer than ever before in one turn, and for over 1 ms: what
     /// was asked meanwhile waited. A node that starts is told the longest turn so far.
@@ -221,6 +225,25 @@ pub enum ReplicaState {
     Frozen,
     /// Told to end, or dead and being removed.
     Stopping,
+}
+
+/// Where a replica's container came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// It was made for the replica.
+    Created(CreatePhases),
+    /// It waited as a blank, whose control group keeps its name: `blank-<number>`.
+    Claimed(Claim),
+}
+
+/// A blank that became a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    pub blank: u64,
+    /// From the request's arrival until the worker could read its assignment, in microseconds.
+    pub claim_us: u64,
 }
 
 /// Where the time of a creation went, in microseconds.

@@ -51,8 +51,8 @@ const READONLY_PATHS: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 #[derive(Debug)]
 pub(crate) struct Confinement<'a> {
     pub(crate) root: &'a Path,
-    /// Host directory that appears as the model, already read-only.
-    pub(crate) model: &'a Path,
+    /// Host directory that appears as the model, already read-only, if one does.
+    pub(crate) model: Option<&'a Path>,
     pub(crate) cgroup: &'a Path,
     pub(crate) tmp_bytes: u64,
     /// With its maps written; it stays open until the container exists.
@@ -120,13 +120,16 @@ impl Confinement<'_> {
 
     fn mounts(&self) -> Result<Vec<Mount>, OciSpecError> {
         let tmp_size = format!("size={}", self.tmp_bytes);
-        Ok(vec![
+        let mut mounts = vec![
             // Read-only: a worker writes to none of it, and could lower its own `oom_score_adj` there.
             mount("/proc", "proc", Path::new("proc"), &["ro", "nosuid", "noexec", "nodev"])?,
             mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "mode=755", DEV_SIZE])?,
             mount("/tmp", "tmpfs", Path::new("tmpfs"), &["nosuid", "nodev", "noexec", "mode=1777", &tmp_size])?,
-            mount(MODEL_DIRECTORY, "bind", self.model, &["bind", "ro", "nosuid", "nodev", "noexec"])?,
-        ])
+        ];
+        if let Some(model) = self.model {
+            mounts.push(mount(MODEL_DIRECTORY, "bind", model, &["bind", "ro", "nosuid", "nodev", "noexec"])?);
+        }
+        Ok(mounts)
     }
 }
 

@@ -4,16 +4,21 @@
 //! starts it again; it is the parent of every process of the daemon, and the only one that reaps.
 //! It never sees a request's bytes, a log line or a name of a host path that somebody else chose.
 
+mod assignment;
 mod child;
+mod claim;
 mod descriptors;
 mod event_loop;
 mod listeners;
 mod node;
 mod policy;
+mod pool;
 mod preflight;
 mod replica;
+mod sandbox;
 mod signals;
 mod sweep;
+mod word;
 
 use std::{
     ffi::OsString,
@@ -28,6 +33,7 @@ pub use self::{
     listeners::ListenError,
     node::NodeError,
     policy::ReplicaPolicy,
+    pool::PoolSettings,
     preflight::PreflightError,
     sweep::{SweepError, sweep_abandoned},
 };
@@ -60,6 +66,8 @@ pub struct SpawnerSettings {
     pub node_settings: String,
     /// What replicas may be made with, whatever the node asks.
     pub policy: ReplicaPolicy,
+    /// How many sandboxes are kept ready.
+    pub pool: PoolSettings,
     /// How long the node may take to finish what runs when the daemon is told to end.
     pub drain_deadline: Duration,
     /// Remove the run directory, and the data in it, at the end.

@@ -45,6 +45,9 @@ pub enum UidError {
     Range { base: u32, count: u32 },
 }
 
+/// One in so many uids of a range is for blanks.
+const BLANKS_SHARE: u32 = 16;
+
 /// Host uids set aside for containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UidRange {
@@ -87,8 +90,13 @@ impl UidRange {
         mine < theirs + u64::from(count) && theirs < mine + u64::from(self.count)
     }
 
+    /// For blanks, which belong to no endpoint, and for what becomes of them.
+    pub(crate) fn blank_uids(self) -> std::ops::Range<u32> {
+        self.base + self.count - self.count / BLANKS_SHARE..self.base + self.count
+    }
+
     fn endpoint_uids(self) -> std::ops::Range<u32> {
-        self.base + 1..self.base + self.count
+        self.base + 1..self.blank_uids().start
     }
 }
 

@@ -28,6 +28,9 @@ pub const NODE_USER: &str = "nobody";
 pub const UID_BASE: u32 = 1_879_048_192;
 pub const UID_COUNT: u32 = 65_536;
 
+/// Says how many blanks are kept where a test does not. A suite is run again with some.
+const POOL_SIZE: &str = "DORMOUSE_TEST_POOL";
+
 /// The part of the settings that tests vary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
@@ -49,6 +52,8 @@ pub struct Settings {
     pub daemon_uid: Option<u32>,
     /// What the memory limits of all replicas add up to at most.
     pub memory_budget: Bytes,
+    /// How many blanks are kept.
+    pub pool: u32,
     /// The soft limit of open files that it starts with, and the hard one.
     pub open_files: Option<(u64, u64)>,
 }
@@ -70,6 +75,7 @@ impl Settings {
             companion: None,
             daemon_uid: None,
             memory_budget: Bytes::from_mebibytes(1 << 20),
+            pool: std::env::var(POOL_SIZE).map_or(0, |size| size.parse().unwrap()),
             open_files: None,
         }
     }
@@ -130,6 +136,11 @@ macro_rules! run_daemon {
                 concurrency: 8,
                 body_bytes_max: 1 << 20,
             },
+            pool: $sandbox::spawner::PoolSettings {
+                size: settings.pool,
+                memory: $crate::daemon::BLANK_MEMORY,
+                tmp: $crate::script::LIMITS.tmp,
+            },
             drain_deadline: std::time::Duration::from_millis(settings.drain_ms),
             ephemeral: settings.ephemeral,
             companion: settings.companion.map(|arguments| arguments.into_iter().map(Into::into).collect()),
@@ -139,6 +150,9 @@ macro_rules! run_daemon {
 
 /// What one replica may have at most.
 pub const REPLICA_CPU: MilliCpu = MilliCpu::from_milli(1_000);
+
+/// What a blank may have.
+pub const BLANK_MEMORY: Bytes = Bytes::from_mebibytes(32);
 
 /// What the node is handed unread.
 pub const NODE_SETTINGS: &str = "as the composition root wrote them";

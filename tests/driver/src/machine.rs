@@ -1,15 +1,17 @@
 //! The machine as seen from outside every container.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
 use dormouse_sandbox::cgroup::{Hierarchy, Version};
-use dormouse_sandbox::messages::ReplicaId;
+use dormouse_sandbox::messages::{Origin, ReplicaId};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{WaitOptions, wait},
@@ -77,10 +79,28 @@ pub fn groups(name: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Which group a replica is in where it is not one of its own name: it was a blank.
+static CLAIMED: Mutex<BTreeMap<(String, ReplicaId), String>> = Mutex::new(BTreeMap::new());
+
+pub(crate) fn note_origin(group: &str, replica: &ReplicaId, origin: Origin) {
+    let key = (group.to_owned(), replica.clone());
+    let mut claimed = CLAIMED.lock().unwrap();
+    match origin {
+        Origin::Created(_) => claimed.remove(&key),
+        Origin::Claimed(claim) => claimed.insert(key, format!("blank-{}", claim.blank)),
+    };
+}
+
+/// The name of a replica's group below its daemon's.
+pub fn group_of(group: &str, replica: &ReplicaId) -> String {
+    let claimed = CLAIMED.lock().unwrap();
+    claimed.get(&(group.to_owned(), replica.clone())).cloned().unwrap_or_else(|| replica.to_string())
+}
+
 /// What one interface file of a replica's group says; `v1` names the controller and the file.
 pub fn interface(group: &str, replica: &ReplicaId, v1: (&str, &str), v2: &str) -> String {
     let (root, file) = if is_v1() { (v1_root(v1.0), v1.1) } else { (v2_root(), v2) };
-    let path = root.join(group).join(replica.as_str()).join(file);
+    let path = root.join(group).join(group_of(group, replica)).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
-    messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request},
+    messages::{Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -20,7 +20,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::machine::{DEADLINE, is_readable, until};
+use crate::machine::{self, DEADLINE, is_readable, until};
 
 /// The node process: standard input is its channel, standard output the driver. It lives until the
 /// spawner closes the channel or kills it.
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
 pub struct Started {
     pub log: OwnedFd,
     pub started_at_ms: u64,
+    pub origin: Origin,
 }
 
 /// The driver's end of a node's channel. The node process holds the same end.
@@ -55,6 +56,7 @@ pub struct Node {
     pub adopted: Vec<(ReplicaReport, OwnedFd)>,
     pub listeners: Vec<OwnedFd>,
     pub slow_turns: Vec<u64>,
+    blanks_ready: u32,
     instance: String,
     run: PathBuf,
 }
@@ -81,6 +83,7 @@ impl Node {
             adopted: Vec::new(),
             listeners: Vec::new(),
             slow_turns: Vec::new(),
+            blanks_ready: 0,
             instance: String::new(),
             run: PathBuf::new(),
         }
@@ -110,6 +113,10 @@ impl Node {
         &self.instance
     }
 
+    fn group(&self) -> String {
+        format!("dormouse-{}", self.instance)
+    }
+
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
@@ -130,9 +137,7 @@ impl Node {
     /// Keeps all that was told so far.
     pub fn take_in(&mut self) {
         while let Some(told) = self.channel.try_receive().unwrap() {
-            if let (Event::SlowTurn { micros }, _) = told {
-                self.slow_turns.push(micros);
-            } else {
+            if let Some(told) = self.note(told) {
                 self.events.push_back(told);
             }
         }
@@ -164,18 +169,39 @@ impl Node {
         }
     }
 
-    /// The next event of any kind but slow turns, which may come at any time.
+    /// Takes in what may be told at any time: how long turns were, and how full the pool is.
+    fn note(&mut self, told: (Event, Vec<OwnedFd>)) -> Option<(Event, Vec<OwnedFd>)> {
+        match told {
+            (Event::SlowTurn { micros }, _) => self.slow_turns.push(micros),
+            (Event::Blanks { ready }, _) => self.blanks_ready = ready,
+            told => return Some(told),
+        }
+        None
+    }
+
+    /// The next event of any other kind.
     fn hear(&mut self) -> (Event, Vec<OwnedFd>) {
         let begun = Instant::now();
         loop {
             match self.channel.try_receive().unwrap() {
-                Some((Event::SlowTurn { micros }, _)) => self.slow_turns.push(micros),
-                Some(told) => return told,
+                Some(told) => {
+                    if let Some(told) = self.note(told) {
+                        return told;
+                    }
+                }
                 None => {
                     assert!(is_readable(self.channel.as_fd()) || begun.elapsed() < DEADLINE, "the spawner is silent");
                 }
             }
         }
+    }
+
+    /// Waits until so many blanks can be claimed.
+    pub fn wait_for_blanks(&mut self, wanted: u32) {
+        until("the pool is filled", || {
+            self.take_in();
+            self.blanks_ready == wanted
+        });
     }
 
     /// The next event of one replica, in the order in which they were told; others are kept.
@@ -212,8 +238,9 @@ impl Node {
     /// What is told of a replica that was created.
     pub fn created(&mut self, replica: &ReplicaId) -> Started {
         match self.of_with_descriptors(replica) {
-            (Event::Created { started_at_ms, .. }, mut descriptors) => {
-                Started { log: descriptors.pop().expect("the log comes with it"), started_at_ms }
+            (Event::Created { started_at_ms, origin, .. }, mut descriptors) => {
+                machine::note_origin(&self.group(), replica, origin);
+                Started { log: descriptors.pop().expect("the log comes with it"), started_at_ms, origin }
             }
             (other, _) => panic!("{other:?} and not created"),
         }
@@ -275,6 +302,11 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         | Event::Exited { replica, .. }
         | Event::Removed { replica } => Some(replica),
         Event::Refused { replica, .. } => replica.as_ref(),
-        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::SlowTurn { .. } | Event::Drain => None,
+        Event::Welcome { .. }
+        | Event::Adopt(_)
+        | Event::Synced
+        | Event::Blanks { .. }
+        | Event::SlowTurn { .. }
+        | Event::Drain => None,
     }
 }

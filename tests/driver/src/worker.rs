@@ -1,6 +1,7 @@
 //! The worker's side of its control channel, for programs that stand in for the real one.
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
     os::{
@@ -11,8 +12,10 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 
-/// Takes the one message of the spawner: whose replica this is, and its listening socket.
+/// Says that it is there, and takes the one message of the spawner: whose replica this is, and its
+/// listening socket. The model may come along.
 pub fn assignment() -> (String, UnixListener) {
+    say(b"B");
     let mut bytes = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -20,14 +23,14 @@ pub fn assignment() -> (String, UnixListener) {
     rustix::io::ioctl_fionbio(&stdin, false).unwrap();
     let slices = &mut [IoSliceMut::new(&mut bytes)];
     let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
-    let listeners: Vec<OwnedFd> = ancillary
+    let mut descriptors: VecDeque<OwnedFd> = ancillary
         .drain()
         .flat_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
             _ => Vec::new(),
         })
         .collect();
-    let [listener] = <[OwnedFd; 1]>::try_from(listeners).expect("one descriptor comes with the assignment");
+    let listener = descriptors.pop_front().expect("a listener comes with the assignment");
     let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(false).unwrap();

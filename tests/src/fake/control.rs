@@ -3,7 +3,10 @@
 use std::{
     io::{IoSliceMut, stdin},
     mem::MaybeUninit,
-    os::{fd::OwnedFd, unix::net::UnixListener},
+    os::{
+        fd::{IntoRawFd, OwnedFd},
+        unix::net::UnixListener,
+    },
     path::PathBuf,
 };
 
@@ -15,7 +18,14 @@ use serde::Deserialize;
 pub(super) struct Assignment {
     pub(super) name: String,
     pub(super) version: String,
-    pub(super) model: PathBuf,
+    sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Source {
+    OnnxFile { path: PathBuf },
+    OnnxDescriptor {},
 }
 
 pub(super) struct Control;
@@ -26,22 +36,31 @@ impl Control {
         Self
     }
 
-    pub(super) fn receive(&self) -> (Assignment, UnixListener) {
+    /// Says that it is there, and takes what it is to be: where the script is, or the script itself.
+    pub(super) fn receive(&self) -> (Assignment, UnixListener, PathBuf) {
+        self.say(b"B");
         let mut bytes = [0; 16 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let parts = &mut [IoSliceMut::new(&mut bytes)];
         let received = rustix::net::recvmsg(stdin(), parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
-        let listener: OwnedFd = ancillary
-            .drain()
-            .find_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-                _ => None,
-            })
-            .expect("the listener comes with the assignment");
-        let listener = UnixListener::from(listener);
+        let descriptors = ancillary.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        });
+        let mut descriptors = descriptors.collect::<Vec<OwnedFd>>().into_iter();
+        let listener = UnixListener::from(descriptors.next().expect("the listener comes with the assignment"));
         listener.set_nonblocking(true).unwrap();
-        (serde_json::from_slice(&bytes[..received.bytes]).expect("an assignment"), listener)
+        let assignment: Assignment = serde_json::from_slice(&bytes[..received.bytes]).expect("an assignment");
+        let script = match assignment.sources.first().expect("a model") {
+            Source::OnnxFile { path } => path.clone(),
+            // Never closed: it is read for as long as this process lives.
+            Source::OnnxDescriptor {} => {
+                let model = descriptors.next().expect("the model comes with the assignment");
+                PathBuf::from(format!("/proc/self/fd/{}", model.into_raw_fd()))
+            }
+        };
+        (assignment, listener, script)
     }
 
     pub(super) fn say(&self, verdict: &[u8]) {

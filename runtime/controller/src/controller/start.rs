@@ -69,7 +69,7 @@ pub(super) async fn start(
     let (found, strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
-    let daemon = DaemonSigns { drain, slowest_turn: metrics.slowest_turn() };
+    let daemon = DaemonSigns { drain, slowest_turn: metrics.slowest_turn(), blanks: metrics.blanks() };
     let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());

@@ -98,8 +98,8 @@ impl Probe<'_> {
         loop {
             match self.facts.recv().await {
                 Some(Fact::Spawner(Event::Ready { .. }, _)) => return Ok(()),
-                Some(Fact::Spawner(Event::Created { phases, .. }, log)) => {
-                    self.node.metrics.creation(&phases);
+                Some(Fact::Spawner(Event::Created { origin, .. }, log)) => {
+                    self.node.metrics.origin(origin);
                     if let Some(log) = log {
                         self.node.logs.keep(&self.revision.endpoint.name, &self.replica, log);
                     }

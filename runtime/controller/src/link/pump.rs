@@ -147,6 +147,10 @@ fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon:
             daemon.drain.send_replace(true);
             return Ok(());
         }
+        Event::Blanks { ready } => {
+            daemon.blanks.set(ready.into());
+            return Ok(());
+        }
         Event::SlowTurn { micros } => {
             daemon.slowest_turn.set(Duration::from_micros(micros).as_secs_f64());
             return Ok(());
@@ -179,6 +183,11 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         | Event::Exited { replica, .. }
         | Event::Removed { replica } => Some(replica),
         Event::Refused { replica, .. } => replica.as_ref(),
-        Event::Welcome { .. } | Event::Adopt(_) | Event::Synced | Event::SlowTurn { .. } | Event::Drain => None,
+        Event::Welcome { .. }
+        | Event::Adopt(_)
+        | Event::Synced
+        | Event::Blanks { .. }
+        | Event::SlowTurn { .. }
+        | Event::Drain => None,
     }
 }

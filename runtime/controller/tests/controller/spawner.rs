@@ -9,7 +9,7 @@ use std::{
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
     messages::{
-        CreatePhases, Event, ExitCause, Listener, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec,
+        CreatePhases, Event, ExitCause, Listener, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec,
         ReplicaState, Request,
     },
 };
@@ -225,7 +225,10 @@ impl Spawner {
             state.starts.pop_front().unwrap_or_default()
         });
         let phases = CreatePhases { fork_us: 1, cgroup_us: 2, container_us: 3, release_us: 4 };
-        self.tell_with(Event::Created { replica: id.clone(), started_at_ms: 42, phases }, Some(log));
+        self.tell_with(
+            Event::Created { replica: id.clone(), started_at_ms: 42, origin: Origin::Created(phases) },
+            Some(log),
+        );
         match start {
             Start::Ready => self.finish(&id),
             Start::Hold => {}

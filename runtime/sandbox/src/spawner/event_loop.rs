@@ -1,5 +1,6 @@
 //! The spawner's loop: one poll, then whatever became ready, each in a step that does not wait.
 
+mod blanks;
 mod ending;
 mod reaping;
 mod requests;
@@ -27,8 +28,11 @@ use super::{
     SpawnerError, SpawnerSettings,
     listeners::Listeners,
     node::{Node, NodeError, NodeUser},
-    replica::{Freeze, Replica, Said},
+    pool::{BlankId, Pool},
+    replica::Replica,
+    sandbox::{Freeze, Sandbox},
     signals::{Signals, Told},
+    word::Said,
 };
 use crate::{
     cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
@@ -36,7 +40,7 @@ use crate::{
     creation::Report,
     error_chain,
     instance::Instance,
-    messages::{Event, ReplicaId, Request},
+    messages::{Event, Origin, ReplicaId, Request},
     rootfs::Rootfs,
     uids::UidRecord,
 };
@@ -90,6 +94,9 @@ struct Loop<'a> {
     uids: UidRecord,
     signals: Signals,
     replicas: BTreeMap<ReplicaId, Replica>,
+    pool: Pool,
+    /// Uids of sandboxes that were blanks and could not be removed: nobody gets them until the next start.
+    unremoved_uids: BTreeSet<u32>,
     /// Children that ended before their creation was reported.
     early: HashMap<Pid, WaitStatus>,
     /// Deleted endpoints whose uid is given back with their last replica.
@@ -109,13 +116,20 @@ struct Loop<'a> {
     longest_turn: Duration,
 }
 
+/// Whose sandbox it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whose {
+    Replica(ReplicaId),
+    Blank(BlankId),
+}
+
 /// What a descriptor that became ready belongs to.
 enum Source {
     Signals,
     Node,
-    Creation(ReplicaId),
-    Control(ReplicaId),
-    MemoryAlarm(ReplicaId),
+    Creation(Whose),
+    Control(Whose),
+    MemoryAlarm(Whose),
 }
 
 impl Spawner<'_> {
@@ -123,6 +137,8 @@ impl Spawner<'_> {
     pub(crate) fn run(&self, uids: UidRecord, signals: Signals) -> Result<(), SpawnerError> {
         let mut turn = Loop {
             spawner: self,
+            pool: Pool::new(self.settings.pool, uids.range()),
+            unremoved_uids: BTreeSet::new(),
             uids,
             signals,
             replicas: BTreeMap::new(),
@@ -157,9 +173,9 @@ impl Loop<'_> {
                 match source {
                     Source::Signals => self.on_signals()?,
                     Source::Node => self.on_node_ready(),
-                    Source::Creation(replica) => self.on_creation_report(&replica),
-                    Source::Control(replica) => self.on_worker_said(&replica),
-                    Source::MemoryAlarm(replica) => self.on_memory_alarm(&replica),
+                    Source::Creation(whose) => self.on_creation_report(&whose),
+                    Source::Control(whose) => self.on_worker_said(&whose),
+                    Source::MemoryAlarm(whose) => self.on_memory_alarm(&whose),
                 }
             }
             self.on_time(Instant::now())?;
@@ -198,20 +214,41 @@ impl Loop<'_> {
             let unsent = if node.has_unsent() { PollFlags::POLLOUT } else { PollFlags::empty() };
             (Source::Node, PollFd::new(node.as_fd(), PollFlags::POLLIN | unsent))
         });
-        let replicas = self.replicas.iter().flat_map(move |(id, replica)| {
-            let creation = replica.creation_pipe().map(|fd| readable(Source::Creation(id.clone()), fd));
-            let control = replica.control().map(|fd| readable(Source::Control(id.clone()), fd));
-            let alarm = replica.memory_alarm().map(|alarm| readable(Source::MemoryAlarm(id.clone()), alarm.as_fd()));
+        let sandboxes = self.sandboxes().flat_map(move |(whose, sandbox)| {
+            let creation = sandbox.creation_pipe().map(|fd| readable(Source::Creation(whose.clone()), fd));
+            let control = sandbox.awaited_channel().map(|fd| readable(Source::Control(whose.clone()), fd));
+            let alarm = sandbox.memory_alarm().map(|alarm| readable(Source::MemoryAlarm(whose), alarm.as_fd()));
             creation.into_iter().chain(control).chain(alarm)
         });
-        std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(replicas)
+        std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(sandboxes)
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        let is_looked_at = |replica: &Replica| replica.is_freezing() || replica.is_memory_looked_at();
-        let looks = self.replicas.values().any(is_looked_at).then(|| Instant::now() + LOOK_EVERY);
-        let kills = self.replicas.values().filter_map(Replica::kill_at).min();
-        [looks, kills, self.restart_node_at, self.hello_due(), self.ending.next_due()].into_iter().flatten().min()
+    fn sandboxes(&self) -> impl Iterator<Item = (Whose, &Sandbox)> {
+        let replicas = self.replicas.iter().map(|(id, replica)| (Whose::Replica(id.clone()), &replica.sandbox));
+        replicas.chain(self.pool.blanks.iter().map(|(id, blank)| (Whose::Blank(*id), blank)))
+    }
+
+    fn sandboxes_mut(&mut self) -> impl Iterator<Item = (Whose, &mut Sandbox)> {
+        let replicas = self.replicas.iter_mut().map(|(id, replica)| (Whose::Replica(id.clone()), &mut replica.sandbox));
+        replicas.chain(self.pool.blanks.iter_mut().map(|(id, blank)| (Whose::Blank(*id), blank)))
+    }
+
+    fn sandbox_mut(&mut self, whose: &Whose) -> Option<&mut Sandbox> {
+        match whose {
+            Whose::Replica(id) => self.replicas.get_mut(id).map(|replica| &mut replica.sandbox),
+            Whose::Blank(id) => self.pool.blanks.get_mut(id),
+        }
+    }
+
+    fn next_due(&mut self) -> Option<Instant> {
+        let is_looked_at = |sandbox: &Sandbox| sandbox.is_freezing() || sandbox.is_memory_looked_at();
+        let looks = self.sandboxes().any(|(_, it)| is_looked_at(it)).then(|| Instant::now() + LOOK_EVERY);
+        let kills = self.sandboxes().filter_map(|(_, it)| it.kill_at()).min();
+        let blank = self.blank_due(Instant::now());
+        [looks, kills, blank, self.restart_node_at, self.hello_due(), self.ending.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When a node that has said nothing is given up.
@@ -276,68 +313,65 @@ impl Loop<'_> {
         }
     }
 
-    fn on_creation_report(&mut self, id: &ReplicaId) {
-        let Some(replica) = self.replicas.get_mut(id) else { return };
-        match replica.read_report() {
+    fn on_creation_report(&mut self, whose: &Whose) {
+        match self.sandbox_mut(whose).and_then(Sandbox::read_report) {
             None => {}
             Some(Report::Created { pid, phases }) => {
-                let started_at_ms = replica.started_at_ms();
-                self.tell_with_log(Event::Created { replica: id.clone(), started_at_ms, phases }, id);
+                if let Whose::Replica(id) = whose {
+                    self.tell_created(id, Origin::Created(phases));
+                }
                 let pid = Pid::from_raw(pid);
                 let early = self.early.remove(&pid);
                 // What was told early may have been of another process of this number.
                 if is_gone(pid) {
-                    self.on_payload_ended(id, early);
+                    self.on_payload_ended(whose, early);
                 }
             }
-            Some(Report::Failed { reason }) => self.on_not_created(id, reason),
+            Some(Report::Failed { reason }) => self.on_not_created(whose, reason),
         }
-        if self.replicas.values().all(|replica| replica.creation_pipe().is_none()) {
+        if self.sandboxes().all(|(_, sandbox)| sandbox.creation_pipe().is_none()) {
             // No payload's: a pid may be given to one later.
             self.early.clear();
         }
     }
 
-    fn on_worker_said(&mut self, id: &ReplicaId) {
-        let said = self.replicas.get_mut(id).and_then(Replica::read_control);
-        match said {
-            Some(Said::Ready) => self.tell(Event::Ready { replica: id.clone() }, None),
-            Some(Said::LoadFailed(reason)) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
-            Some(Said::NothingMore) | None => {}
+    fn on_worker_said(&mut self, whose: &Whose) {
+        let Some(said) = self.sandbox_mut(whose).and_then(Sandbox::read_word) else { return };
+        match whose {
+            Whose::Blank(id) => self.on_blank_said(*id, said),
+            Whose::Replica(id) => match said {
+                Said::Ready => self.tell(Event::Ready { replica: id.clone() }, None),
+                Said::LoadFailed(reason) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
+                Said::Blank | Said::NothingMore => {}
+            },
         }
     }
 
-    fn on_memory_alarm(&mut self, id: &ReplicaId) {
-        if let Some(replica) = self.replicas.get_mut(id) {
-            replica.on_memory_alarm(Instant::now());
+    fn on_memory_alarm(&mut self, whose: &Whose) {
+        if let Some(sandbox) = self.sandbox_mut(whose) {
+            sandbox.on_memory_alarm(Instant::now());
         }
     }
 
     /// Whatever is due by now.
     fn on_time(&mut self, now: Instant) -> Result<(), SpawnerError> {
-        for (id, replica) in self.replicas.iter_mut().filter(|(_, replica)| replica.is_memory_looked_at()) {
-            if let Err(error) = replica.look_at_memory(now) {
-                let reason = error_chain::one_line(&error);
-                tracing::error!(replica = %id, "killing a replica that is out of memory failed: {reason}");
+        for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| sandbox.is_memory_looked_at()) {
+            if let Err(error) = sandbox.look_at_memory(now) {
+                let (sandbox, reason) = (sandbox.name(), error_chain::one_line(&error));
+                tracing::error!(sandbox, "killing what is out of memory failed: {reason}");
             }
         }
-        let due: Vec<ReplicaId> = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| replica.is_freezing() || replica.kill_at().is_some_and(|at| now >= at))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in due {
-            let Some(replica) = self.replicas.get_mut(&id) else { continue };
-            if replica.kill_at().is_some_and(|at| now >= at) {
-                if let Err(error) = replica.kill() {
-                    tracing::error!(replica = %id, "killing a replica failed: {}", error_chain::one_line(&error));
-                }
-            } else {
-                let freeze = replica.look_at_freeze(now);
-                self.tell_freeze(id, freeze);
+        for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| sandbox.kill_at().is_some_and(|at| now >= at)) {
+            if let Err(error) = sandbox.kill() {
+                tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));
             }
         }
+        let freezing = self.replicas.iter_mut().filter(|(_, replica)| replica.sandbox.is_freezing());
+        let looked: Vec<_> = freezing.map(|(id, replica)| (id.clone(), replica.sandbox.look_at_freeze(now))).collect();
+        for (id, freeze) in looked {
+            self.tell_freeze(id, freeze);
+        }
+        self.fill_pool(now);
         if self.restart_node_at.is_some_and(|at| now >= at) {
             self.start_node_again();
         }
@@ -368,10 +402,13 @@ impl Loop<'_> {
         self.note_sent(sent);
     }
 
-    /// The same with a replica's log, of which no duplicate is needed: there may be no descriptor left.
-    fn tell_with_log(&mut self, event: Event, id: &ReplicaId) {
+    /// Comes with the replica's log, of which no duplicate is made: there may be no descriptor left.
+    fn tell_created(&mut self, id: &ReplicaId, origin: Origin) {
         let Some(node) = self.node.as_mut().filter(|node| node.greeted) else { return };
-        let sent = node.send(event, self.replicas.get(id).map(Replica::log));
+        let Some(replica) = self.replicas.get(id) else { return };
+        let started_at_ms = replica.started_at_ms();
+        let created = Event::Created { replica: id.clone(), started_at_ms, origin };
+        let sent = node.send(created, Some(replica.sandbox.log()));
         self.note_sent(sent);
     }
 

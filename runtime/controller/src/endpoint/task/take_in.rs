@@ -72,12 +72,12 @@ impl EndpointTask {
         let event = match fact {
             Fact::Memory(fact) => self.memory_event(&fact),
             Fact::Spawner(told, log) => {
-                if let Told::Created { replica, started_at_ms, phases } = &told
+                if let Told::Created { replica, started_at_ms, origin } = &told
                     && let Some(member) = self.members.key(replica).and_then(|key| self.members.get_mut(key))
                 {
                     member.started_at_ms = *started_at_ms;
                     member.created = Some(Instant::now());
-                    self.node.metrics.creation(phases);
+                    self.node.metrics.origin(*origin);
                     if let Some(log) = log {
                         self.node.logs.keep(&self.revision.endpoint.name, replica, log);
                     }
@@ -128,7 +128,12 @@ impl EndpointTask {
                 tracing::warn!(%replica, reason, "the spawner refused a request");
                 Event::Refused { replica: key(&replica)?, reason }
             }
-            Told::Welcome { .. } | Told::Adopt(_) | Told::Synced | Told::SlowTurn { .. } | Told::Drain => return None,
+            Told::Welcome { .. }
+            | Told::Adopt(_)
+            | Told::Synced
+            | Told::Blanks { .. }
+            | Told::SlowTurn { .. }
+            | Told::Drain => return None,
         })
     }
 

@@ -6,11 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 
 use super::{Loop, NODE_GROUP, SpawnerError};
-use crate::{
-    error_chain,
-    messages::{Event, ReplicaId},
-    spawner::{replica::Replica, sweep::remove_group},
-};
+use crate::{error_chain, messages::Event, spawner::sweep::remove_group};
 
 /// How long a node may take to end after it said that it drained.
 const NODE_EXIT_DEADLINE: Duration = Duration::from_secs(2);
@@ -91,11 +87,9 @@ impl Loop<'_> {
         };
         self.ending.phase = Phase::Stopping { kill_node_at: Some(sooner) };
         self.end_companion(Signal::SIGKILL);
-        let living: Vec<ReplicaId> =
-            self.replicas_mut().filter(|(_, replica)| !replica.is_over()).map(|(id, _)| id.clone()).collect();
-        for id in living {
-            if let Some(Err(error)) = self.replicas.get_mut(&id).map(Replica::kill) {
-                tracing::error!(replica = %id, "killing a replica failed: {}", error_chain::one_line(&error));
+        for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| !sandbox.is_over()) {
+            if let Err(error) = sandbox.kill() {
+                tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));
             }
         }
     }

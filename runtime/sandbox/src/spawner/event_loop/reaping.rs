@@ -12,11 +12,13 @@ use rustix::{
     process::{WaitOptions, WaitStatus, wait},
 };
 
-use super::{EARLY_MAX, Loop, NODE_FAILURES_MAX, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, io_error};
+use super::{
+    EARLY_MAX, Loop, NODE_FAILURES_MAX, NODE_IS_STABLE_AFTER, NODE_RESTART_FIRST, NODE_RESTART_MAX, Whose, io_error,
+};
 use crate::{
     error_chain,
-    messages::{Event, ExitCause, ReplicaId},
-    spawner::{SpawnerError, child::fork_child, node::Node, replica::Replica},
+    messages::{Event, ExitCause},
+    spawner::{SpawnerError, child::fork_child, node::Node, word::WORDS_MAX},
 };
 
 impl Loop<'_> {
@@ -39,22 +41,22 @@ impl Loop<'_> {
         if self.companion == Some(pid) {
             return self.on_companion_ended(status);
         }
-        let found = self.replicas.iter().find_map(|(id, replica)| {
-            let whose: fn(&mut Self, &ReplicaId, WaitStatus) = if replica.is_payload(pid) {
-                |turn, id, status| turn.on_payload_ended(id, Some(status))
-            } else if replica.is_removal_child(pid) {
+        let found = self.sandboxes().find_map(|(whose, sandbox)| {
+            let ended: fn(&mut Self, &Whose, WaitStatus) = if sandbox.is_payload(pid) {
+                |turn, whose, status| turn.on_payload_ended(whose, Some(status))
+            } else if sandbox.is_removal_child(pid) {
                 Self::on_removed
-            } else if replica.is_creation_child(pid) {
+            } else if sandbox.is_creation_child(pid) {
                 Self::on_creation_ended
             } else {
                 return None;
             };
-            Some((id.clone(), whose))
+            Some((whose, ended))
         });
         match found {
-            Some((id, whose)) => whose(self, &id, status),
+            Some((whose, ended)) => ended(self, &whose, status),
             // A payload can end before the child that made it has reported its pid.
-            None if self.replicas.values().any(|replica| replica.creation_pipe().is_some()) => {
+            None if self.sandboxes().any(|(_, sandbox)| sandbox.creation_pipe().is_some()) => {
                 // A node process that leaves orphans behind must not grow this. A status that is lost
                 // costs no more than the words for how its payload ended.
                 if self.early.len() >= EARLY_MAX {
@@ -66,65 +68,96 @@ impl Loop<'_> {
         }
     }
 
-    /// It has reported before; where it has not, it was killed, as for the replica's memory. What it
+    /// It has reported before; where it has not, it was killed, as for the sandbox's memory. What it
     /// had begun to make keeps the pipe open, and ends with the group.
-    fn on_creation_ended(&mut self, id: &ReplicaId, status: WaitStatus) {
+    fn on_creation_ended(&mut self, whose: &Whose, status: WaitStatus) {
         // The report may still be in the pipe.
-        self.on_creation_report(id);
-        let Some(replica) = self.replicas.get_mut(id).filter(|replica| replica.creation_pipe().is_some()) else {
+        self.on_creation_report(whose);
+        let Some(sandbox) = self.sandbox_mut(whose).filter(|sandbox| sandbox.creation_pipe().is_some()) else {
             return;
         };
-        let cause = match replica.ended(Some(status)) {
+        let cause = match sandbox.ended(Some(status)) {
             told @ (ExitCause::Stopped | ExitCause::OutOfMemory { .. }) => told,
             _ => ExitCause::NotCreated { reason: format!("the process that was making it {}", how_ended(status)) },
         };
-        self.on_over(id, cause);
+        self.on_over(whose, cause);
+    }
+
+    pub(super) fn on_not_created(&mut self, whose: &Whose, reason: String) {
+        let stopped = self.sandbox_mut(whose).is_some_and(|sandbox| sandbox.was_told_to_stop());
+        let cause = if stopped { ExitCause::Stopped } else { ExitCause::NotCreated { reason } };
+        self.on_over(whose, cause);
     }
 
     /// `status` is not known where too much happened before the payload was known to be one.
-    pub(super) fn on_payload_ended(&mut self, id: &ReplicaId, status: Option<WaitStatus>) {
+    pub(super) fn on_payload_ended(&mut self, whose: &Whose, status: Option<WaitStatus>) {
         // What it said last, such as why its model cannot be loaded, comes before its end.
-        self.on_worker_said(id);
-        let Some(replica) = self.replicas.get_mut(id) else { return };
-        let cause = replica.ended(status);
-        self.on_over(id, cause);
+        for _ in 0..WORDS_MAX {
+            self.on_worker_said(whose);
+        }
+        let Some(cause) = self.sandbox_mut(whose).map(|sandbox| sandbox.ended(status)) else { return };
+        self.on_over(whose, cause);
     }
 
     /// Tells that no process is left, and begins to remove the rest.
-    pub(super) fn on_over(&mut self, id: &ReplicaId, cause: ExitCause) {
-        self.tell(Event::Exited { replica: id.clone(), cause }, None);
-        self.remove(id);
+    fn on_over(&mut self, whose: &Whose, cause: ExitCause) {
+        match whose {
+            Whose::Replica(id) => {
+                self.tell(Event::Exited { replica: id.clone(), cause }, None);
+                self.remove(whose);
+            }
+            Whose::Blank(id) => self.on_blank_over(*id, &cause),
+        }
     }
 
-    fn remove(&mut self, id: &ReplicaId) {
+    pub(super) fn remove(&mut self, whose: &Whose) {
         let (instance, groups) = (self.spawner.instance, self.spawner.groups);
-        let Some(replica) = self.replicas.get_mut(id) else { return };
-        if let Err(error) = replica.begin_removal(instance, groups) {
-            let reason = error_chain::one_line(&error);
-            tracing::error!(replica = %id, "what is left of a replica waits for the next start: {reason}");
-            self.unremoved.insert(id.endpoint().clone());
-            self.forget_replica(id);
+        let socket = match whose {
+            Whose::Replica(id) => Some(instance.socket_of(id.as_str())),
+            Whose::Blank(_) => None,
+        };
+        let Some(sandbox) = self.sandbox_mut(whose) else { return };
+        if let Err(error) = sandbox.begin_removal(socket.as_deref(), groups) {
+            let (sandbox, reason) = (sandbox.name(), error_chain::one_line(&error));
+            tracing::error!(sandbox, "what is left of a sandbox waits for the next start: {reason}");
+            self.forget_unremoved(whose);
         }
     }
 
     /// A removal that failed, or was killed, is begun again a few times.
-    fn on_removed(&mut self, id: &ReplicaId, status: WaitStatus) {
-        if status.exit_status() != Some(0) {
-            let tries_left = self.replicas.get(id).is_some_and(Replica::may_be_removed_again);
-            tracing::warn!(replica = %id, tries_left, "the process that was removing a replica {}", how_ended(status));
-            if tries_left {
-                return self.remove(id);
-            }
-            tracing::error!(replica = %id, "what is left of a replica waits for the next start");
-            self.unremoved.insert(id.endpoint().clone());
+    fn on_removed(&mut self, whose: &Whose, status: WaitStatus) {
+        if status.exit_status() == Some(0) {
+            return self.forget(whose);
         }
-        self.forget_replica(id);
+        let Some(sandbox) = self.sandbox_mut(whose) else { return };
+        let (tries_left, sandbox) = (sandbox.may_be_removed_again(), sandbox.name());
+        tracing::warn!(sandbox, tries_left, "the process that was removing a sandbox {}", how_ended(status));
+        if tries_left {
+            return self.remove(whose);
+        }
+        tracing::error!(sandbox, "what is left of a sandbox waits for the next start");
+        self.forget_unremoved(whose);
     }
 
-    fn forget_replica(&mut self, id: &ReplicaId) {
-        self.replicas.remove(id);
-        self.tell(Event::Removed { replica: id.clone() }, None);
-        self.release_forgotten();
+    /// Forgets it but for its uid, as which a process may still run.
+    fn forget_unremoved(&mut self, whose: &Whose) {
+        let uid = self.sandbox_mut(whose).map(|sandbox| sandbox.uid());
+        self.unremoved_uids.extend(uid);
+        if let Whose::Replica(id) = whose {
+            self.unremoved.insert(id.endpoint().clone());
+        }
+        self.forget(whose);
+    }
+
+    fn forget(&mut self, whose: &Whose) {
+        match whose {
+            Whose::Replica(id) => {
+                self.replicas.remove(id);
+                self.tell(Event::Removed { replica: id.clone() }, None);
+                self.release_forgotten();
+            }
+            Whose::Blank(id) => drop(self.pool.blanks.remove(id)),
+        }
     }
 
     pub(super) fn start_node(&mut self) -> Result<(), SpawnerError> {
@@ -222,11 +255,7 @@ impl Loop<'_> {
 
     /// Whether nothing of this daemon runs any more.
     pub(super) fn is_done(&self) -> bool {
-        self.ending.has_begun() && self.node.is_none() && self.companion.is_none() && self.replicas.is_empty()
-    }
-
-    pub(super) fn replicas_mut(&mut self) -> impl Iterator<Item = (&ReplicaId, &mut Replica)> {
-        self.replicas.iter_mut()
+        self.ending.has_begun() && self.node.is_none() && self.companion.is_none() && self.sandboxes().next().is_none()
     }
 }
 

@@ -11,12 +11,8 @@ use dormouse_spec::{Bytes, EndpointName};
 use super::{Loop, slow_turn};
 use crate::{
     error_chain,
-    messages::{Event, ExitCause, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
-    spawner::{
-        node::NodeError,
-        policy::PolicyError,
-        replica::{Replica, Workshop},
-    },
+    messages::{Claim, Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
+    spawner::{listeners::ListenError, node::NodeError, policy::PolicyError, replica::Replica, sandbox::Sandbox},
 };
 
 /// Why a replica is not begun.
@@ -33,9 +29,9 @@ enum CreateError {
     #[error(transparent)]
     Uid(#[from] crate::uids::UidError),
     #[error(transparent)]
-    Cgroup(#[from] crate::cgroup::CgroupError),
+    Listen(#[from] ListenError),
     #[error(transparent)]
-    Begin(#[from] crate::spawner::replica::BeginError),
+    Begin(#[from] crate::spawner::sandbox::BeginError),
 }
 
 impl Loop<'_> {
@@ -65,8 +61,9 @@ impl Loop<'_> {
         };
         node.welcome(&welcome, &descriptors)?;
         for replica in self.replicas.values() {
-            node.send(Event::Adopt(Box::new(replica.report())), Some(replica.log()))?;
+            node.send(Event::Adopt(Box::new(replica.report())), Some(replica.sandbox.log()))?;
         }
+        self.pool.told_nothing();
         node.send(Event::Synced, None)?;
         if let Some(slow_turn) = slow_turn(self.longest_turn) {
             node.send(slow_turn, None)?;
@@ -81,7 +78,12 @@ impl Loop<'_> {
     pub(super) fn on_create(&mut self, spec: ReplicaSpec) {
         let id = spec.replica.clone();
         match self.create(spec) {
-            Ok(replica) => drop(self.replicas.insert(id, replica)),
+            Ok((replica, claim)) => {
+                self.replicas.insert(id.clone(), replica);
+                if let Some(claim) = claim {
+                    self.tell_created(&id, Origin::Claimed(claim));
+                }
+            }
             Err(CreateError::Exists) => self.refuse(Some(id), &CreateError::Exists.to_string()),
             Err(error) => {
                 let reason = error_chain::one_line(&error);
@@ -91,33 +93,28 @@ impl Loop<'_> {
         }
     }
 
-    fn create(&mut self, spec: ReplicaSpec) -> Result<Replica, CreateError> {
+    /// Makes it of a blank where one suits, which is told at once, else begins a sandbox for it.
+    fn create(&mut self, spec: ReplicaSpec) -> Result<(Replica, Option<Claim>), CreateError> {
+        let asked = Instant::now();
         if self.replicas.contains_key(&spec.replica) {
             return Err(CreateError::Exists);
         }
         if self.ending.is_stopping() {
             return Err(CreateError::Ending);
         }
-        if self.replicas.len() >= self.spawner.replicas_max {
-            return Err(CreateError::TooMany(self.spawner.replicas_max));
-        }
         #[cfg(all(weakened, not(test)))]
         crate::defence::weakened::remember_sysctl(&spec.sysctl);
         self.spawner.settings.policy.admit(&spec, self.memory_held())?;
-        let endpoint = spec.replica.endpoint();
-        self.forgotten.remove(endpoint);
+        self.forgotten.remove(spec.replica.endpoint());
+        if let Some((replica, claim)) = self.claim(&spec, asked)? {
+            return Ok((replica, Some(claim)));
+        }
+        if self.replicas.len() + self.pool.blanks.len() >= self.spawner.replicas_max {
+            return Err(CreateError::TooMany(self.spawner.replicas_max));
+        }
         let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
-        let endpoint_uid = self.uids.assign(endpoint, |other| in_use.contains(other))?;
-        let group = self.spawner.groups.create(spec.replica.as_str(), &spec.limits)?;
-        let workshop = Workshop {
-            instance: self.spawner.instance,
-            store: &self.spawner.store,
-            rootfs: self.spawner.rootfs,
-            seccomp: self.spawner.seccomp,
-            node_gid: self.spawner.node_user.gid,
-            setup_uid: self.uids.range().setup_uid(),
-        };
-        Ok(Replica::begin(&workshop, spec, group, endpoint_uid)?)
+        let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;
+        Ok((Replica::begin(&self.workshop(), spec, uid)?, None))
     }
 
     /// The declared limits of every replica that something is left of.
@@ -127,32 +124,32 @@ impl Loop<'_> {
     }
 
     pub(super) fn on_freeze(&mut self, id: ReplicaId) {
-        let Some(replica) = self.living(&id) else { return };
-        let freeze = replica.freeze(Instant::now());
+        let Some(sandbox) = self.living(&id) else { return };
+        let freeze = sandbox.freeze(Instant::now());
         self.tell_freeze(id, freeze);
     }
 
     pub(super) fn on_thaw(&mut self, id: ReplicaId) {
-        let Some(replica) = self.living(&id) else { return };
-        match replica.thaw() {
+        let Some(sandbox) = self.living(&id) else { return };
+        match sandbox.thaw() {
             Ok(()) => self.tell(Event::Thawed { replica: id, cause: None }, None),
             Err(error) => self.refuse(Some(id), &error_chain::one_line(&error)),
         }
     }
 
     pub(super) fn on_stop(&mut self, id: ReplicaId, grace: Duration) {
-        let Some(replica) = self.living(&id) else { return };
-        if let Err(error) = replica.stop(Instant::now(), grace) {
+        let Some(sandbox) = self.living(&id) else { return };
+        if let Err(error) = sandbox.stop(Instant::now(), grace) {
             self.refuse(Some(id), &error_chain::one_line(&error));
         }
     }
 
-    /// A replica that may still be acted on; where there is none the node is told.
-    fn living(&mut self, id: &ReplicaId) -> Option<&mut Replica> {
-        if self.replicas.get(id).is_none_or(Replica::is_over) {
+    /// That of a replica which may still be acted on; where there is none the node is told.
+    fn living(&mut self, id: &ReplicaId) -> Option<&mut Sandbox> {
+        if self.replicas.get(id).is_none_or(|replica| replica.sandbox.is_over()) {
             self.refuse(Some(id.clone()), "there is no such replica");
         }
-        self.replicas.get_mut(id).filter(|replica| !replica.is_over())
+        self.replicas.get_mut(id).map(|replica| &mut replica.sandbox).filter(|sandbox| !sandbox.is_over())
     }
 
     /// Only endpoints in use stay among the forgotten, so those are no more than replicas.
@@ -168,12 +165,6 @@ impl Loop<'_> {
             self.forgotten.iter().filter(|endpoint| !in_use.contains(endpoint)).cloned().collect();
         self.forgotten.retain(|endpoint| !free.contains(endpoint));
         self.uids.release(&free);
-    }
-
-    pub(super) fn on_not_created(&mut self, id: &ReplicaId, reason: String) {
-        let stopped = self.replicas.get(id).is_some_and(Replica::was_told_to_stop);
-        let cause = if stopped { ExitCause::Stopped } else { ExitCause::NotCreated { reason } };
-        self.on_over(id, cause);
     }
 
     pub(super) fn refuse(&mut self, replica: Option<ReplicaId>, reason: &str) {

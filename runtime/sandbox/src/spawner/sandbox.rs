@@ -1,0 +1,470 @@
+//! One container with all that the spawner holds of it, whatever it is for: a replica's, or a blank
+//! that waits to become one.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use dormouse_spec::{Digest, Limits};
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rustix::process::WaitStatus;
+
+use super::{
+    child::fork_child,
+    listeners::ListenError,
+    sweep::{SweepError, remove_group},
+    word::{Said, Word},
+};
+use crate::{
+    cgroup::{CgroupError, FreezerState, InstanceGroup, MemoryAlarm, ReplicaGroup},
+    channel::{self, ChannelError},
+    creation::{Creation, REPORT_BYTES_MAX, Report},
+    error_chain,
+    instance::Instance,
+    messages::{End, ExitCause},
+    rootfs::Rootfs,
+};
+
+/// A group that takes longer to freeze is thawed and reported: something in it cannot stop.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
+/// After an alarm the kernel's kill is looked for this long: an alarm may be of a group above this one.
+const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
+/// How often what is left of a sandbox is tried to be removed before that waits for the next start.
+const REMOVALS_MAX: u32 = 5;
+
+/// Why a sandbox could not be begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("making the control channel failed")]
+    Channel(#[from] ChannelError),
+    #[error("{operation} failed")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Debug)]
+enum Life {
+    /// A child makes the container.
+    Creating { child: Pid, report: File },
+    /// The payload's first process runs; the spawner is its parent.
+    Running { pid: Pid },
+    /// No process is left; a child removes the rest.
+    Removing { child: Pid },
+    /// The payload ended and the node was told; nothing removes the rest yet.
+    Dead,
+}
+
+/// What became of a freeze.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Freeze {
+    Frozen,
+    StillFreezing,
+    /// Thawed again: it did not come to rest within the deadline.
+    GaveUp,
+}
+
+/// What all creations share.
+#[derive(Debug)]
+pub(crate) struct Workshop<'a> {
+    pub(crate) instance: &'a Instance,
+    pub(crate) groups: &'a InstanceGroup,
+    pub(crate) store: &'a Path,
+    pub(crate) rootfs: &'a Rootfs,
+    pub(crate) seccomp: &'a LinuxSeccomp,
+    pub(crate) node_gid: u32,
+    pub(crate) setup_uid: u32,
+}
+
+/// What one container is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// Of its control group, and in its creation's errors.
+    pub(crate) name: &'a str,
+    /// The host's uid of its payload.
+    pub(crate) uid: u32,
+    pub(crate) limits: Limits,
+    /// The model that is mounted in it; a blank has none yet.
+    pub(crate) model: Option<&'a Digest>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    name: String,
+    uid: u32,
+    /// As they are in force.
+    limits: Limits,
+    group: ReplicaGroup,
+    life: Life,
+    control: Option<OwnedFd>,
+    word: Word,
+    /// A duplicate of the log's reading end: were it closed with a node, the worker's next line
+    /// would kill it. The spawner never reads it.
+    log: OwnedFd,
+    frozen: bool,
+    freezing_until: Option<Instant>,
+    memory_looked_at_until: Option<Instant>,
+    stop_asked: bool,
+    kill_at: Option<Instant>,
+    removals: u32,
+}
+
+impl Sandbox {
+    /// Makes what the spawner keeps of a sandbox and forks the child that makes the container. What
+    /// `tell` writes to the worker's channel waits there until the worker reads it. Where anything
+    /// fails, the group is gone too.
+    pub(crate) fn begin(
+        workshop: &Workshop<'_>,
+        plan: Plan<'_>,
+        tell: impl FnOnce(BorrowedFd<'_>) -> Result<(), ChannelError>,
+    ) -> Result<Self, BeginError> {
+        let mut group = workshop.groups.create(plan.name, &plan.limits)?;
+        let begun = channel::pair().map_err(BeginError::from).and_then(|(control, workers)| {
+            channel::refuse_descriptors(&control);
+            tell(control.as_fd())?;
+            let (life, log) = fork_creation(workshop, &plan, &group, workers)?;
+            Ok((control, life, log))
+        });
+        match begun {
+            Ok((control, life, log)) => {
+                group.close_entrance();
+                Ok(Self {
+                    name: plan.name.to_owned(),
+                    uid: plan.uid,
+                    limits: plan.limits,
+                    group,
+                    life,
+                    control: Some(control),
+                    word: Word::default(),
+                    log,
+                    frozen: false,
+                    freezing_until: None,
+                    memory_looked_at_until: None,
+                    stop_asked: false,
+                    kill_at: None,
+                    removals: 0,
+                })
+            }
+            Err(error) => {
+                if let Err(error) = group.remove() {
+                    let reason = error_chain::one_line(&error);
+                    tracing::error!("a control group is left for the next start to remove: {reason}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    pub(crate) fn log(&self) -> BorrowedFd<'_> {
+        self.log.as_fd()
+    }
+
+    /// Changes the limits of what runs in it.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) -> Result<(), CgroupError> {
+        self.group.set_limits(limits)?;
+        self.limits = *limits;
+        Ok(())
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.life, Life::Removing { .. } | Life::Dead)
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// The pipe that a running creation reports on.
+    pub(crate) fn creation_pipe(&self) -> Option<BorrowedFd<'_>> {
+        match &self.life {
+            Life::Creating { report, .. } => Some(report.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// The worker's control channel, where something may be written to it.
+    pub(crate) fn channel(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The same from when it runs until it said its last word. After that it is held and not looked
+    /// at: a worker could otherwise keep the spawner and the node busy with it.
+    pub(crate) fn awaited_channel(&self) -> Option<BorrowedFd<'_>> {
+        let is_awaited = self.word.is_awaited() && !matches!(self.life, Life::Creating { .. });
+        self.channel().filter(|_| is_awaited)
+    }
+
+    /// Reads what the creation child reported, if it did.
+    pub(crate) fn read_report(&mut self) -> Option<Report> {
+        let Life::Creating { report, .. } = &mut self.life else { return None };
+        let mut bytes = [0; REPORT_BYTES_MAX];
+        let failed = |reason: String| Some(Report::Failed { reason });
+        let told = match report.read(&mut bytes) {
+            Ok(0) => failed("the creation child ended without a report".to_owned()),
+            Ok(length) => match serde_json::from_slice(bytes.get(..length).unwrap_or_default()) {
+                Ok(report) => Some(report),
+                Err(error) => failed(format!("the creation child's report is damaged: {error}")),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => failed(format!("reading the creation child's report failed: {error}")),
+        };
+        match told {
+            Some(Report::Created { pid, .. }) => {
+                let pid = Pid::from_raw(pid);
+                self.life = Life::Running { pid };
+                if self.stop_asked {
+                    // It could not be asked to end before it was there.
+                    let _ = kill(pid, Signal::SIGTERM);
+                }
+            }
+            Some(Report::Failed { .. }) => self.life = Life::Dead,
+            None => {}
+        }
+        told
+    }
+
+    /// Reads one message of the worker's, if one waits.
+    pub(crate) fn read_word(&mut self) -> Option<Said> {
+        let said = self.word.read(self.awaited_channel()?)?;
+        if said == Said::NothingMore {
+            self.control = None;
+        }
+        self.word.heard(&said);
+        Some(said)
+    }
+
+    /// Its worker waits for an assignment.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.word == Word::Blank
+    }
+
+    /// It said that it serves.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.word.is_ready()
+    }
+
+    pub(crate) fn is_creation_child(&self, pid: Pid) -> bool {
+        matches!(self.life, Life::Creating { child, .. } if child == pid)
+    }
+
+    pub(crate) fn is_payload(&self, pid: Pid) -> bool {
+        matches!(self.life, Life::Running { pid: payload } if payload == pid)
+    }
+
+    pub(crate) fn is_removal_child(&self, pid: Pid) -> bool {
+        matches!(self.life, Life::Removing { child } if child == pid)
+    }
+
+    /// The payload's first process ended, and with it, by its pid namespace, every other.
+    pub(crate) fn ended(&mut self, status: Option<WaitStatus>) -> ExitCause {
+        self.life = Life::Dead;
+        if self.stop_asked {
+            return ExitCause::Stopped;
+        }
+        // Whatever its first process made of the loss of another, that was what went wrong.
+        if self.exceeded_memory() {
+            return ExitCause::OutOfMemory { limit_bytes: self.limits.memory.get() };
+        }
+        let ended = match status.and_then(WaitStatus::terminating_signal) {
+            Some(signal) => End::Signal(signal),
+            // The kernel was asked only for children that ended: one or the other is told.
+            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(-1)),
+        };
+        if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
+            return ExitCause::OutOfProcesses { limit: self.limits.pids, ended };
+        }
+        ended.into()
+    }
+
+    /// A group whose counter cannot be read any more has not told of an excess.
+    fn exceeded_memory(&self) -> bool {
+        self.group.out_of_memory_kills().is_ok_and(|kills| kills > 0)
+    }
+
+    /// The alarm of a sandbox that lives, for the loop to watch.
+    pub(crate) fn memory_alarm(&self) -> Option<&MemoryAlarm> {
+        self.group.memory_alarm().filter(|_| !self.is_over())
+    }
+
+    /// The alarm went off: the kernel is about to kill a process, here or in another group.
+    pub(crate) fn on_memory_alarm(&mut self, now: Instant) {
+        if let Some(alarm) = self.group.memory_alarm() {
+            alarm.reset();
+        }
+        self.memory_looked_at_until = Some(now + MEMORY_LOOK_MAX);
+    }
+
+    pub(crate) fn is_memory_looked_at(&self) -> bool {
+        self.memory_looked_at_until.is_some()
+    }
+
+    /// Ends the whole sandbox once the kernel has killed one of its processes.
+    pub(crate) fn look_at_memory(&mut self, now: Instant) -> Result<(), CgroupError> {
+        if self.exceeded_memory() {
+            self.memory_looked_at_until = None;
+            return self.group.kill();
+        }
+        self.memory_looked_at_until = self.memory_looked_at_until.filter(|until| now < *until);
+        Ok(())
+    }
+
+    /// Forks the child that waits for the kernel to let go of the group; that can take long, and
+    /// the spawner is on the way of every wake. `socket` is what clients reached it by.
+    pub(crate) fn begin_removal(&mut self, socket: Option<&Path>, groups: &InstanceGroup) -> io::Result<()> {
+        self.control = None;
+        self.freezing_until = None;
+        self.memory_looked_at_until = None;
+        self.kill_at = None;
+        self.group.close_memory_alarm();
+        self.removals += 1;
+        let name = self.name.as_str();
+        let child = fork_child(&[], || {
+            if let Some(socket) = socket {
+                // A socket's name that is left is removed by the next start.
+                let _ = std::fs::remove_file(socket);
+            }
+            // Opened anew: the descriptors of ours were closed on the way here.
+            match groups.open(name).map_err(SweepError::from).and_then(|group| remove_group(&group, name)) {
+                Ok(()) => 0,
+                Err(error) => {
+                    let reason = error_chain::one_line(&error);
+                    tracing::error!(sandbox = name, "removing a sandbox failed: {reason}");
+                    1
+                }
+            }
+        })?;
+        self.life = Life::Removing { child };
+        Ok(())
+    }
+
+    pub(crate) fn may_be_removed_again(&self) -> bool {
+        self.removals < REMOVALS_MAX
+    }
+
+    /// Begins to stop every process where it is.
+    pub(crate) fn freeze(&mut self, now: Instant) -> Result<Freeze, CgroupError> {
+        self.group.freeze()?;
+        self.freezing_until = Some(now + FREEZE_DEADLINE);
+        self.look_at_freeze(now)
+    }
+
+    /// Whether a freeze that was begun has ended.
+    pub(crate) fn look_at_freeze(&mut self, now: Instant) -> Result<Freeze, CgroupError> {
+        if self.group.freezer_state()? == FreezerState::Frozen {
+            self.freezing_until = None;
+            self.frozen = true;
+            return Ok(Freeze::Frozen);
+        }
+        if self.freezing_until.is_some_and(|deadline| now >= deadline) {
+            self.thaw()?;
+            return Ok(Freeze::GaveUp);
+        }
+        Ok(Freeze::StillFreezing)
+    }
+
+    pub(crate) fn is_freezing(&self) -> bool {
+        self.freezing_until.is_some()
+    }
+
+    pub(crate) fn thaw(&mut self) -> Result<(), CgroupError> {
+        self.freezing_until = None;
+        self.frozen = false;
+        self.group.thaw()
+    }
+
+    /// Asks the payload to end; after `grace` it is killed. Without grace it is killed at once.
+    pub(crate) fn stop(&mut self, now: Instant, grace: Duration) -> Result<(), CgroupError> {
+        self.stop_asked = true;
+        if grace.is_zero() {
+            return self.kill();
+        }
+        if let Life::Running { pid } = self.life {
+            // A frozen process does not see a signal.
+            self.thaw()?;
+            // It can only fail where the payload has ended, which is about to be told.
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+        self.kill_at = Some(now + grace);
+        Ok(())
+    }
+
+    /// Ends everything of it, its creation included.
+    pub(crate) fn kill(&mut self) -> Result<(), CgroupError> {
+        self.stop_asked = true;
+        self.kill_at = None;
+        self.freezing_until = None;
+        self.frozen = false;
+        if let Life::Creating { child, .. } = self.life {
+            let _ = kill(child, Signal::SIGKILL);
+        }
+        self.group.kill()
+    }
+
+    pub(crate) fn was_told_to_stop(&self) -> bool {
+        self.stop_asked
+    }
+
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        self.kill_at
+    }
+}
+
+fn fork_creation(
+    workshop: &Workshop<'_>,
+    plan: &Plan<'_>,
+    group: &ReplicaGroup,
+    workers_control: OwnedFd,
+) -> Result<(Life, OwnedFd), BeginError> {
+    let requested = Instant::now();
+    let io = |operation| move |source| BeginError::Io { operation, source };
+    let (log, log_writer) = std::io::pipe().map_err(io("making the log pipe"))?;
+    let (report, report_writer) = std::io::pipe().map_err(io("making the report pipe"))?;
+    let creation = Creation {
+        name: plan.name,
+        rootfs: workshop.rootfs,
+        group,
+        store: workshop.store,
+        model: plan.model,
+        tmp_bytes: plan.limits.tmp.get(),
+        setup_uid: workshop.setup_uid,
+        uid: plan.uid,
+        seccomp: workshop.seccomp,
+        control: workers_control,
+        log: log_writer.into(),
+        report: report_writer.into(),
+        requested,
+    };
+    let own = [&creation.control, &creation.log, &creation.report];
+    let entrances = group.entrances().map(|fd| fd.as_raw_fd());
+    let keep: Vec<_> = entrances.chain(own.map(AsRawFd::as_raw_fd)).collect();
+    let child = fork_child(&keep, || {
+        creation.run();
+        0
+    })
+    .map_err(io("forking the creation child"))?;
+    let report = OwnedFd::from(report);
+    rustix::io::ioctl_fionbio(&report, true).map_err(|error| io("preparing the report pipe")(error.into()))?;
+    Ok((Life::Creating { child, report: report.into() }, log.into()))
+}

@@ -1,0 +1,69 @@
+//! What a worker says on its control channel: that it is there, and then that it serves or why not.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::{io::Errno, net::RecvFlags};
+
+use crate::error_chain;
+
+/// The longest reason a worker may give for a failed load.
+const REASON_BYTES_MAX: usize = 4_096;
+
+/// How many messages a worker may send: that it is there, and its verdict.
+pub(crate) const WORDS_MAX: usize = 2;
+
+/// One message of a worker's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// ONNX Runtime is there; an assignment can come.
+    Blank,
+    Ready,
+    LoadFailed(String),
+    /// It closed its end, or said something that is not in the contract.
+    NothingMore,
+}
+
+/// How far the conversation has come. It goes one way, so a worker has no more to say than this.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    #[default]
+    Nothing,
+    Blank,
+    Ready,
+    /// Whatever else it was, it was the last.
+    Ended,
+}
+
+impl Word {
+    pub(crate) fn is_awaited(self) -> bool {
+        matches!(self, Self::Nothing | Self::Blank)
+    }
+
+    pub(crate) fn is_ready(self) -> bool {
+        self == Self::Ready
+    }
+
+    /// The next message, if one waits.
+    pub(crate) fn read(self, channel: BorrowedFd<'_>) -> Option<Said> {
+        let mut bytes = [0; REASON_BYTES_MAX + 1];
+        match rustix::net::recv(channel, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Some(Said::NothingMore),
+            Ok((length, _)) => Some(match bytes.get(..length).and_then(<[u8]>::split_first) {
+                Some((b'B', [])) if self == Self::Nothing => Said::Blank,
+                Some((b'R', [])) => Said::Ready,
+                Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
+                _ => Said::NothingMore,
+            }),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(_) => Some(Said::NothingMore),
+        }
+    }
+
+    pub(crate) fn heard(&mut self, said: &Said) {
+        *self = match said {
+            Said::Blank => Self::Blank,
+            Said::Ready => Self::Ready,
+            Said::LoadFailed(_) | Said::NothingMore => Self::Ended,
+        };
+    }
+}
