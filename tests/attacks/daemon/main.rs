@@ -70,5 +70,6 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    suite::run(ATTACKS, &arguments, env!("CARGO_BIN_EXE_daemon-defended"), env!("CARGO_BIN_EXE_daemon-weakened"))
+    let defended = suite::Defended::Program(env!("CARGO_BIN_EXE_daemon-defended"));
+    suite::run(ATTACKS, &arguments, defended, env!("CARGO_BIN_EXE_daemon-weakened"))
 }

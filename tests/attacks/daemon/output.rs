@@ -18,7 +18,7 @@ pub(crate) fn flood(ground: &Ground) -> Outcome {
         true => env!("CARGO_BIN_EXE_printing-defended"),
         false => env!("CARGO_BIN_EXE_printing-weakened"),
     };
-    let ground = Ground { program: program.into(), environment: ground.environment.clone() };
+    let ground = Ground { program: program.into(), ..ground.clone() };
     let daemon = home(&ground).set("endpoint.logs", "file_bytes_max", &FILE_BYTES_MAX.to_string()).start();
     let script = Script::echo().infer(Infer::Print { lines: LINES, bytes: LINE_BYTES });
     let endpoint = daemon.deploy_fake("m", script, &[]);

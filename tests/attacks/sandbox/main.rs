@@ -40,5 +40,6 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut attacks = ATTACKS.concat();
     attacks.sort_by_key(|attack| attack.class);
-    suite::run(&attacks, &arguments, env!("CARGO_BIN_EXE_sandbox-defended"), stage::WEAKENED)
+    let defended = suite::Defended::CreatedAndClaimed(env!("CARGO_BIN_EXE_sandbox-defended"));
+    suite::run(&attacks, &arguments, defended, stage::WEAKENED)
 }

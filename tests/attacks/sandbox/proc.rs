@@ -40,7 +40,8 @@ fn read_masked(ground: &Ground) -> Outcome {
 /// cases: what libcontainer mounts at /proc is a file system that the attacker could fill. The
 /// defence is the product's own.
 fn redirect(ground: &Ground) -> Outcome {
-    let ground = Ground { program: WEAKENED.into(), environment: ground.environment.clone() };
+    // A blank is made by the same steps; here none would ever be.
+    let ground = Ground { program: WEAKENED.into(), claimed: false, ..ground.clone() };
     let mut stage = Stage::enter(&ground.with("DORMOUSE_REDIRECTED_PROC", "1"));
     let outcome = match stage.try_replica() {
         Err(cause) => {

@@ -21,6 +21,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn enter(ground: &Ground) -> Self {
+        dormouse_driver::daemon::set_pool_size(u32::from(ground.claimed));
         let mut daemon = Daemon::start_with(|settings| {
             settings.program.clone_from(&ground.program);
             settings.environment.clone_from(&ground.environment);

@@ -1,4 +1,5 @@
-//! Class 3: the store's owner exchanges a directory for a link while it is being mounted.
+//! Class 3: the store's owner exchanges a directory for a link while it is being mounted, or while
+//! the model in it is opened for a blank.
 
 use std::{
     fs,
@@ -12,18 +13,31 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::stage::Stage;
 
-pub(crate) const ATTACKS: &[Attack] = &[Attack {
-    class: 3,
-    name: "exchange a model for a link while it is mounted",
-    defence: "MountsByDescriptor",
-    run: exchange,
-}];
+pub(crate) const ATTACKS: &[Attack] = &[
+    Attack {
+        class: 3,
+        name: "exchange a model for a link while it is mounted",
+        defence: "MountsByDescriptor",
+        run: |ground| exchange(&Ground { claimed: false, ..ground.clone() }, "read /mnt/models/model.onnx"),
+    },
+    Attack {
+        class: 3,
+        name: "exchange a model for a link while a blank is given it",
+        defence: "OpenedBeneath",
+        run: |ground| exchange(&Ground { claimed: true, ..ground.clone() }, "model"),
+    },
+];
 
 /// Each creation meets the link with a chance of about one half.
 const CREATIONS: u32 = 16;
 
+/// A claim that met the link gave way to a creation, whose model is no descriptor.
+fn is_absent(text: &str) -> bool {
+    text == std::io::Error::from(std::io::ErrorKind::NotFound).to_string()
+}
+
 /// The node owns the store, and a node that was taken over would like to see what it may not reach.
-fn exchange(ground: &Ground) -> Outcome {
+fn exchange(ground: &Ground, command: &str) -> Outcome {
     let mut stage = Stage::enter(ground);
     let models = stage.daemon.settings.data.join("models");
     let secret = tempfile::tempdir().unwrap();
@@ -43,7 +57,7 @@ fn exchange(ground: &Ground) -> Outcome {
             }
         });
         let seen = (0..CREATIONS).find_map(|_| match stage.try_replica() {
-            Ok(replica) => Some(stage.ask(&replica, "read /mnt/models/model.onnx")).filter(|text| text != "weights"),
+            Ok(replica) => Some(stage.ask(&replica, command)).filter(|text| text != "weights" && !is_absent(text)),
             Err(_) => {
                 refused += 1;
                 None

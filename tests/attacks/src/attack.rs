@@ -25,19 +25,28 @@ pub struct Ground {
     pub program: PathBuf,
     /// What its daemon finds in its environment: the name of the missing defence, if one is.
     pub environment: Vec<(String, String)>,
+    /// Whether replicas are made of blanks.
+    pub claimed: bool,
 }
 
 impl Ground {
     /// Everything stands.
     #[must_use]
     pub fn defended(program: &str) -> Self {
-        Self { program: program.into(), environment: Vec::new() }
+        Self { program: program.into(), environment: Vec::new(), claimed: false }
+    }
+
+    /// The same, where replicas wait as blanks before they are any.
+    #[must_use]
+    pub fn claimed(program: &str) -> Self {
+        Self { claimed: true, ..Self::defended(program) }
     }
 
     /// One defence is missing.
     #[must_use]
     pub fn without(program: &str, defence: &str) -> Self {
-        Self { program: program.into(), environment: vec![("DORMOUSE_WEAKENED".to_owned(), defence.to_owned())] }
+        let environment = vec![("DORMOUSE_WEAKENED".to_owned(), defence.to_owned())];
+        Self { environment, ..Self::defended(program) }
     }
 
     #[must_use]

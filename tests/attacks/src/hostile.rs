@@ -14,7 +14,7 @@ use std::{
     process::ExitCode,
 };
 
-use dormouse_driver::worker::{assignment, say};
+use dormouse_driver::worker::{assignment, model, say};
 
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -37,6 +37,7 @@ fn answer(command: &str) -> String {
     match verb {
         "bomb" => bomb::bomb(argument),
         "read" => files::read(argument),
+        "model" => model().unwrap_or_else(|error| error.to_string()),
         "list" => files::list(argument),
         "find" => files::find(argument),
         "create" => files::create(argument),

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use dormouse_sandbox::cgroup::Removal;
@@ -28,8 +29,17 @@ pub const NODE_USER: &str = "nobody";
 pub const UID_BASE: u32 = 1_879_048_192;
 pub const UID_COUNT: u32 = 65_536;
 
-/// Says how many blanks are kept where a test does not. A suite is run again with some.
-const POOL_SIZE: &str = "DORMOUSE_TEST_POOL";
+/// How many blanks are kept where a test does not say.
+static POOL_SIZE: AtomicU32 = AtomicU32::new(0);
+
+/// From now on daemons are started with so many blanks, and replicas are made of them.
+pub fn set_pool_size(size: u32) {
+    POOL_SIZE.store(size, Ordering::Relaxed);
+}
+
+pub fn pool_size() -> u32 {
+    POOL_SIZE.load(Ordering::Relaxed)
+}
 
 /// The part of the settings that tests vary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,7 +85,7 @@ impl Settings {
             companion: None,
             daemon_uid: None,
             memory_budget: Bytes::from_mebibytes(1 << 20),
-            pool: std::env::var(POOL_SIZE).map_or(0, |size| size.parse().unwrap()),
+            pool: pool_size(),
             open_files: None,
         }
     }

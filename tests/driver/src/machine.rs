@@ -99,9 +99,24 @@ pub fn group_of(group: &str, replica: &ReplicaId) -> String {
 
 /// What one interface file of a replica's group says; `v1` names the controller and the file.
 pub fn interface(group: &str, replica: &ReplicaId, v1: (&str, &str), v2: &str) -> String {
-    let (root, file) = if is_v1() { (v1_root(v1.0), v1.1) } else { (v2_root(), v2) };
-    let path = root.join(group).join(group_of(group, replica)).join(file);
+    interface_of(group, &group_of(group, replica), v1, v2)
+}
+
+/// The same of any group below a daemon's.
+pub fn interface_of(group: &str, name: &str, v1: (&str, &str), v2: &str) -> String {
+    let path = interface_path(group, name, v1, v2);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
+}
+
+fn interface_path(group: &str, name: &str, v1: (&str, &str), v2: &str) -> PathBuf {
+    let (root, file) = if is_v1() { (v1_root(v1.0), v1.1) } else { (v2_root(), v2) };
+    root.join(group).join(name).join(file)
+}
+
+/// The processes of any group below a daemon's; none where it is not there.
+pub fn processes_of(group: &str, name: &str) -> Vec<i32> {
+    let path = interface_path(group, name, ("pids", "cgroup.procs"), "cgroup.procs");
+    fs::read_to_string(path).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// The processes of a replica, as this process numbers them.

@@ -20,7 +20,11 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::machine::{self, DEADLINE, is_readable, until};
+use crate::{
+    daemon,
+    machine::{self, DEADLINE, is_readable, until},
+    script::LIMITS,
+};
 
 /// The node process: standard input is its channel, standard output the driver. It lives until the
 /// spawner closes the channel or kills it.
@@ -196,11 +200,11 @@ impl Node {
         }
     }
 
-    /// Waits until so many blanks can be claimed.
+    /// Waits until at least so many blanks can be claimed.
     pub fn wait_for_blanks(&mut self, wanted: u32) {
         until("the pool is filled", || {
             self.take_in();
-            self.blanks_ready == wanted
+            self.blanks_ready >= wanted
         });
     }
 
@@ -213,7 +217,11 @@ impl Node {
         let is_its = |(event, _): &(Event, Vec<OwnedFd>)| subject(event) == Some(replica);
         loop {
             if let Some(at) = self.events.iter().position(is_its) {
-                return self.events.remove(at).unwrap();
+                let told = self.events.remove(at).unwrap();
+                if let (Event::Created { origin, .. }, _) = &told {
+                    machine::note_origin(&self.group(), replica, *origin);
+                }
+                return told;
             }
             let told = self.hear();
             self.events.push_back(told);
@@ -231,7 +239,11 @@ impl Node {
         }
     }
 
-    pub fn create(&self, spec: &ReplicaSpec) {
+    /// Asks for a replica. Where the suite runs with a pool, there is a blank that it can be made of.
+    pub fn create(&mut self, spec: &ReplicaSpec) {
+        if daemon::pool_size() > 0 {
+            self.wait_for_blanks(1);
+        }
         self.ask(&Request::Create(Box::new(spec.clone())));
     }
 
@@ -239,17 +251,19 @@ impl Node {
     pub fn created(&mut self, replica: &ReplicaId) -> Started {
         match self.of_with_descriptors(replica) {
             (Event::Created { started_at_ms, origin, .. }, mut descriptors) => {
-                machine::note_origin(&self.group(), replica, origin);
                 Started { log: descriptors.pop().expect("the log comes with it"), started_at_ms, origin }
             }
             (other, _) => panic!("{other:?} and not created"),
         }
     }
 
-    /// Creates a replica and waits until it serves.
+    /// Creates a replica and waits until it serves. Where the suite runs with a pool, it was a blank.
     pub fn start(&mut self, spec: &ReplicaSpec) -> Started {
         self.create(spec);
         let started = self.created(&spec.replica);
+        let is_claimed = matches!(started.origin, Origin::Claimed(_));
+        let suits = spec.limits.memory >= daemon::BLANK_MEMORY && spec.limits.tmp == LIMITS.tmp;
+        assert!(is_claimed || daemon::pool_size() == 0 || !suits, "{:?}", started.origin);
         assert_eq!(self.of(&spec.replica), Event::Ready { replica: spec.replica.clone() });
         started
     }

@@ -2,15 +2,28 @@
 
 use std::{
     collections::VecDeque,
+    fs::File,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixListener,
+        unix::{fs::FileExt, net::UnixListener},
     },
+    sync::OnceLock,
 };
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+
+/// Where the model came as a descriptor.
+static MODEL: OnceLock<File> = OnceLock::new();
+
+/// What is in the model that was handed over as a descriptor.
+pub fn model() -> io::Result<String> {
+    let model = MODEL.get().ok_or(io::ErrorKind::NotFound)?;
+    let mut bytes = vec![0; 4096];
+    let length = model.read_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
 
 /// Says that it is there, and takes the one message of the spawner: whose replica this is, and its
 /// listening socket. The model may come along.
@@ -31,6 +44,9 @@ pub fn assignment() -> (String, UnixListener) {
         })
         .collect();
     let listener = descriptors.pop_front().expect("a listener comes with the assignment");
+    if let Some(model) = descriptors.pop_front() {
+        MODEL.set(model.into()).unwrap();
+    }
     let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(false).unwrap();

@@ -15,11 +15,12 @@ use super::{
     listeners::{ListenError, listen_unix},
     sandbox::{Sandbox, Workshop},
 };
-use crate::{cgroup::CgroupError, channel::ChannelError, messages::ReplicaSpec};
+use crate::{cgroup::CgroupError, channel::ChannelError, defence::Defence, messages::ReplicaSpec};
 
 /// The file of a stored model that is the model itself.
 const MODEL_FILE: &str = "model.onnx";
 
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 /// A directory with more than these is not looked through: it has others.
 const ENTRIES_LOOKED_AT: usize = 4;
 
@@ -61,11 +62,13 @@ impl Claiming {
 /// The model, where it is one file and needs no other beside it. The node owns what is in the store:
 /// no link is followed, and nothing that could make the spawner wait is waited for.
 fn open_only_file(store: &Path, model: &Digest) -> io::Result<Option<File>> {
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let stands = Defence::OpenedBeneath.stands();
+    let beneath = if stands { BENEATH } else { ResolveFlags::empty() };
+    let no_follow = if stands { OFlags::NOFOLLOW } else { OFlags::empty() };
     let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let store_directory = rustix::fs::open(store, path_only, Mode::empty())?;
     let name = model.directory_name();
-    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | no_follow;
     let directory = rustix::fs::openat2(&store_directory, &name, directory, Mode::empty(), beneath)?;
     if !is_alone(&directory)? {
         return Ok(None);

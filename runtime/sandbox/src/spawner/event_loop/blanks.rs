@@ -33,6 +33,10 @@ impl<'a> Loop<'a> {
                 self.pool.failed(now);
             }
         }
+        self.tell_blanks();
+    }
+
+    pub(super) fn tell_blanks(&mut self) {
         if let Some(ready) = self.pool.ready_untold() {
             self.tell(Event::Blanks { ready }, None);
         }

@@ -81,6 +81,8 @@ impl Loop<'_> {
             Ok((replica, claim)) => {
                 self.replicas.insert(id.clone(), replica);
                 if let Some(claim) = claim {
+                    // First, so that nobody who hears of the replica counts its blank.
+                    self.tell_blanks();
                     self.tell_created(&id, Origin::Claimed(claim));
                 }
             }
