@@ -23,7 +23,8 @@ use libcontainer::{
     syscall::syscall::SyscallType,
 };
 use nix::{
-    mount::{MsFlags, mount},
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 use rustix::{
@@ -48,6 +49,9 @@ use crate::{
 /// A report is one write to a pipe, which the kernel keeps whole up to this size. A failure's text
 /// may double when it is quoted.
 pub(crate) const REPORT_BYTES_MAX: usize = 4_096;
+
+/// Where libcontainer looks for control groups.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// What the child tells before it ends.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,14 +127,18 @@ impl Creation<'_> {
         }
     }
 
-    /// In this order: the group first, so that all that follows is charged to the replica; the
-    /// device policy after libcontainer, which adds rules of its own; then a look at what the kernel
-    /// says of it all; the payload last.
+    /// In this order: the group and its device policy first, so that they hold for all that follows and
+    /// before the hierarchies are out of sight; then libcontainer; then a look at what the kernel says of
+    /// it all; the payload last.
     fn create(self) -> Result<Report, CreationError> {
         let begun = Instant::now();
         self.group.join_self()?;
+        if Defence::DevicePolicy.stands() {
+            self.group.set_device_policy(&WORKER_DEVICES)?;
+        }
         let joined = Instant::now();
         let scratch = Scratch::mount(self.rootfs.scratch())?;
+        hide_control_groups()?;
         if let Some(model) = self.model {
             scratch.attach_model(self.store, model)?;
         }
@@ -161,9 +169,6 @@ impl Creation<'_> {
             .map_err(container("create"))?;
         let pid = created.pid().ok_or(CreationError::NoProcess)?.as_raw();
         let built = Instant::now();
-        if Defence::DevicePolicy.stands() {
-            self.group.set_device_policy(&WORKER_DEVICES)?;
-        }
         verification::of_container(pid, self.uid)?;
         created.start().map_err(container("start"))?;
         let phases = CreatePhases {
@@ -174,6 +179,22 @@ impl Creation<'_> {
         };
         Ok(Report::Created { pid, phases })
     }
+}
+
+/// Leaves libcontainer no control group to find. It moves its processes by pid into the group that
+/// they are born in, which on v1 waits for a grace period of the kernel's, 14 ms of a creation's 22.
+/// It adds rules of its own to the device policy, too. Where no hierarchy is mounted it does neither;
+/// this process is in its group already.
+fn hide_control_groups() -> Result<(), CreationError> {
+    let place = Path::new(CONTROL_GROUPS);
+    match umount2(place, MntFlags::MNT_DETACH) {
+        // They are mounted elsewhere, and are attached to as slowly as ever.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(error) => return Err(failed("unmounting", place)(error)),
+    }
+    let options = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    mount(Some("dormouse"), place, Some("tmpfs"), options, Some("mode=0555,nr_inodes=1"))
+        .map_err(failed("mounting a tmpfs on", place))
 }
 
 /// A tmpfs over the empty scratch directory, in this child's own mount namespace.

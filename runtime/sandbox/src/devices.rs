@@ -1,7 +1,8 @@
 //! Which devices a replica may use, and the kernel made to enforce it.
 //!
-//! The policy comes last: after libcontainer wrote rules of its own, which on v1 allow `mknod` of
-//! everything, terminals and tun, and on v2 are not enforced at all, and before the payload runs.
+//! The policy is the group's before anything of a container is made in it. libcontainer is kept from
+//! adding rules of its own, which on v1 allow `mknod` of everything, terminals and tun, and on v2 are not
+//! enforced at all.
 
 mod bpf;
 mod program;

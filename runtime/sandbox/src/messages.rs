@@ -252,11 +252,11 @@ pub struct Claim {
 pub struct CreatePhases {
     /// From the request's arrival to the creation child's first instruction.
     pub fork_us: u64,
-    /// Control groups made, limited and joined.
+    /// Control groups made, limited and joined, device policy applied and read back.
     pub cgroup_us: u64,
     /// libcontainer: namespaces, mounts, root, seccomp.
     pub container_us: u64,
-    /// Device policy applied and read back, payload released.
+    /// What is in force looked at from outside, payload released.
     pub release_us: u64,
 }
 

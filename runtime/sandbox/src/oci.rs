@@ -8,9 +8,9 @@ use std::{
 use libcontainer::oci_spec::{
     OciSpecError,
     runtime::{
-        LinuxBuilder, LinuxCapabilities, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-        LinuxResourcesBuilder, LinuxSeccomp, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-        ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+        LinuxBuilder, LinuxCapabilities, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
+        Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder, Spec,
+        SpecBuilder, UserBuilder,
     },
 };
 use nix::sys::resource::{Resource, getrlimit};
@@ -80,15 +80,16 @@ impl Confinement<'_> {
             .oom_score_adj(OOM_SCORE_ADJ)
             .rlimits(rlimits()?)
             .build()?;
-        let linux = LinuxBuilder::default()
+        let mut linux = LinuxBuilder::default()
             .namespaces(self.namespaces()?)
             .cgroups_path(PathBuf::from(self.cgroup))
-            .resources(LinuxResourcesBuilder::default().build()?)
             .rootfs_propagation("private")
             .seccomp(self.seccomp.clone())
             .masked_paths(MASKED_PATHS.map(str::to_owned))
             .readonly_paths(READONLY_PATHS.map(str::to_owned))
             .build()?;
+        // Some are there by default, and libcontainer would look for groups to put them into.
+        linux.set_resources(None);
         let spec = SpecBuilder::default()
             .version("1.0.2")
             .hostname("dormouse")

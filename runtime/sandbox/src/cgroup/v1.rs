@@ -15,8 +15,8 @@ use crate::devices::{self, DeviceError, DeviceRule};
 
 const WORDS: Words = Words { frozen: "FROZEN", thawed: "THAWED" };
 
-/// Groups are made in every hierarchy, not only in those whose limits are used: libcontainer
-/// attaches its processes to all of them and would make, and leave, what is missing.
+/// Groups are made in every hierarchy, not only in those whose limits are used: what is counted and
+/// what is limited is then the same, whatever is mounted together.
 #[derive(Debug)]
 pub(super) struct Hierarchies {
     roots: Vec<PathBuf>,
