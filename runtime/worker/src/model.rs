@@ -3,7 +3,9 @@
 mod values;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
@@ -23,6 +25,8 @@ const INTER_OP_THREADS: usize = 1;
 pub(crate) enum LoadError {
     #[error("the session cannot be configured")]
     Configure(#[source] ort::Error),
+    #[error("the model cannot be opened")]
+    Open(#[source] std::io::Error),
     #[error("the model cannot be loaded")]
     Load(#[source] ort::Error),
     #[error("{side} '{name}' is a {found}, which the V2 protocol cannot carry")]
@@ -53,6 +57,7 @@ pub(crate) enum RunError {
 pub(crate) struct Model {
     session: Session,
     signature: Signature,
+    opened: Instant,
 }
 
 impl Model {
@@ -60,12 +65,20 @@ impl Model {
     pub(crate) fn load(environment: &Environment, assignment: &Assignment) -> Result<Self, LoadError> {
         // The binding panics on types it has no name for, and a model is untrusted.
         std::panic::catch_unwind(AssertUnwindSafe(|| {
+            // ONNX Runtime opens it by its path, for the sake of the external data beside it.
+            drop(File::open(&assignment.model).map_err(LoadError::Open)?);
+            let opened = Instant::now();
             let mut builder = configure(environment, assignment).map_err(LoadError::Configure)?;
             let session = builder.commit_from_file(&assignment.model).map_err(LoadError::Load)?;
             let signature = signature(&session)?;
-            Ok(Self { session, signature })
+            Ok(Self { session, signature, opened })
         }))
         .unwrap_or(Err(LoadError::Panicked))
+    }
+
+    /// When its bytes were at hand.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
     }
 
     pub(crate) fn signature(&self) -> &Signature {

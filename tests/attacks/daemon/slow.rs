@@ -1,11 +1,12 @@
 //! Clients that take their time.
 
 use std::{
+    collections::VecDeque,
     io::Write,
     net::TcpStream,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dormouse_attacks::{Ground, Outcome};
@@ -24,6 +25,9 @@ const BETWEEN_BYTES: Duration = Duration::from_millis(100);
 const BEGUN_BYTES: usize = 256 << 10;
 /// More than the buffers between a replica and a client hold, and a whole number of the matrix's rows.
 const ANSWER_BYTES: usize = 24 << 20;
+
+/// How long a replica is looked at beside heads without bodies.
+const HEADS_FOR: Duration = Duration::from_secs(10);
 
 fn connect(daemon: &Daemon) -> TcpStream {
     TcpStream::connect(daemon.address()).unwrap()
@@ -91,6 +95,45 @@ fn bodies(home: Home, begun: usize) -> Outcome {
 pub(crate) fn small_bodies(ground: &Ground) -> Outcome {
     // Nobody is waited for so long that it would end by itself.
     bodies(home(ground).set("gateway", "client_wait", "\"5m\""), 0)
+}
+
+/// Many clients send heads, leave, and come again.
+pub(crate) fn only_heads(ground: &Ground) -> Outcome {
+    let daemon = home(ground).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
+    let endpoint = identity(&daemon);
+    endpoint.until_phases(&["frozen"]);
+    let is_over = AtomicBool::new(false);
+    let asleep = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut held = VecDeque::new();
+            while !is_over.load(Ordering::Acquire) {
+                let mut stream = connect(&daemon);
+                stream.write_all(head(&endpoint, 100).as_bytes()).unwrap();
+                held.push_back(stream);
+                if held.len() > PLACES {
+                    held.pop_front();
+                }
+            }
+        });
+        endpoint.until_phases(&["ready"]);
+        let began = Instant::now();
+        // Many times what a client is waited for.
+        let asleep = loop {
+            if endpoint.phases() == ["frozen"] {
+                break true;
+            }
+            if began.elapsed() > HEADS_FOR {
+                break false;
+            }
+        };
+        is_over.store(true, Ordering::Release);
+        asleep
+    });
+    if asleep {
+        Outcome::Stopped(format!("the replica is frozen while {PLACES} clients send heads"))
+    } else {
+        Outcome::GotThrough(format!("the replica is awake for {HEADS_FOR:?} of heads"))
+    }
 }
 
 pub(crate) fn large_bodies(ground: &Ground) -> Outcome {

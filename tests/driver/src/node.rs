@@ -223,7 +223,7 @@ impl Node {
     pub fn start(&mut self, spec: &ReplicaSpec) -> Started {
         self.create(spec);
         let started = self.created(&spec.replica);
-        assert_eq!(self.of(&spec.replica), Event::Ready { replica: spec.replica.clone() });
+        assert!(matches!(self.of(&spec.replica), Event::Ready { replica, .. } if replica == spec.replica));
         started
     }
 
@@ -268,7 +268,7 @@ impl Node {
 fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
-        | Event::Ready { replica }
+        | Event::Ready { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

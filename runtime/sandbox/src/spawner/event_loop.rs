@@ -36,7 +36,7 @@ use crate::{
     creation::Report,
     error_chain,
     instance::Instance,
-    messages::{Event, ReplicaId, Request},
+    messages::{Event, Origin, ReplicaId, Request},
     rootfs::Rootfs,
     uids::UidRecord,
 };
@@ -282,7 +282,10 @@ impl Loop<'_> {
             None => {}
             Some(Report::Created { pid, phases }) => {
                 let started_at_ms = replica.started_at_ms();
-                self.tell_with_log(Event::Created { replica: id.clone(), started_at_ms, phases }, id);
+                self.tell_with_log(
+                    Event::Created { replica: id.clone(), started_at_ms, origin: Origin::Created, phases },
+                    id,
+                );
                 let pid = Pid::from_raw(pid);
                 let early = self.early.remove(&pid);
                 // What was told early may have been of another process of this number.
@@ -301,7 +304,7 @@ impl Loop<'_> {
     fn on_worker_said(&mut self, id: &ReplicaId) {
         let said = self.replicas.get_mut(id).and_then(Replica::read_control);
         match said {
-            Some(Said::Ready) => self.tell(Event::Ready { replica: id.clone() }, None),
+            Some(Said::Ready(load)) => self.tell(Event::Ready { replica: id.clone(), load }, None),
             Some(Said::LoadFailed(reason)) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
             Some(Said::NothingMore) | None => {}
         }

@@ -27,7 +27,7 @@ use crate::{
     creation::{Creation, REPORT_BYTES_MAX, Report},
     error_chain,
     instance::Instance,
-    messages::{End, ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
+    messages::{End, ExitCause, LoadPhases, ReplicaReport, ReplicaSpec, ReplicaState},
     rootfs::{MODEL_DIRECTORY, Rootfs},
 };
 
@@ -84,7 +84,7 @@ enum Life {
 /// What a worker said on its control channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    Ready,
+    Ready(LoadPhases),
     LoadFailed(String),
     /// It closed its end, or said something that is not in the contract.
     NothingMore,
@@ -292,7 +292,7 @@ impl Replica {
         let said = match rustix::net::recv(control, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Said::NothingMore,
             Ok((length, _)) => match bytes.get(..length).and_then(<[u8]>::split_first) {
-                Some((b'R', [])) => Said::Ready,
+                Some((b'R', phases)) => LoadPhases::of_worker(phases).map_or(Said::NothingMore, Said::Ready),
                 Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
                 _ => Said::NothingMore,
             },
@@ -300,7 +300,7 @@ impl Replica {
             Err(_) => Said::NothingMore,
         };
         match said {
-            Said::Ready => self.ready = true,
+            Said::Ready(_) => self.ready = true,
             Said::LoadFailed(_) => {}
             Said::NothingMore => self.control = None,
         }

@@ -66,7 +66,11 @@ impl Drop for Contained {
 fn serves_what_it_is_assigned() {
     let worker = Contained::start();
     worker.assign(&fixture("external/model.onnx"));
-    assert_eq!(worker.verdict(), b"R");
+    let verdict = worker.verdict();
+    let loading: serde_json::Value = serde_json::from_slice(verdict.strip_prefix(b"R").unwrap()).unwrap();
+    let phases: Vec<&str> = loading.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(phases, ["model_us", "runtime_us", "session_us"]);
+    assert!(phases.iter().all(|phase| loading[phase].as_u64().is_some_and(|micros| micros > 0)), "{loading}");
     let json = r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP32","data":[0,0,0,0]}]}"#;
     let answer = Request::infer(json.as_bytes()).send(&worker.socket()).ok().json();
     assert_eq!((&answer["model_name"], &answer["model_version"]), (&json!("assigned"), &json!("3")));

@@ -41,7 +41,7 @@ impl EndpointPolicy {
             replica.state = State::Ready;
             replica.last_used = now;
             self.last_start = now.since(since);
-            actions.push(Action::Note(Note::Started { replica: key, took: self.last_start }));
+            actions.push(Action::Note(Note::Started { replica: key }));
         }
     }
 

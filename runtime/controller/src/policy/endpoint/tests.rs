@@ -3,6 +3,7 @@
 mod back_off;
 mod demand;
 mod every_state;
+mod expecting;
 mod rest;
 
 use std::time::Duration;
