@@ -27,32 +27,40 @@ fn requests_about_the_moment_of_freezing_are_all_answered_by_one_replica() {
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     for data in 0..REQUESTS {
         endpoint.check_echo(data);
+        // Of different length, so that some come before the freeze, some within it and some after.
+        (0..data % 5).for_each(|_| drop(endpoint.phases()));
     }
     let metrics = daemon.metrics();
     assert_eq!(metrics.sum("dormouse_starts_total", &["rung=\"created\""]), 1.0);
     assert!(metrics.sum("dormouse_starts_total", &["rung=\"frozen\""]) > 0.0, "none came while it was frozen");
 }
 
-/// A process in a replica's freezer that no signal but SIGKILL reaches, and no freezer: it waits for a file
-/// system in user space that never says a word.
+/// A process in a replica's freezer that the freezer does not stop: it wants to make a file in a directory
+/// that another holds, who is outside and waits for a file system in user space that never says a word.
 struct Unstoppable(Child);
+
+const SCRIPT: &str = r#"
+exec 9<>/dev/fuse
+mount -i -t fuse none "$1" -o fd=9,rootmode=40000,user_id=0,group_id=0
+stat "$1/x" &
+until grep -q ') D ' /proc/$!/stat; do :; done
+echo $$ >"$2/cgroup.procs"
+exec mkdir "$1/y"
+"#;
 
 impl Unstoppable {
     fn beside(endpoint: &Endpoint<'_>) -> Self {
         let replica = endpoint.replicas().remove(0).id;
         let groups = processes::control_groups(endpoint.daemon.instance());
-        let freezes = |name| groups.iter().find(|group| group.ends_with(&replica) && group.join(name).exists());
+        let freezes = |name: &str| groups.iter().find(|group| group.ends_with(&replica) && group.join(name).exists());
         let group = freezes("freezer.state").or_else(|| freezes("cgroup.freeze")).expect("a group that freezes");
         let directory = endpoint.daemon.home().path().join("silent");
         fs::create_dir(&directory).unwrap();
-        // In a mount namespace of its own, and with its end the connection to the file system ends.
-        let script = "exec 9<>/dev/fuse && mount -i -t fuse none \"$1\" -o fd=9,rootmode=40000,user_id=0,group_id=0 \
-                      && echo $$ >\"$2/cgroup.procs\" && exec stat \"$1\"";
+        // In a mount namespace of its own, so that nothing is left of it.
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]).args([&directory, group]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let unstoppable = Self(child);
-        until_true("it waits where nothing stops it", || unstoppable.state() == Some('D'));
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", SCRIPT, "sh"]).args([&directory, group]);
+        let unstoppable = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        until_true("it waits where nothing stops it", || unstoppable.waits());
         unstoppable
     }
 
@@ -60,16 +68,18 @@ impl Unstoppable {
         i32::try_from(self.0.id()).unwrap()
     }
 
-    fn state(&self) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-        let (name, rest) = (stat.split_once('(')?.1, stat.rsplit_once(')')?.1);
-        rest.trim_start().chars().next().filter(|_| name.starts_with("stat)"))
+    fn waits(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.pid())).is_ok_and(|stat| stat.contains("(mkdir) D "))
     }
 }
 
 impl Drop for Unstoppable {
     fn drop(&mut self) {
-        processes::kill(self.pid(), Signal::KILL);
+        let pid = self.pid();
+        // First who is waited for: no signal reaches the other before.
+        let holder = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        processes::kill(holder.trim().parse().unwrap(), Signal::KILL);
+        processes::kill(pid, Signal::KILL);
         self.0.wait().unwrap();
     }
 }

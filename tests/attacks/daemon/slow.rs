@@ -102,33 +102,24 @@ pub(crate) fn only_heads(ground: &Ground) -> Outcome {
     let daemon = home(ground).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
     let endpoint = identity(&daemon);
     endpoint.until_phases(&["frozen"]);
-    let is_over = AtomicBool::new(false);
-    let asleep = thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut held = VecDeque::new();
-            while !is_over.load(Ordering::Acquire) {
-                let mut stream = connect(&daemon);
-                stream.write_all(head(&endpoint, 100).as_bytes()).unwrap();
-                held.push_back(stream);
-                if held.len() > PLACES {
-                    held.pop_front();
-                }
-            }
-        });
-        endpoint.until_phases(&["ready"]);
-        let began = Instant::now();
-        // Many times what a client is waited for.
-        let asleep = loop {
-            if endpoint.phases() == ["frozen"] {
-                break true;
-            }
-            if began.elapsed() > HEADS_FOR {
-                break false;
-            }
-        };
-        is_over.store(true, Ordering::Release);
-        asleep
-    });
+    let began = Instant::now();
+    let (mut held, mut was_awake) = (VecDeque::new(), false);
+    let asleep = loop {
+        let mut stream = connect(&daemon);
+        stream.write_all(head(&endpoint, 100).as_bytes()).unwrap();
+        held.push_back(stream);
+        if held.len() > PLACES {
+            held.pop_front();
+        }
+        let is_frozen = endpoint.phases() == ["frozen"];
+        if was_awake && is_frozen {
+            break true;
+        }
+        was_awake |= !is_frozen;
+        if began.elapsed() > HEADS_FOR {
+            break false;
+        }
+    };
     if asleep {
         Outcome::Stopped(format!("the replica is frozen while {PLACES} clients send heads"))
     } else {
