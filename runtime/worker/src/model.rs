@@ -3,7 +3,6 @@
 mod values;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -25,8 +24,6 @@ const INTER_OP_THREADS: usize = 1;
 pub(crate) enum LoadError {
     #[error("the session cannot be configured")]
     Configure(#[source] ort::Error),
-    #[error("the model cannot be opened")]
-    Open(#[source] std::io::Error),
     #[error("the model cannot be loaded")]
     Load(#[source] ort::Error),
     #[error("{side} '{name}' is a {found}, which the V2 protocol cannot carry")]
@@ -66,7 +63,6 @@ impl Model {
         // The binding panics on types it has no name for, and a model is untrusted.
         std::panic::catch_unwind(AssertUnwindSafe(|| {
             // ONNX Runtime opens it by its path, for the sake of the external data beside it.
-            drop(File::open(&assignment.model).map_err(LoadError::Open)?);
             let opened = Instant::now();
             let mut builder = configure(environment, assignment).map_err(LoadError::Configure)?;
             let session = builder.commit_from_file(&assignment.model).map_err(LoadError::Load)?;

@@ -62,13 +62,22 @@ async fn who_leaves_before_its_body_leaves_the_replica_to_rest() {
     node.wait_for("demo", is_ready).await;
     drop(expectation);
     node.wait_for("demo", is_frozen).await;
+    let lease = node.acquire("demo").await.unwrap();
+    lease.tell_answered();
+    drop(lease);
+    node.wait_for("demo", is_frozen).await;
     let expectation = expect(&node);
     node.wait_for("demo", is_ready).await;
     drop(expectation);
     node.wait_for("demo", is_frozen).await;
     let wakes = &node.view("demo").wakes;
     let told: Vec<_> = wakes.iter().map(|wake| (wake.rung, wake.outcome.clone())).collect();
-    assert_eq!(told, [(Rung::Frozen, WakeOutcome::Unused), (Rung::Created, WakeOutcome::Unused)]);
+    let expected = [
+        (Rung::Frozen, WakeOutcome::Unused),
+        (Rung::Frozen, WakeOutcome::Answered),
+        (Rung::Created, WakeOutcome::Unused),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,7 +125,7 @@ struct World {
     /// Heads that came, and until when their bodies are waited for.
     expected: BTreeMap<ExpectationId, Time>,
     expectations: u64,
-    /// When the first head came since a request did, and how long it is waited for.
+    /// How long the first head is waited for since a request came; in the past where all came to nothing.
     believed_until: Option<Time>,
     adopted: bool,
 }
@@ -135,6 +135,9 @@ impl World {
         let is_only_a_head = matches!(event, Event::Expect { .. }) && self.waiting.is_empty();
         let actions = self.policy.step(self.now, event);
         self.expected.retain(|_, until| *until > self.now);
+        if self.expected.is_empty() && self.believed_until.is_some() {
+            self.believed_until = Some(Time::default());
+        }
         let began = reserved(&actions).len() + actions.iter().filter(|it| matches!(it, Action::Thaw { .. })).count();
         assert!(!is_only_a_head || began <= 1.max(self.settings.min_replicas as usize), "heads woke {began} replicas");
         for action in actions {

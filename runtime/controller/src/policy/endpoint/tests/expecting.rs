@@ -55,6 +55,8 @@ fn who_goes_away_leaves_the_replica_to_rest_and_takes_a_reservation_back() {
     let (mut case, replica) = Case::frozen(settings());
     case.expect(1);
     assert_eq!(case.unexpect(1)[0], Action::Freeze { replica });
+    assert_eq!(case.expect(2), [], "heads that come to nothing wake it once");
+    assert_eq!(granted(&case.acquire()), [(2, replica)]);
 
     let mut case = Case::new(settings());
     let replica = reserved(&case.expect(1))[0];
