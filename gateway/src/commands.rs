@@ -11,6 +11,7 @@ mod node;
 mod output;
 mod serve;
 mod status;
+mod why;
 mod worker;
 
 use std::{ffi::OsString, io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -29,6 +30,7 @@ Examples:
   dormouse deploy silero_vad.onnx                 make an endpoint of a model; also: deploy -f service.yaml
   dormouse infer silero-vad --input request.json  call it; without --input it is called with zeros
   dormouse ls                                     what is deployed and what of it runs
+  dormouse why silero-vad                         where the time of its last cold starts went
   curl http://127.0.0.1:8080/v2/models/silero-vad the same endpoint, as clients see it
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.";
@@ -67,6 +69,7 @@ enum Command {
     Deploy(deploy::Deploy),
     Ls(ls::Ls),
     Status(status::Status),
+    Why(why::Why),
     Infer(infer::Infer),
     Logs(logs::Logs),
     Delete(delete::Delete),
@@ -105,6 +108,7 @@ fn run(command: Command, common: &Common) -> Result<(), CommandError> {
         Command::DeployAll(deploy) => with_client(common, async |client| deploy.run(client).await),
         Command::Ls(ls) => with_client(common, async |client| ls.run(common, client).await),
         Command::Status(status) => with_client(common, async |client| status.run(common, client).await),
+        Command::Why(why) => with_client(common, async |client| why.run(common, client).await),
         Command::Infer(infer) => with_client(common, async |client| infer.run(client).await),
         Command::Logs(logs) => with_client(common, async |client| logs.run(client).await),
         Command::Delete(delete) => with_client(common, async |client| delete.run(client).await),

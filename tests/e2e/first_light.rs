@@ -43,8 +43,8 @@ fn a_frozen_replica_answers() {
         assert_eq!(endpoint.replicas().remove(0).id, replica, "thawed, not started anew");
     }
     let metrics = daemon.metrics();
-    assert_eq!(metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"cold\"", "result=\"ok\""]), 1.0);
-    assert_eq!(metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"thaw\"", "result=\"ok\""]), 3.0);
+    assert_eq!(metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"created\"", "result=\"ok\""]), 1.0);
+    assert_eq!(metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"frozen\"", "result=\"ok\""]), 3.0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn two_hundred_first_requests_share_the_starts() {
         }
     });
     let metrics = daemon.metrics();
-    let starts = metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"cold\""]);
+    let starts = metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"created\""]);
     assert!((1.0..=2.0).contains(&starts), "{starts} starts");
     assert_eq!(metrics.sum("dormouse_requests_total", &["endpoint=\"vad\"", "code=\"200\""]), CALLERS as f64);
     assert_eq!(metrics.of_endpoint("dormouse_requests_total", "vad"), CALLERS as f64);

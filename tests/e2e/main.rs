@@ -9,9 +9,12 @@ mod crash;
 mod crash_safety;
 mod deadlines;
 mod deploy;
+mod early;
 mod either_version;
 mod first_light;
+mod freezing;
 mod herd;
+mod idle;
 mod logs;
 mod node_restart;
 mod protocol;
@@ -23,6 +26,7 @@ mod system_calls;
 mod telemetry;
 mod tidy;
 mod transcript;
+mod why;
 
 use dormouse_tests::Home;
 

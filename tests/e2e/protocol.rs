@@ -227,7 +227,7 @@ fn metrics_count_and_forget() {
         assert_eq!(metrics.of_endpoint("dormouse_replicas", endpoint), 1.0);
         assert_eq!(metrics.of_endpoint("dormouse_starts_total", endpoint), 1.0);
     }
-    assert!(metrics.sum("dormouse_start_phase_seconds_count", &[]) > 0.0);
+    assert!(metrics.sum("dormouse_wake_phase_seconds_count", &[]) > 0.0);
     assert!(!metrics.text().contains("what-a-client-typed"), "a client's words are no labels");
     deleted.delete();
     let after = daemon.metrics();

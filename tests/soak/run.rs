@@ -139,7 +139,7 @@ fn settled(daemon: &Daemon, before: Option<&Picture>) -> Picture {
 fn count_wakes(world: &World, daemon: &Daemon, base: &[String], share: Share) {
     let metrics = daemon.metrics();
     let cold = |name: &String| {
-        metrics.sum("dormouse_starts_total", &[&format!("endpoint=\"{name}\""), "rung=\"cold\"", "result=\"ok\""])
+        metrics.sum("dormouse_starts_total", &[&format!("endpoint=\"{name}\""), "rung=\"created\"", "result=\"ok\""])
     };
     let starts: f64 = base.iter().map(cold).sum();
     let expected = (share.wakes + WARM_UP) as f64;

@@ -62,7 +62,7 @@ async fn work() {
             }
         }
     }
-    control.say(b"R");
+    control.say(br#"R{"runtime_us":0,"model_us":0,"session_us":0}"#);
     serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, script }).await;
 }
 

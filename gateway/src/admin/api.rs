@@ -1,8 +1,11 @@
 //! What the control plane says and is told, as JSON. `--json` of the command line prints these.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use dormouse_controller::{self as controller, DeployStep, Deployed, EndpointView, ReplicaView};
+use dormouse_controller::{
+    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, WakeOutcome, WakePhase, WakeView,
+};
+use dormouse_sandbox::messages::Origin;
 use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,32 @@ pub struct EndpointStatus {
     /// Requests that wait for a replica.
     pub waiters: u32,
     pub last_failure: Option<String>,
+    pub last_wake: Option<WakeStatus>,
+}
+
+/// `GET /v1/endpoints/NAME/wakes` lists the last ones, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WakeStatus {
+    pub replica: String,
+    /// How long ago it began, in milliseconds.
+    pub ago_ms: u64,
+    pub rung: Rung,
+    pub asked: Asked,
+    #[serde(flatten)]
+    pub outcome: WakeOutcome,
+    /// Microseconds.
+    pub total_us: u64,
+    /// In their order, without those that it did not come to.
+    pub phases: Vec<PhaseTime>,
+    /// What the spawner did of the phase `create` or `claim`.
+    pub origin: Option<Origin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    pub phase: WakePhase,
+    /// Microseconds.
+    pub us: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +162,28 @@ impl EndpointStatus {
             replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
             waiters: view.waiters,
             last_failure: view.last_failure.clone(),
+            last_wake: view.wakes.first().map(|wake| WakeStatus::from(&**wake)),
         }
     }
+}
+
+impl From<&WakeView> for WakeStatus {
+    fn from(wake: &WakeView) -> Self {
+        Self {
+            replica: wake.replica.to_string(),
+            ago_ms: u64::try_from(wake.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            rung: wake.rung,
+            asked: wake.asked,
+            outcome: wake.outcome.clone(),
+            total_us: micros(wake.total),
+            phases: wake.phases.iter().map(|(phase, time)| PhaseTime { phase: *phase, us: micros(*time) }).collect(),
+            origin: wake.origin,
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl DeployEvent {

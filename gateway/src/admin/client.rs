@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     DOCUMENT_BYTES_MAX,
-    api::{DeployEvent, DeployOrder, EndpointStatus, ErrorBody, NodeStatus},
+    api::{DeployEvent, DeployOrder, EndpointStatus, ErrorBody, NodeStatus, WakeStatus},
     descriptors::DescriptorStream,
     locate,
 };
@@ -81,6 +81,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn endpoint(&self, name: &str) -> Result<EndpointStatus, ClientError> {
         document(self.call(Method::GET, &endpoint_path(name), Vec::new(), Vec::new()).await?).await
+    }
+
+    /// The endpoint's last wakes, the newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn wakes(&self, name: &str) -> Result<Vec<WakeStatus>, ClientError> {
+        let path = format!("{}/wakes", endpoint_path(name));
+        document(self.call(Method::GET, &path, Vec::new(), Vec::new()).await?).await
     }
 
     /// # Errors

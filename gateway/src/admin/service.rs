@@ -1,7 +1,7 @@
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dormouse_controller::{Controller, DeployRequest, ModelFile};
+use dormouse_controller::{Controller, DeployRequest, EndpointView, ModelFile};
 use dormouse_spec::EndpointName;
 use http::{
     HeaderValue, Method, Request, Response,
@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     AdminError, DOCUMENT_BYTES_MAX,
-    api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus},
+    api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus, WakeStatus},
     descriptors::Received,
     lines::Lines,
 };
@@ -46,6 +46,7 @@ enum Route<'a> {
     Status(&'a str),
     Delete(&'a str),
     Logs { name: &'a str, follow: bool },
+    Wakes(&'a str),
 }
 
 impl Admin {
@@ -74,10 +75,11 @@ impl Admin {
                 let views = self.controller.endpoints();
                 Ok(document(&views.iter().map(|view| EndpointStatus::of(view, self.listen())).collect::<Vec<_>>()))
             }
-            Route::Status(name) => match self.controller.endpoint(name) {
-                Some(view) => Ok(document(&EndpointStatus::of(&view, self.listen()))),
-                None => Err(AdminError::NoSuchEndpoint(name.to_owned())),
-            },
+            Route::Status(name) => Ok(document(&EndpointStatus::of(&*self.view(name)?, self.listen()))),
+            Route::Wakes(name) => {
+                let wakes = self.view(name)?.wakes.iter().map(|wake| WakeStatus::from(&**wake)).collect::<Vec<_>>();
+                Ok(document(&wakes))
+            }
             Route::Delete(name) => {
                 let name: EndpointName = name.parse()?;
                 self.controller.delete(&name).await?;
@@ -97,6 +99,10 @@ impl Admin {
                 Ok(self.deploy(with_descriptors(order, received.take())?).await)
             }
         }
+    }
+
+    fn view(&self, name: &str) -> Result<Arc<EndpointView>, AdminError> {
+        self.controller.endpoint(name).ok_or_else(|| AdminError::NoSuchEndpoint(name.to_owned()))
     }
 
     fn listen(&self) -> SocketAddr {
@@ -163,7 +169,10 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
             let follow = query.is_some_and(|query| query.split('&').any(|pair| pair == "follow=true"));
             Route::Logs { name, follow }
         }
-        (["v1", "node"] | ["v1", "endpoints", _, "logs"], _) => return Err(AdminError::Method { allow: "GET" }),
+        (["v1", "endpoints", name, "wakes"], "GET") => Route::Wakes(name),
+        (["v1", "node"] | ["v1", "endpoints", _, "logs" | "wakes"], _) => {
+            return Err(AdminError::Method { allow: "GET" });
+        }
         (["v1", "endpoints"], _) => return Err(AdminError::Method { allow: "GET, POST" }),
         (["v1", "endpoints", _], _) => return Err(AdminError::Method { allow: "GET, DELETE" }),
         _ => return Err(AdminError::NoSuchPath),

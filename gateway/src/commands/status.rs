@@ -7,13 +7,14 @@ use super::{
     CommandError, Common,
     ls::{condition, phase, phases},
     output::{print, print_json, size, table},
+    why::summary,
 };
 use crate::admin::{
     Client,
     api::{EndpointStatus, ReplicaStatus},
 };
 
-/// Show one endpoint: its replicas and their phases, limits, the last failure
+/// Show one endpoint: its replicas and their phases, limits, the last wake, the last failure
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -90,6 +91,7 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     ]
     .map(|fact| fact.map(str::to_owned))
     .to_vec();
+    facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
     facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
     facts
 }

@@ -82,6 +82,7 @@ mod tests {
             replicas: Vec::new(),
             waiters: 0,
             last_failure: None,
+            wakes: Vec::new(),
         }
     }
 

@@ -62,6 +62,9 @@ pub(super) async fn exchange(
     };
     match answered {
         Ok(mut response) => {
+            if let Some(tell_answered) = grant.tell_answered.take() {
+                tell_answered();
+            }
             headers::to_client(response.headers_mut());
             Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
         }

@@ -10,6 +10,8 @@ pub(super) struct Grant {
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
     /// Says that it answers nothing at all any more.
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
+    /// Where the answer ends a wake: says that its head is here.
+    pub(super) tell_answered: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl std::fmt::Debug for Grant {
@@ -21,11 +23,13 @@ impl std::fmt::Debug for Grant {
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
         let lease = Arc::new(lease);
-        let silent = Arc::clone(&lease);
+        let (silent, answered) = (Arc::clone(&lease), lease.ends_a_wake().then(|| Arc::clone(&lease)));
         Self {
             socket: lease.socket().to_owned(),
             lost: Box::pin(async move { lease.lost().await }),
             tell_silent: Box::new(move || silent.tell_silent()),
+            tell_answered: answered
+                .map(|lease| -> Box<dyn FnOnce() + Send> { Box::new(move || lease.tell_answered()) }),
         }
     }
 }

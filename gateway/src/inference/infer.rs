@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use dormouse_controller::EndpointView;
-use dormouse_spec::Bytes;
+use dormouse_controller::{EndpointView, Expectation};
+use dormouse_spec::{Bytes, EndpointName};
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
@@ -79,7 +79,7 @@ impl Gateway {
         if request.body().is_declared_too_large() {
             return Err(InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) });
         }
-        self.read_ahead(request.body_mut()).await?;
+        let mut expectation = self.read_ahead(&view.endpoint.name, request.body_mut()).await?;
         under_way.is_ours();
         let uri = request.uri().clone();
         headers::to_replica(request.headers_mut(), &uri, caller.address, &caller.request_id);
@@ -87,7 +87,11 @@ impl Gateway {
         *request.version_mut() = http::Version::HTTP_11;
         let mut retried = false;
         loop {
-            let lease = self.controller.acquire(&view.endpoint.name, deadline.into_std()).await?;
+            let (name, until) = (&view.endpoint.name, deadline.into_std());
+            let lease = match expectation.take() {
+                Some(expectation) => self.controller.acquire_expected(name, until, expectation).await?,
+                None => self.controller.acquire(name, until).await?,
+            };
             match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max).await {
                 Ok((response, exchange)) => {
                     let pace = self.pace();
@@ -103,18 +107,25 @@ impl Gateway {
         }
     }
 
-    /// Waits for the beginning of a body: a replica is not for those who have yet to send something.
-    async fn read_ahead(&self, body: &mut RequestBody) -> Result<(), InferenceError> {
+    /// Waits for the beginning of a body: a replica is not for those who have yet to send something. But it
+    /// begins to wake for them.
+    async fn read_ahead(
+        &self,
+        endpoint: &EndpointName,
+        body: &mut RequestBody,
+    ) -> Result<Option<Expectation>, InferenceError> {
         if body.is_end_stream() || !Defence::BodyReadAhead.stands() {
-            return Ok(());
+            return Ok(None);
         }
+        let until = Instant::now() + self.settings.client_wait;
+        let expectation = self.controller.expect(endpoint, until.into_std());
         let place = self.bodies_read_ahead.take().await;
         let read = tokio::select! {
             biased;
             read = body.read_ahead(READ_AHEAD_BYTES) => read,
             () = place.called_back() => Err(RequestBodyError::TooSlow),
         };
-        read.map_err(|error| match error {
+        read.map(|()| expectation).map_err(|error| match error {
             RequestBodyError::OverLimit => {
                 InferenceError::BodyTooLarge { limit: Bytes::new(self.settings.body_bytes_max) }
             }

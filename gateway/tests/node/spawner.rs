@@ -17,7 +17,7 @@ use std::{
 use dormouse_gateway::config::NodeSettings;
 use dormouse_sandbox::{
     channel::{self, Channel},
-    messages::{CreatePhases, Event, ExitCause, Listener, Origin, PROTOCOL_VERSION, ReplicaId, Request},
+    messages::{CreatePhases, Event, ExitCause, Listener, LoadPhases, Origin, PROTOCOL_VERSION, ReplicaId, Request},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{sync::watch, time::timeout};
@@ -135,17 +135,14 @@ impl Shared {
         self.created.fetch_add(1, Ordering::SeqCst);
         let listener = UnixListener::bind(self.socket_of(&replica)).unwrap();
         let (log, _) = io::pipe().unwrap();
-        let created = Event::Created {
-            replica: replica.clone(),
-            started_at_ms: 1,
-            origin: Origin::Created(CreatePhases::default()),
-        };
+        let origin = Origin::Created(CreatePhases::default());
+        let created = Event::Created { replica: replica.clone(), started_at_ms: 1, origin };
         self.events.try_send(&created, &[log.as_fd()]).unwrap();
         if let Some(reason) = self.refusal.lock().unwrap().clone() {
             self.tell(&Event::LoadFailed { replica: replica.clone(), reason });
             return self.end(replica, ExitCause::Code { code: 1 });
         }
-        self.tell(&Event::Ready { replica: replica.clone() });
+        self.tell(&Event::Ready { replica: replica.clone(), load: LoadPhases::default() });
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {

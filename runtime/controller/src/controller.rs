@@ -13,7 +13,8 @@ pub use start::StartError;
 
 use crate::{
     AcquireError, Condition, ControllerSettings, DeleteError, DeployError, DeployProgress, DeployRequest, Deployed,
-    EndpointView, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry, endpoint::EndpointHandle,
+    EndpointView, Expectation, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry,
+    endpoint::EndpointHandle,
 };
 
 /// What a caller is told to wait where no start was measured.
@@ -65,6 +66,33 @@ impl Controller {
             None => Err(AcquireError::NotFound),
             Some(Entry::Served(handle)) => handle.acquire(deadline).await,
             Some(Entry::Unserved(view)) => Err(unserved(&view)),
+        }
+    }
+
+    /// Says that a request is on its way whose body is waited for `until` then: a replica begins to wake.
+    /// None where one is ready, or where there is nothing to wake.
+    #[must_use]
+    pub fn expect(&self, endpoint: &EndpointName, until: Instant) -> Option<Expectation> {
+        let handle = self.deploys.directory.find(endpoint.as_str())?.served()?;
+        handle.expect(until)
+    }
+
+    /// As [`Self::acquire`], for a request that was expected.
+    ///
+    /// # Errors
+    /// See [`AcquireError`]. Dropping the future leaves the queue.
+    pub async fn acquire_expected(
+        &self,
+        endpoint: &EndpointName,
+        deadline: Instant,
+        expectation: Expectation,
+    ) -> Result<Lease, AcquireError> {
+        match self.deploys.directory.find(endpoint.as_str()) {
+            Some(Entry::Served(handle)) if handle.is_same(expectation.handle()) => {
+                handle.acquire_expected(deadline, expectation).await
+            }
+            // It was deleted, and perhaps deployed anew, while the body was on its way.
+            _ => self.acquire(endpoint, deadline).await,
         }
     }
 

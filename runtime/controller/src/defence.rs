@@ -9,6 +9,8 @@
 pub(crate) enum Defence {
     /// What a replica prints fills two files of a limited size, and no more.
     LogLimit,
+    /// Heads of requests whose bodies never come are believed for one client's wait.
+    HeadsDoubted,
 }
 
 impl Defence {

@@ -9,17 +9,24 @@ mod inbox;
 mod members;
 mod task;
 mod view;
+mod wakes;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use dormouse_sandbox::messages::{ReplicaReport, ReplicaState};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
 
 pub(crate) use inbox::Returns;
 use inbox::{CALLS_MAX, Call, Waiting};
 
 use crate::{
-    AcquireError, EndpointView, Lease,
+    AcquireError, EndpointView, Expectation, Lease, Phase,
     link::{Fact, FactSender},
     memory::Account,
     node::Node,
@@ -66,13 +73,52 @@ impl EndpointHandle {
     /// See [`crate::Controller::acquire`].
     pub(crate) async fn acquire(&self, deadline: std::time::Instant) -> Result<Lease, AcquireError> {
         let (answer, answered) = oneshot::channel();
-        self.calls.try_send(Call::Acquire { deadline, answer }).map_err(|error| match error {
+        self.call(Call::Acquire { deadline, came: Instant::now(), expectation: None, answer })?;
+        self.granted(answered).await
+    }
+
+    /// See [`crate::Controller::acquire_expected`].
+    pub(crate) async fn acquire_expected(
+        &self,
+        deadline: std::time::Instant,
+        expectation: Expectation,
+    ) -> Result<Lease, AcquireError> {
+        let (answer, answered) = oneshot::channel();
+        let id = Some(expectation.id());
+        self.call(Call::Acquire { deadline, came: Instant::now(), expectation: id, answer })?;
+        expectation.handed_over();
+        self.granted(answered).await
+    }
+
+    /// See [`crate::Controller::expect`].
+    pub(crate) fn expect(&self, until: std::time::Instant) -> Option<Expectation> {
+        if self.view.borrow().replicas.iter().any(|replica| replica.phase == Phase::Ready) {
+            return None;
+        }
+        let id = self.returns.new_expectation();
+        let ended = Arc::new(AtomicBool::new(false));
+        let call = Call::Expect { expectation: id, came: Instant::now(), until, ended: Arc::clone(&ended) };
+        // What is only on its way is no reason to fail: the request itself is told what is wrong.
+        self.call(call).ok()?;
+        Some(Expectation::new(self.clone(), id, ended, Arc::clone(&self.returns)))
+    }
+
+    /// Whether it is of the same task.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.calls.same_channel(&other.calls)
+    }
+
+    fn call(&self, call: Call) -> Result<(), AcquireError> {
+        self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AcquireError::QueueFull {
                 waiters: u32::try_from(CALLS_MAX).unwrap_or(u32::MAX),
                 retry_after: RETRY_AFTER,
             },
             mpsc::error::TrySendError::Closed(_) => AcquireError::Draining { retry_after: RETRY_AFTER },
-        })?;
+        })
+    }
+
+    async fn granted(&self, answered: oneshot::Receiver<Result<Lease, AcquireError>>) -> Result<Lease, AcquireError> {
         let waiting = Waiting::new(&self.returns);
         let answer = answered.await;
         waiting.answered();
@@ -93,7 +139,7 @@ impl EndpointHandle {
     }
 
     /// Takes no more requests and stops replicas as their leases return, the last at `until`.
-    pub(crate) async fn drain(&self, until: tokio::time::Instant) {
+    pub(crate) async fn drain(&self, until: Instant) {
         let _ = self.calls.send(Call::Drain { until }).await;
     }
 

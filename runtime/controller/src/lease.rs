@@ -1,13 +1,16 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// The right to send one request to one replica. Dropping it gives the right back.
 ///
@@ -16,6 +19,27 @@ use tokio::sync::{Notify, watch};
 #[derive(Debug)]
 pub struct Lease {
     replica: Arc<Leased>,
+    /// Where it is the first since its replica was woken.
+    first: Option<Arc<FirstUse>>,
+}
+
+/// What became of the first request that a replica got since it was woken.
+#[derive(Debug, Default)]
+pub(crate) struct FirstUse {
+    answered: OnceLock<Instant>,
+    over: AtomicBool,
+}
+
+impl FirstUse {
+    /// When its answer began.
+    pub(crate) fn answered(&self) -> Option<Instant> {
+        self.answered.get().copied()
+    }
+
+    /// Whether its lease is back.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
 }
 
 /// What the holders of a replica's leases share with the endpoint's task.
@@ -66,8 +90,22 @@ impl Leased {
 }
 
 impl Lease {
-    pub(crate) fn new(replica: Arc<Leased>) -> Self {
-        Self { replica }
+    pub(crate) fn new(replica: Arc<Leased>, first: Option<Arc<FirstUse>>) -> Self {
+        Self { replica, first }
+    }
+
+    /// Whether the answer to this request ends a wake, which [`Self::tell_answered`] tells.
+    #[must_use]
+    pub fn ends_a_wake(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// Says that the head of the answer is here.
+    pub fn tell_answered(&self) {
+        if let Some(first) = &self.first {
+            let _ = first.answered.set(Instant::now());
+            self.replica.wake.notify_one();
+        }
     }
 
     #[must_use]
@@ -101,6 +139,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(first) = &self.first {
+            first.over.store(true, Ordering::Release);
+        }
         self.replica.returned.fetch_add(1, Ordering::AcqRel);
         self.replica.wake.notify_one();
     }

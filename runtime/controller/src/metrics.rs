@@ -2,12 +2,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dormouse_sandbox::messages::{CreatePhases, Origin};
 use dormouse_spec::{Bytes, EndpointName};
-use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::{EndpointView, Phase};
+use crate::{EndpointView, Phase, Rung, WakeOutcome, WakeView};
 
-/// From a fork in half a millisecond to a large model in half a minute.
-const START_SECONDS_BUCKETS: [f64; 16] =
+/// From a thaw in half a millisecond to a large model in half a minute.
+const WAKE_SECONDS_BUCKETS: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
 const PHASES: [(Phase, &str); 7] = [
@@ -20,28 +20,10 @@ const PHASES: [(Phase, &str); 7] = [
     (Phase::Exited, "exited"),
 ];
 
-/// From where a replica was woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rung {
-    Cold,
-    Thaw,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
     Failed,
-}
-
-impl Rung {
-    const ALL: [Self; 2] = [Self::Cold, Self::Thaw];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Cold => "cold",
-            Self::Thaw => "thaw",
-        }
-    }
 }
 
 impl Outcome {
@@ -61,7 +43,9 @@ pub(crate) struct Metrics {
     queue_waiters: IntGaugeVec,
     replicas: IntGaugeVec,
     starts: IntCounterVec,
-    start_phase_seconds: HistogramVec,
+    wake_phase_seconds: HistogramVec,
+    creation_phase_seconds: HistogramVec,
+    claim_seconds: Histogram,
     memory_budget: IntGauge,
     memory_used: IntGauge,
     slowest_turn: Gauge,
@@ -70,8 +54,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let seconds = HistogramOpts::new("dormouse_start_phase_seconds", "Where the time of cold starts goes")
-            .buckets(START_SECONDS_BUCKETS.to_vec());
+        let seconds = |name, help| HistogramOpts::new(name, help).buckets(WAKE_SECONDS_BUCKETS.to_vec());
+        let wakes = seconds("dormouse_wake_phase_seconds", "Where the time of wakes goes");
+        let creations = seconds("dormouse_creation_phase_seconds", "Where the time of creating containers goes");
+        let claims = seconds("dormouse_claim_seconds", "How long the spawner takes to make a replica of a blank");
         let metrics = Self {
             queue_waiters: IntGaugeVec::new(
                 Opts::new("dormouse_queue_waiters", "Requests that wait for a replica"),
@@ -79,10 +65,12 @@ impl Metrics {
             )?,
             replicas: IntGaugeVec::new(Opts::new("dormouse_replicas", "Replicas by phase"), &["endpoint", "phase"])?,
             starts: IntCounterVec::new(
-                Opts::new("dormouse_starts_total", "Replicas woken: created (cold) or thawed"),
+                Opts::new("dormouse_starts_total", "Replicas woken, by the rung they were woken from"),
                 &["endpoint", "rung", "result"],
             )?,
-            start_phase_seconds: HistogramVec::new(seconds, &["phase"])?,
+            wake_phase_seconds: HistogramVec::new(wakes, &["rung", "phase"])?,
+            creation_phase_seconds: HistogramVec::new(creations, &["phase"])?,
+            claim_seconds: Histogram::with_opts(claims)?,
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
@@ -91,7 +79,9 @@ impl Metrics {
         registry.register(Box::new(metrics.queue_waiters.clone()))?;
         registry.register(Box::new(metrics.replicas.clone()))?;
         registry.register(Box::new(metrics.starts.clone()))?;
-        registry.register(Box::new(metrics.start_phase_seconds.clone()))?;
+        registry.register(Box::new(metrics.wake_phase_seconds.clone()))?;
+        registry.register(Box::new(metrics.creation_phase_seconds.clone()))?;
+        registry.register(Box::new(metrics.claim_seconds.clone()))?;
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
@@ -115,30 +105,33 @@ impl Metrics {
         self.slowest_turn.clone()
     }
 
-    pub(crate) fn origin(&self, origin: Origin) {
+    pub(crate) fn container(&self, origin: Origin) {
+        let seconds = |micros| Duration::from_micros(micros).as_secs_f64();
         match origin {
-            Origin::Created(phases) => self.creation(phases),
-            Origin::Claimed(claim) => self.observe("claim", Duration::from_micros(claim.claim_us)),
+            Origin::Created(CreatePhases { fork_us, cgroup_us, container_us, release_us }) => {
+                for (phase, micros) in
+                    [("fork", fork_us), ("cgroup", cgroup_us), ("container", container_us), ("release", release_us)]
+                {
+                    self.creation_phase_seconds.with_label_values(&[phase]).observe(seconds(micros));
+                }
+            }
+            Origin::Claimed(claim) => self.claim_seconds.observe(seconds(claim.claim_us)),
         }
     }
 
-    fn creation(&self, phases: CreatePhases) {
-        let CreatePhases { fork_us, cgroup_us, container_us, release_us } = phases;
-        for (phase, micros) in
-            [("fork", fork_us), ("cgroup", cgroup_us), ("container", container_us), ("release", release_us)]
-        {
-            self.observe(phase, Duration::from_micros(micros));
+    /// A wake that gave a replica. The whole of it is counted only where somebody waited for all of it.
+    pub(crate) fn wake(&self, wake: &WakeView) {
+        let observe = |phase: &str, time: Duration| {
+            self.wake_phase_seconds.with_label_values(&[wake.rung.name(), phase]).observe(time.as_secs_f64());
+        };
+        match wake.outcome {
+            WakeOutcome::Answered => observe("total", wake.total),
+            WakeOutcome::Ready | WakeOutcome::Unanswered => {}
+            WakeOutcome::Unused | WakeOutcome::Failed { .. } => return,
         }
-    }
-
-    /// A replica became ready: how long its worker loaded, and the whole start from granted memory.
-    pub(crate) fn start(&self, load: Duration, total: Duration) {
-        self.observe("load", load);
-        self.observe("total", total);
-    }
-
-    fn observe(&self, phase: &str, time: Duration) {
-        self.start_phase_seconds.with_label_values(&[phase]).observe(time.as_secs_f64());
+        for (phase, time) in &wake.phases {
+            observe(phase.name(), *time);
+        }
     }
 
     pub(crate) fn endpoint(&self, name: &EndpointName) -> EndpointMetrics {
@@ -155,7 +148,7 @@ pub(crate) struct EndpointMetrics {
 
 impl EndpointMetrics {
     pub(crate) fn started(&self, rung: Rung, outcome: Outcome) {
-        self.all.starts.with_label_values(&[self.name.as_str(), rung.label(), outcome.label()]).inc();
+        self.all.starts.with_label_values(&[self.name.as_str(), rung.name(), outcome.label()]).inc();
     }
 
     pub(crate) fn show(&self, view: &EndpointView) {
@@ -178,7 +171,7 @@ impl EndpointMetrics {
             let _ = self.all.replicas.remove_label_values(&[name, phase]);
         }
         for (rung, outcome) in Rung::ALL.into_iter().flat_map(|rung| Outcome::ALL.map(|outcome| (rung, outcome))) {
-            let _ = self.all.starts.remove_label_values(&[name, rung.label(), outcome.label()]);
+            let _ = self.all.starts.remove_label_values(&[name, rung.name(), outcome.label()]);
         }
     }
 }

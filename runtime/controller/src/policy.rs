@@ -4,6 +4,7 @@
 mod back_off;
 mod endpoint;
 mod event;
+mod expectations;
 mod ledger;
 mod replica;
 mod time;
@@ -11,7 +12,7 @@ mod waiters;
 
 pub(crate) use back_off::BackOffSettings;
 pub(crate) use endpoint::{EndpointPolicy, PolicySettings};
-pub(crate) use event::{Action, AdoptedState, Event, Note, Refusal, ReplicaKey, Usage, WaiterId};
+pub(crate) use event::{Action, AdoptedState, Event, ExpectationId, Note, Refusal, ReplicaKey, Usage, WaiterId};
 pub(crate) use ledger::{Ledger, Order, Owner};
 pub(crate) use replica::State;
 pub(crate) use time::Time;

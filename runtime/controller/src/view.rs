@@ -1,9 +1,13 @@
+use std::sync::Arc;
+
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::{Bytes, Digest, Endpoint};
 use serde::Serialize;
 
+use crate::WakeView;
+
 /// A snapshot of one endpoint, published by its task. Readers never wait for the task.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct EndpointView {
     pub endpoint: Endpoint,
     /// The revision that serves, from 1; 0 while the first is being deployed.
@@ -19,6 +23,8 @@ pub struct EndpointView {
     pub waiters: u32,
     /// The last start, deploy or crash that went wrong, for `status`.
     pub last_failure: Option<String>,
+    /// The last wakes of its replicas, the newest first.
+    pub wakes: Vec<Arc<WakeView>>,
 }
 
 impl EndpointView {
@@ -34,6 +40,7 @@ impl EndpointView {
             replicas: Vec::new(),
             waiters: 0,
             last_failure,
+            wakes: Vec::new(),
         }
     }
 }

@@ -151,9 +151,10 @@ pub enum Event {
         started_at_ms: u64,
         origin: Origin,
     },
-    /// The worker said that it serves.
+    /// The worker said that it serves, and where the time of its loading went.
     Ready {
         replica: ReplicaId,
+        load: LoadPhases,
     },
     /// The worker said why it cannot serve its model, and will exit.
     LoadFailed {
@@ -258,6 +259,39 @@ pub struct CreatePhases {
     pub container_us: u64,
     /// What is in force looked at from outside, payload released.
     pub release_us: u64,
+}
+
+/// Where the time of a worker's loading went, in microseconds, as the worker says. It is untrusted: nothing
+/// may depend on it but what is shown to people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadPhases {
+    /// From its first instruction until ONNX Runtime can be used.
+    pub runtime_us: u64,
+    /// Until the model's bytes are at hand.
+    pub model_us: u64,
+    /// Until a session can run them.
+    pub session_us: u64,
+}
+
+impl LoadPhases {
+    /// The longest verdict that is read, in bytes.
+    const BYTES_MAX: usize = 128;
+    /// An hour, which no start may take.
+    const MICROS_MAX: u64 = 3_600_000_000;
+
+    /// What a worker said after it said that it is ready; none where that is anything else.
+    pub(crate) fn of_worker(said: &[u8]) -> Option<Self> {
+        if said.len() > Self::BYTES_MAX {
+            return None;
+        }
+        let phases: Self = serde_json::from_slice(said).ok()?;
+        let Self { runtime_us, model_us, session_us } = phases;
+        let is_possible = [runtime_us, model_us, session_us].iter().all(|micros| *micros <= Self::MICROS_MAX);
+        // One spelling, as of every message.
+        let is_spelt_so = serde_json::to_vec(&phases).is_ok_and(|spelt| spelt == said);
+        (is_possible && is_spelt_so).then_some(phases)
+    }
 }
 
 /// SIGSYS: what the system call filter kills with.
@@ -377,6 +411,29 @@ mod tests {
         let told = ExitCause::Signal { signal: 31 }.to_string();
         assert!(told.contains("signal 31") && told.contains("forbidden system call"), "{told}");
         assert_eq!(ExitCause::Signal { signal: 11 }.to_string(), "crashed: killed by signal 11");
+    }
+
+    #[test]
+    fn what_a_worker_says_of_its_loading_is_three_numbers_in_bounds_and_one_spelling() {
+        let of = |said: &str| LoadPhases::of_worker(said.as_bytes());
+        let said = r#"{"runtime_us":13000,"model_us":20,"session_us":3600000000}"#;
+        assert_eq!(of(said), Some(LoadPhases { runtime_us: 13_000, model_us: 20, session_us: 3_600_000_000 }));
+        for said in [
+            "",
+            "{}",
+            r#"{"runtime_us":1,"model_us":2}"#,
+            r#"{"runtime_us":1,"model_us":2,"session_us":3,"more":4}"#,
+            r#"{"runtime_us":1,"model_us":2,"session_us":3,"session_us":3}"#,
+            r#"{"runtime_us":1,"model_us":2,"session_us":-3}"#,
+            r#"{"runtime_us":1,"model_us":2,"session_us":3.0}"#,
+            r#"{"runtime_us":1,"model_us":2,"session_us":3600000001}"#,
+            r#"{"runtime_us": 1,"model_us":2,"session_us":3}"#,
+            r#"{"model_us":2,"runtime_us":1,"session_us":3}"#,
+            &format!("{said}\n"),
+            &format!("{said}{}", " ".repeat(200)),
+        ] {
+            assert_eq!(of(said), None, "{said}");
+        }
     }
 
     #[test]

@@ -3,17 +3,18 @@
 use std::error::Error;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Instant;
 
-use crate::control::ControlChannel;
+use crate::control::{ControlChannel, Loading};
 use crate::error::chain;
 use crate::inference::Inference;
 use crate::serve::{Listener, serve};
 use crate::{Assignment, onnxruntime};
 
 /// Serves what the control channel assigns, until told to stop.
-pub(crate) fn run(library: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(library: &Path, begun: Instant) -> Result<(), Box<dyn Error>> {
     let control = ControlChannel::from_stdin()?;
-    let (assignment, listener, inference) = match prepare(&control, library) {
+    let (assignment, listener, inference, loading) = match prepare(&control, library, begun) {
         Ok(Some(prepared)) => prepared,
         Ok(None) => return Ok(()),
         Err(error) => {
@@ -22,16 +23,21 @@ pub(crate) fn run(library: &Path) -> Result<(), Box<dyn Error>> {
             return Err(error);
         }
     };
-    Ok(serve(Listener::Unix(listener), inference, &assignment, || Ok(control.ready()?))?)
+    Ok(serve(Listener::Unix(listener), inference, &assignment, || Ok(control.ready(&loading)?))?)
 }
 
-type Prepared = (Assignment, UnixListener, Inference);
+type Prepared = (Assignment, UnixListener, Inference, Loading);
 
 /// Everything up to a loaded model. The library comes first: it is the same for every model, so a worker that
 /// waits for its assignment has that part behind it.
-fn prepare(control: &ControlChannel, library: &Path) -> Result<Option<Prepared>, Box<dyn Error>> {
+fn prepare(control: &ControlChannel, library: &Path, begun: Instant) -> Result<Option<Prepared>, Box<dyn Error>> {
     let environment = onnxruntime::environment(library)?;
+    let runtime = begun.elapsed();
+    control.blank()?;
     let Some((assignment, listener)) = control.receive()? else { return Ok(None) };
+    let assigned = Instant::now();
     let inference = Inference::start(environment, &assignment)?;
-    Ok(Some((assignment, listener, inference)))
+    let model = inference.model_opened.saturating_duration_since(assigned);
+    let session = inference.model_opened.elapsed();
+    Ok(Some((assignment, listener, inference, Loading { runtime, model, session })))
 }

@@ -6,10 +6,11 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Largest assignment, in bytes.
 const ASSIGNMENT_BYTES_MAX: usize = 16 << 10;
@@ -17,7 +18,10 @@ const ASSIGNMENT_BYTES_MAX: usize = 16 << 10;
 /// Longest reason sent for a failure, in bytes.
 const REASON_BYTES_MAX: usize = 4096;
 
-/// First byte of the verdict: the model is loaded and the listener is being served.
+/// What is said before the assignment: ONNX Runtime is there.
+const WORD_BLANK: u8 = b'B';
+
+/// First byte of the verdict: the model is loaded and the listener is being served; [`Loading`] follows.
 const VERDICT_READY: u8 = b'R';
 
 /// First byte of the verdict: loading failed, the reason follows.
@@ -40,6 +44,24 @@ pub struct Assignment {
     pub concurrency: NonZeroUsize,
 }
 
+/// Where the time of a start went, for whoever woke this worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Loading {
+    /// From the first instruction until ONNX Runtime can be used.
+    #[serde(rename = "runtime_us", serialize_with = "micros")]
+    pub(crate) runtime: Duration,
+    /// Until the model's bytes are at hand.
+    #[serde(rename = "model_us", serialize_with = "micros")]
+    pub(crate) model: Duration,
+    /// Until the session can run them. Where ONNX Runtime reads the file itself, that is in here.
+    #[serde(rename = "session_us", serialize_with = "micros")]
+    pub(crate) session: Duration,
+}
+
+fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Why the control channel could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
@@ -53,6 +75,8 @@ pub(crate) enum ControlError {
     Descriptors(usize),
     #[error("the assignment is malformed")]
     Malformed(#[source] serde_json::Error),
+    #[error("the verdict could not be written")]
+    Write(#[source] serde_json::Error),
     #[error("the verdict could not be sent")]
     Send(#[source] Errno),
 }
@@ -93,9 +117,16 @@ impl ControlChannel {
         Ok(Some((assignment, UnixListener::from(listener))))
     }
 
+    /// Reports that only an assignment is missing.
+    pub(crate) fn blank(&self) -> Result<(), ControlError> {
+        self.send(&[WORD_BLANK])
+    }
+
     /// Reports that the model is loaded and served.
-    pub(crate) fn ready(&self) -> Result<(), ControlError> {
-        self.send(&[VERDICT_READY])
+    pub(crate) fn ready(&self, loading: &Loading) -> Result<(), ControlError> {
+        let mut verdict = vec![VERDICT_READY];
+        serde_json::to_writer(&mut verdict, loading).map_err(ControlError::Write)?;
+        self.send(&verdict)
     }
 
     /// Reports why the model could not be loaded.

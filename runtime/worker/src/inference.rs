@@ -5,6 +5,7 @@ mod cancellation;
 
 use std::panic::AssertUnwindSafe;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ort::environment::Environment;
@@ -66,6 +67,8 @@ pub(crate) enum StartError {
 #[derive(Debug)]
 pub(crate) struct Inference {
     pub(crate) signature: Signature,
+    /// When the model's bytes were at hand, and its session began to be built.
+    pub(crate) model_opened: Instant,
     pub(crate) jobs: mpsc::Sender<Job>,
     /// Ends once every sender of jobs is gone. Join it before leaving `main`: the process's exit takes ONNX
     /// Runtime's globals down, and a session still in use would crash there.
@@ -82,14 +85,14 @@ impl Inference {
         let main = move || match Model::load(&environment, &assignment) {
             Err(error) => drop(loaded.send(Err(error))),
             Ok(model) => {
-                if loaded.send(Ok(model.signature().clone())).is_ok() {
+                if loaded.send(Ok((model.signature().clone(), model.opened()))).is_ok() {
                     work(&mut Answerer::new(model, &assignment), queue);
                 }
             }
         };
         let thread = thread::Builder::new().name("inference".into()).spawn(main).map_err(StartError::Thread)?;
-        let signature = verdict.blocking_recv().map_err(|_| StartError::Ended)??;
-        Ok(Self { signature, jobs, thread })
+        let (signature, model_opened) = verdict.blocking_recv().map_err(|_| StartError::Ended)??;
+        Ok(Self { signature, model_opened, jobs, thread })
     }
 }
 

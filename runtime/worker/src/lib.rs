@@ -20,6 +20,7 @@ mod serve;
 pub mod v2;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 pub use args::{ArgsError, BareArgs, Endpoint, Mode, WorkerArgs};
 pub use control::Assignment;
@@ -30,8 +31,9 @@ pub use control::Assignment;
 /// model. The exit code is 0 after a clean stop and 1 after any failure.
 #[must_use]
 pub fn run(args: WorkerArgs) -> ExitCode {
+    let begun = Instant::now();
     let outcome = match args.mode {
-        Mode::Contained => contained::run(&args.onnxruntime),
+        Mode::Contained => contained::run(&args.onnxruntime, begun),
         Mode::Bare(bare) => bare::run(&args.onnxruntime, bare),
     };
     match outcome {

@@ -4,6 +4,7 @@ mod values;
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
@@ -53,6 +54,7 @@ pub(crate) enum RunError {
 pub(crate) struct Model {
     session: Session,
     signature: Signature,
+    opened: Instant,
 }
 
 impl Model {
@@ -60,12 +62,19 @@ impl Model {
     pub(crate) fn load(environment: &Environment, assignment: &Assignment) -> Result<Self, LoadError> {
         // The binding panics on types it has no name for, and a model is untrusted.
         std::panic::catch_unwind(AssertUnwindSafe(|| {
+            // ONNX Runtime opens it by its path, for the sake of the external data beside it.
+            let opened = Instant::now();
             let mut builder = configure(environment, assignment).map_err(LoadError::Configure)?;
             let session = builder.commit_from_file(&assignment.model).map_err(LoadError::Load)?;
             let signature = signature(&session)?;
-            Ok(Self { session, signature })
+            Ok(Self { session, signature, opened })
         }))
         .unwrap_or(Err(LoadError::Panicked))
+    }
+
+    /// When its bytes were at hand.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
     }
 
     pub(crate) fn signature(&self) -> &Signature {

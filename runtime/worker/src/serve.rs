@@ -66,7 +66,7 @@ pub(crate) fn serve(
     assignment: &Assignment,
     ready: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), ServeError> {
-    let Inference { signature, jobs, thread } = inference;
+    let Inference { signature, jobs, thread, .. } = inference;
     let served = serve_jobs(listener, &signature, jobs, assignment, ready);
     // Whatever happened above, nobody can send jobs any more.
     thread.join().map_err(|_| ServeError::Inference).and(served)

@@ -39,6 +39,7 @@ const ATTACKS: &[Attack] = &[
     attack(GATEWAY, "idle connections take every place", "PlacesGivenUp", slow::idle_connections),
     attack(GATEWAY, "heads that come a byte at a time take every place", "PlacesGivenUp", slow::slow_heads),
     attack(GATEWAY, "small bodies that stop take every place of a replica", "BodyReadAhead", slow::small_bodies),
+    attack(GATEWAY, "heads without bodies wake a replica again and again", "HeadsDoubted", slow::only_heads),
     attack(GATEWAY, "large bodies that stop take every place of a replica", "BodyPace", slow::large_bodies),
     attack(GATEWAY, "answers that are not read take every place of a replica", "AnswerPace", slow::unread_answers),
     attack(GATEWAY, "a window that stays shut takes a replica", "AnswerPace", http2::shut_window),

@@ -1,11 +1,12 @@
 //! Clients that take their time.
 
 use std::{
+    collections::VecDeque,
     io::Write,
     net::TcpStream,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dormouse_attacks::{Ground, Outcome};
@@ -24,6 +25,11 @@ const BETWEEN_BYTES: Duration = Duration::from_millis(100);
 const BEGUN_BYTES: usize = 256 << 10;
 /// More than the buffers between a replica and a client hold, and a whole number of the matrix's rows.
 const ANSWER_BYTES: usize = 24 << 20;
+
+/// How long heads without bodies come: many times what one is waited for.
+const HEADS_FOR: Duration = Duration::from_secs(8);
+/// One that woke it so often would go on.
+const WAKES_MAX: u32 = 3;
 
 fn connect(daemon: &Daemon) -> TcpStream {
     TcpStream::connect(daemon.address()).unwrap()
@@ -91,6 +97,25 @@ fn bodies(home: Home, begun: usize) -> Outcome {
 pub(crate) fn small_bodies(ground: &Ground) -> Outcome {
     // Nobody is waited for so long that it would end by itself.
     bodies(home(ground).set("gateway", "client_wait", "\"5m\""), 0)
+}
+
+/// Many clients send heads, leave, and come again.
+pub(crate) fn only_heads(ground: &Ground) -> Outcome {
+    let daemon = home(ground).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
+    let endpoint = identity(&daemon);
+    endpoint.until_phases(&["frozen"]);
+    let wakes = || daemon.metrics().sum("dormouse_starts_total", &["rung=\"frozen\""]) as u32;
+    let (began, mut held) = (Instant::now(), VecDeque::new());
+    while began.elapsed() < HEADS_FOR && wakes() < WAKES_MAX {
+        let mut stream = connect(&daemon);
+        stream.write_all(head(&endpoint, 100).as_bytes()).unwrap();
+        held.push_back(stream);
+        if held.len() > PLACES {
+            held.pop_front();
+        }
+    }
+    let outcome = if wakes() < WAKES_MAX { Outcome::Stopped } else { Outcome::GotThrough };
+    outcome(format!("heads of {PLACES} clients for {} s woke a replica {} times", began.elapsed().as_secs(), wakes()))
 }
 
 pub(crate) fn large_bodies(ground: &Ground) -> Outcome {

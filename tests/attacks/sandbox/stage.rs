@@ -42,7 +42,7 @@ impl Stage {
         self.node.create(&spec);
         loop {
             match self.node.of(&spec.replica) {
-                Event::Ready { replica } => return Ok(replica),
+                Event::Ready { replica, .. } => return Ok(replica),
                 Event::Created { .. } => {}
                 Event::Exited { cause, .. } => {
                     assert!(matches!(self.node.of(&spec.replica), Event::Removed { .. }));

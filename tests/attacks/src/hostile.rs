@@ -14,14 +14,14 @@ use std::{
     process::ExitCode,
 };
 
-use dormouse_driver::worker::{assignment, model, say};
+use dormouse_driver::worker::{READY, assignment, model, say};
 
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
     descriptors::remember();
     program::second_life(arguments);
     let (_, listener) = assignment();
-    say(b"R");
+    say(READY);
     loop {
         let (mut connection, _) = listener.accept().unwrap();
         let mut command = String::new();

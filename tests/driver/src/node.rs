@@ -264,7 +264,7 @@ impl Node {
         let is_claimed = matches!(started.origin, Origin::Claimed(_));
         let suits = spec.limits.memory >= daemon::BLANK_MEMORY && spec.limits.tmp == LIMITS.tmp;
         assert!(is_claimed || daemon::pool_size() == 0 || !suits, "{:?}", started.origin);
-        assert_eq!(self.of(&spec.replica), Event::Ready { replica: spec.replica.clone() });
+        assert!(matches!(self.of(&spec.replica), Event::Ready { replica, .. } if replica == spec.replica));
         started
     }
 
@@ -309,7 +309,7 @@ impl Node {
 fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
-        | Event::Ready { replica }
+        | Event::Ready { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

@@ -186,7 +186,7 @@ impl State {
         let tell_silent = Box::new(move || {
             let _ = silent.send(());
         });
-        Grant { socket: self.socket.clone(), lost, tell_silent }
+        Grant { socket: self.socket.clone(), lost, tell_silent, tell_answered: None }
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {

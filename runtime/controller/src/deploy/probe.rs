@@ -99,7 +99,7 @@ impl Probe<'_> {
             match self.facts.recv().await {
                 Some(Fact::Spawner(Event::Ready { .. }, _)) => return Ok(()),
                 Some(Fact::Spawner(Event::Created { origin, .. }, log)) => {
-                    self.node.metrics.origin(origin);
+                    self.node.metrics.container(origin);
                     if let Some(log) = log {
                         self.node.logs.keep(&self.revision.endpoint.name, &self.replica, log);
                     }

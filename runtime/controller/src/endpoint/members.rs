@@ -5,7 +5,6 @@ use std::{
 
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::Bytes;
-use tokio::time::Instant;
 
 use crate::{lease::Leased, policy::ReplicaKey};
 
@@ -16,8 +15,6 @@ pub(super) struct Member {
     pub(super) revision: u32,
     pub(super) memory: Bytes,
     pub(super) started_at_ms: u64,
-    /// When the worker began to load.
-    pub(super) created: Option<Instant>,
 }
 
 /// The replicas by the policy's key and by the id that everyone else uses.

@@ -1,7 +1,10 @@
 mod act;
 mod take_in;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -13,6 +16,7 @@ use super::{
     inbox::Call,
     members::{Member, Members},
     view::{Publisher, snapshot},
+    wakes::Wakes,
 };
 use crate::{
     AcquireError, EndpointView, Lease,
@@ -21,11 +25,21 @@ use crate::{
     memory::{Account, until},
     metrics::EndpointMetrics,
     node::Node,
-    policy::{Action, EndpointPolicy, Event, WaiterId},
+    policy::{Action, EndpointPolicy, Event, ExpectationId, WaiterId},
     revision::Revision,
 };
 
-type Answer = oneshot::Sender<Result<Lease, AcquireError>>;
+/// A caller that waits.
+struct Waiter {
+    came: Instant,
+    answer: oneshot::Sender<Result<Lease, AcquireError>>,
+}
+
+/// A request that is on its way.
+struct Expected {
+    came: Instant,
+    ended: Arc<AtomicBool>,
+}
 
 /// The owner of one endpoint's replicas.
 pub(super) struct EndpointTask {
@@ -33,8 +47,10 @@ pub(super) struct EndpointTask {
     revision: Revision,
     policy: EndpointPolicy,
     members: Members,
-    answers: HashMap<WaiterId, Answer>,
+    waiting: HashMap<WaiterId, Waiter>,
     waiters_so_far: u64,
+    expected: HashMap<ExpectationId, Expected>,
+    wakes: Wakes,
     returns: Arc<Returns>,
     unleased: Vec<oneshot::Sender<()>>,
     account: Account,
@@ -59,19 +75,23 @@ impl EndpointTask {
             let id = report.spec.replica;
             let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
             let (revision, memory) = (id.revision(), report.spec.limits.memory);
-            let member = Member { leased, revision, memory, started_at_ms: report.started_at_ms, created: None };
+            let member = Member { leased, revision, memory, started_at_ms: report.started_at_ms };
             members.insert(key, member);
         }
         ahead.push(Event::Tick);
-        let (publisher, view) = Publisher::new(snapshot(&revision, &policy, &members, None, node.clock.now()));
+        let wakes = Wakes::new(node.metrics.clone());
+        let view = snapshot(&revision, &policy, &members, &wakes, None, node.clock.now());
+        let (publisher, view) = Publisher::new(view);
         let metrics = node.metrics.endpoint(&revision.endpoint.name);
         let task = Self {
             node,
             revision,
             policy,
             members,
-            answers: HashMap::new(),
+            waiting: HashMap::new(),
             waiters_so_far: 0,
+            expected: HashMap::new(),
+            wakes,
             returns,
             unleased: Vec::new(),
             account,
@@ -105,7 +125,14 @@ impl EndpointTask {
 
     /// Asks the policy about one event and does what it says.
     async fn happen(&mut self, event: Event) {
-        let by_request = matches!(event, Event::Acquire { .. } | Event::Cancel { .. } | Event::Release { .. });
+        let by_request = matches!(
+            event,
+            Event::Acquire { .. }
+                | Event::Cancel { .. }
+                | Event::Release { .. }
+                | Event::Expect { .. }
+                | Event::Unexpect { .. }
+        );
         let actions = self.policy.step(self.node.clock.now(), event);
         let small =
             |action: &Action| matches!(action, Action::Grant { .. } | Action::Refuse { .. } | Action::Report { .. });
@@ -120,8 +147,13 @@ impl EndpointTask {
         policy.into_iter().chain(self.publisher.due()).min()
     }
 
-    /// What follows from the state after an event: who waited for the last lease, who watches.
+    /// What follows from the state after an event: which wakes are over, who waited for the last lease, who
+    /// watches.
     fn settle(&mut self) {
+        self.wakes.settle(!self.expected.is_empty());
+        if self.wakes.take_changed() {
+            self.publisher.changed(true);
+        }
         if self.policy.leases() == 0 {
             self.unleased.drain(..).for_each(|done| {
                 let _ = done.send(());
@@ -134,7 +166,8 @@ impl EndpointTask {
 
     fn publish(&mut self) {
         let now = self.node.clock.now();
-        let view = snapshot(&self.revision, &self.policy, &self.members, self.last_failure.as_deref(), now);
+        let last_failure = self.last_failure.as_deref();
+        let view = snapshot(&self.revision, &self.policy, &self.members, &self.wakes, last_failure, now);
         self.metrics.show(&view);
         self.publisher.publish(view);
     }

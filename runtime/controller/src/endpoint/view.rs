@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use super::members::Members;
+use super::{members::Members, wakes::Wakes};
 use crate::{
     Condition, EndpointView, ReplicaView,
     policy::{EndpointPolicy, Time},
@@ -51,6 +51,7 @@ pub(super) fn snapshot(
     revision: &Revision,
     policy: &EndpointPolicy,
     members: &Members,
+    wakes: &Wakes,
     last_failure: Option<&str>,
     now: Time,
 ) -> EndpointView {
@@ -75,6 +76,7 @@ pub(super) fn snapshot(
         replicas: replicas.collect(),
         waiters: policy.waiters(),
         last_failure: last_failure.map(str::to_owned),
+        wakes: wakes.ended(),
     }
 }
 

@@ -176,7 +176,7 @@ fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon:
 fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
-        | Event::Ready { replica }
+        | Event::Ready { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

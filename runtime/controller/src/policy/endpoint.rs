@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Action, Event, ReplicaKey, State, Time,
     back_off::{BackOff, BackOffSettings},
+    expectations::Expectations,
     replica::Replica,
     waiters::Waiters,
 };
@@ -47,8 +48,11 @@ pub(crate) struct EndpointPolicy {
     settings: PolicySettings,
     replicas: BTreeMap<ReplicaKey, Replica>,
     waiters: Waiters,
+    expectations: Expectations,
     back_off: BackOff,
     deaths_in_service: u32,
+    /// A container of the pool was lost on the way, and none came to be ready since.
+    lost_claim: bool,
     last_start: Duration,
     next_key: u64,
     draining: bool,
@@ -61,7 +65,9 @@ impl EndpointPolicy {
             settings,
             replicas: BTreeMap::new(),
             waiters: Waiters::default(),
+            expectations: Expectations::default(),
             deaths_in_service: 0,
+            lost_claim: false,
             last_start: RETRY_AFTER_MIN,
             next_key: 0,
             draining: false,
@@ -93,7 +99,8 @@ impl EndpointPolicy {
         // Its end is an event for those who look at the endpoint, and for replicas that must run.
         let back_off = self.back_off.holds(now).map(|(until, _)| until);
         let replicas = self.replicas.values().filter_map(|replica| self.replica_wakes(now, replica));
-        replicas.chain(self.waiters.next_deadline()).chain(back_off).min()
+        let expectations = self.expectations.end().filter(|end| *end > now);
+        replicas.chain(self.waiters.next_deadline()).chain(expectations).chain(back_off).min()
     }
 
     /// Drained, and nothing is left.
@@ -125,16 +132,21 @@ impl EndpointPolicy {
 
     fn take_in(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Acquire { waiter, deadline } => self.waiters.push(waiter, deadline),
+            Event::Acquire { waiter, deadline } => {
+                self.waiters.push(waiter, deadline);
+                self.expectations.request_came();
+            }
             Event::Cancel { waiter } => {
                 self.waiters.remove(waiter);
             }
+            Event::Expect { expectation, until } => self.expectations.insert(expectation, until),
+            Event::Unexpect { expectation } => self.expectations.remove(expectation),
             Event::Release { replica } => self.released(now, replica),
             Event::Silent { replica } => self.silent(now, replica, actions),
             Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),
-            Event::Created { replica } => self.created(replica),
+            Event::Created { replica, claimed } => self.created(replica, claimed),
             Event::Ready { replica } => self.ready(now, replica, actions),
             Event::LoadFailed { replica, reason } => self.load_failed(now, replica, reason, actions),
             Event::Frozen { replica } => self.frozen(replica, actions),

@@ -10,6 +10,10 @@ use crate::Place;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WaiterId(pub(crate) u64);
 
+/// One request of which only the head is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ExpectationId(pub(crate) u64);
+
 /// One replica among those of its endpoint; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReplicaKey(pub(crate) u64);
@@ -24,6 +28,15 @@ pub(crate) enum Event {
     /// The caller went away before it was answered.
     Cancel {
         waiter: WaiterId,
+    },
+    /// A request's head is here, and its body is waited for `until` then. A replica begins to wake.
+    Expect {
+        expectation: ExpectationId,
+        until: Time,
+    },
+    /// It came to be a waiter, or its client went away.
+    Unexpect {
+        expectation: ExpectationId,
     },
     /// One lease on the replica came back.
     Release {
@@ -45,8 +58,10 @@ pub(crate) enum Event {
     Evict {
         replica: ReplicaKey,
     },
+    /// `claimed` where its container waited for a model before.
     Created {
         replica: ReplicaKey,
+        claimed: bool,
     },
     Ready {
         replica: ReplicaKey,
@@ -156,10 +171,25 @@ pub(crate) enum Usage {
 /// Worth a line in the log, a metric, or `last_failure`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
-    Started { replica: ReplicaKey, took: Duration },
-    StartFailed { replica: ReplicaKey, cause: String },
-    Crashed { replica: ReplicaKey, cause: String },
-    FreezeFailed { replica: ReplicaKey },
+    Started {
+        replica: ReplicaKey,
+    },
+    StartFailed {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    /// What waited as a container for any model was killed as it became one for this.
+    ClaimLost {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    Crashed {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    FreezeFailed {
+        replica: ReplicaKey,
+    },
 }
 
 /// Why a waiter gets no replica.

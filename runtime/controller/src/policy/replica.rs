@@ -45,6 +45,8 @@ pub(super) struct Replica {
     pub(super) state: State,
     /// Of the revision that serves.
     pub(super) current: bool,
+    /// Its container waited for a model before.
+    pub(super) claimed: bool,
     pub(super) leases: u32,
     /// When it became ready or last gave a lease back; idle times count from here.
     pub(super) last_used: Time,
@@ -60,6 +62,7 @@ impl Replica {
         Self {
             state,
             current: true,
+            claimed: false,
             leases: 0,
             last_used: now,
             freeze_from: now,

@@ -36,7 +36,7 @@ async fn a_failed_start_is_told_to_who_waits_and_backs_off() {
     node.wait_for("demo", |view| view.condition == Condition::Failed).await;
     node.wait_for("demo", |view| view.condition == Condition::Ready).await;
     node.acquire("demo").await.unwrap();
-    assert!(node.metrics().contains(r#"dormouse_starts_total{endpoint="demo",result="failed",rung="cold"} 1"#));
+    assert!(node.metrics().contains(r#"dormouse_starts_total{endpoint="demo",result="failed",rung="created"} 1"#));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,3 +12,4 @@ mod replica;
 mod serving;
 mod sharing_memory;
 mod spawner;
+mod waking;

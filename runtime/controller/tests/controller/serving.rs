@@ -18,7 +18,7 @@ async fn two_hundred_first_requests_share_the_starts() {
         drop(asked.await.unwrap().unwrap());
     }
     assert!(node.spawner.created().len() - probes <= 2);
-    assert!(node.metrics().contains(r#"dormouse_starts_total{endpoint="demo",result="ok",rung="cold"} 2"#));
+    assert!(node.metrics().contains(r#"dormouse_starts_total{endpoint="demo",result="ok",rung="created"} 2"#));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,8 +9,8 @@ use std::{
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
     messages::{
-        CreatePhases, Event, ExitCause, Listener, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec,
-        ReplicaState, Request,
+        CreatePhases, Event, ExitCause, Listener, LoadPhases, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport,
+        ReplicaSpec, ReplicaState, Request,
     },
 };
 use tokio::{
@@ -54,6 +54,7 @@ pub(crate) struct State {
     pub(crate) memory_peak: u64,
     starts: VecDeque<Start>,
     ignores_stop: bool,
+    holds_freezes: bool,
     outbox: VecDeque<(Event, Option<OwnedFd>)>,
     is_gone: bool,
 }
@@ -65,6 +66,9 @@ impl AsRawFd for Socket {
         self.0.as_fd().as_raw_fd()
     }
 }
+
+/// What every worker says of its loading.
+pub(crate) const LOAD: LoadPhases = LoadPhases { runtime_us: 5, model_us: 6, session_us: 7 };
 
 /// A bound that only a test that fails reaches; the clock jumps there at once.
 const NEVER: Duration = Duration::from_secs(1_000_000);
@@ -107,10 +111,15 @@ impl Spawner {
         self.look(|state| state.ignores_stop = true);
     }
 
+    /// From now on a freeze is answered by the test.
+    pub(crate) fn hold_answers_to_freezes(&self) {
+        self.look(|state| state.holds_freezes = true);
+    }
+
     /// Lets a held replica become ready.
     pub(crate) fn finish(&self, replica: &ReplicaId) {
         self.look(|state| state.replicas.get_mut(replica).unwrap().state = ReplicaState::Ready);
-        self.tell(Event::Ready { replica: replica.clone() });
+        self.tell(Event::Ready { replica: replica.clone(), load: LOAD });
     }
 
     /// Ends a replica that was not told to.
@@ -187,6 +196,7 @@ impl Spawner {
         match request {
             Request::Hello { .. } => self.welcome(),
             Request::Create(spec) => self.create(*spec),
+            Request::Freeze { .. } if self.look(|state| state.holds_freezes) => {}
             Request::Freeze { replica } => self.set(&replica, ReplicaState::Frozen),
             Request::Thaw { replica } => self.set(&replica, ReplicaState::Ready),
             Request::Stop { replica, grace_ms } => self.stop(&replica, grace_ms),

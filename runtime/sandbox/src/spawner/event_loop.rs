@@ -340,7 +340,7 @@ impl Loop<'_> {
         match whose {
             Whose::Blank(id) => self.on_blank_said(*id, said),
             Whose::Replica(id) => match said {
-                Said::Ready => self.tell(Event::Ready { replica: id.clone() }, None),
+                Said::Ready(load) => self.tell(Event::Ready { replica: id.clone(), load }, None),
                 Said::LoadFailed(reason) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
                 Said::Blank | Said::NothingMore => {}
             },

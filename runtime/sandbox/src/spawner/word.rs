@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::{io::Errno, net::RecvFlags};
 
-use crate::error_chain;
+use crate::{error_chain, messages::LoadPhases};
 
 /// The longest reason a worker may give for a failed load.
 const REASON_BYTES_MAX: usize = 4_096;
@@ -17,7 +17,7 @@ pub(crate) const WORDS_MAX: usize = 2;
 pub(crate) enum Said {
     /// ONNX Runtime is there; an assignment can come.
     Blank,
-    Ready,
+    Ready(LoadPhases),
     LoadFailed(String),
     /// It closed its end, or said something that is not in the contract.
     NothingMore,
@@ -50,7 +50,9 @@ impl Word {
             Ok((0, _)) => Some(Said::NothingMore),
             Ok((length, _)) => Some(match bytes.get(..length).and_then(<[u8]>::split_first) {
                 Some((b'B', [])) if self == Self::Nothing => Said::Blank,
-                Some((b'R', [])) => Said::Ready,
+                Some((b'R', phases)) if self == Self::Blank => {
+                    LoadPhases::of_worker(phases).map_or(Said::NothingMore, Said::Ready)
+                }
                 Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
                 _ => Said::NothingMore,
             }),
@@ -62,7 +64,7 @@ impl Word {
     pub(crate) fn heard(&mut self, said: &Said) {
         *self = match said {
             Said::Blank => Self::Blank,
-            Said::Ready => Self::Ready,
+            Said::Ready(_) => Self::Ready,
             Said::LoadFailed(_) | Said::NothingMore => Self::Ended,
         };
     }

@@ -207,6 +207,19 @@ pub(crate) fn a_payload_may_die_at_once() {
     daemon.end(node);
 }
 
+/// It is as one that says nothing, and is ended by whoever waits for it.
+pub(crate) fn a_worker_that_lies_about_its_loading_is_not_ready() {
+    let mut daemon = Daemon::start();
+    let mut node = daemon.node();
+    let lies = replica_of(worker::LIES, 1);
+    node.create(&lies);
+    node.created(&lies.replica);
+    assert_eq!(node.call(&lies.replica, "hostname"), "dormouse", "it has said what it says");
+    node.stop(&lies.replica, 0);
+    assert_eq!(node.exit_cause(&lies.replica), ExitCause::Stopped, "nothing was told in between");
+    daemon.end(node);
+}
+
 /// A worker that goes on talking keeps neither spawner nor node busy.
 pub(crate) fn a_worker_has_one_word() {
     let mut daemon = Daemon::start();

@@ -52,6 +52,7 @@ const TESTS: &[suite::Test] = tests![
     life::a_model_that_does_not_load_tells_why,
     life::a_payload_may_die_at_once,
     life::a_worker_has_one_word,
+    life::a_worker_that_lies_about_its_loading_is_not_ready,
     life::nothing_is_left_of_a_replica,
     creation::of_an_unknown_model_fails,
     creation::follows_no_link_in_the_store,

@@ -11,7 +11,7 @@ use std::{
     sync::OnceLock,
 };
 
-use dormouse_driver::worker::{assignment, errno, outcome, say};
+use dormouse_driver::worker::{READY, assignment, errno, outcome, say};
 use nix::{
     libc,
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
@@ -23,6 +23,9 @@ pub(crate) const FAILS_TO_LOAD: &str = "fails-to-load";
 pub(crate) const IGNORES_SIGTERM: &str = "ignores-sigterm";
 pub(crate) const FORGES: &str = "forges";
 pub(crate) const CHATTERS: &str = "chatters";
+pub(crate) const LIES: &str = "lies";
+/// A loading that took longer than any may.
+const LIE: &[u8] = br#"R{"runtime_us":1,"model_us":2,"session_us":18446744073709551615}"#;
 pub(crate) const LOAD_REASON: &str = "Load model failed: no such operator";
 /// A reason that would end the line it is printed in, begin another and colour both.
 pub(crate) const FORGED: &str = "no\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{2028}\u{202e}\0";
@@ -51,10 +54,10 @@ pub(crate) fn main() -> ! {
         _ => {}
     }
     on_sigterm(if name == IGNORES_SIGTERM { log_it } else { log_it_and_exit });
-    say(b"R");
+    say(if name == LIES { LIE } else { READY });
     if name == CHATTERS {
         // Until the socket is full; nothing may come of it.
-        while rustix::net::send(io::stdin(), b"R", SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok() {}
+        while rustix::net::send(io::stdin(), READY, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok() {}
     }
     loop {
         let (mut connection, _) = listener.accept().unwrap();

@@ -26,7 +26,9 @@ impl Contained {
         let (control, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let child = command().env("ORT_DISABLE_TELEMETRY", "1").stdin(Stdio::from(theirs)).spawn().unwrap();
-        Self { child, control, directory: tempfile::tempdir().unwrap() }
+        let worker = Self { child, control, directory: tempfile::tempdir().unwrap() };
+        assert_eq!(worker.verdict(), b"B", "it is there before it is assigned anything");
+        worker
     }
 
     fn assign(&self, model: &Path) {
@@ -66,7 +68,11 @@ impl Drop for Contained {
 fn serves_what_it_is_assigned() {
     let worker = Contained::start();
     worker.assign(&fixture("external/model.onnx"));
-    assert_eq!(worker.verdict(), b"R");
+    let verdict = worker.verdict();
+    let loading: serde_json::Value = serde_json::from_slice(verdict.strip_prefix(b"R").unwrap()).unwrap();
+    let phases: Vec<&str> = loading.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(phases, ["model_us", "runtime_us", "session_us"]);
+    assert!(phases.iter().all(|phase| loading[phase].as_u64().is_some_and(|micros| micros > 0)), "{loading}");
     let json = r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP32","data":[0,0,0,0]}]}"#;
     let answer = Request::infer(json.as_bytes()).send(&worker.socket()).ok().json();
     assert_eq!((&answer["model_name"], &answer["model_version"]), (&json!("assigned"), &json!("3")));

@@ -1,15 +1,16 @@
 //! From the policy's actions to requests, grants and refusals.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use dormouse_sandbox::messages::Request;
+use tokio::time::Instant;
 
 use super::EndpointTask;
 use crate::{
-    AcquireError, Lease,
+    AcquireError, Asked, Lease, Rung,
     endpoint::members::Member,
     lease::Leased,
-    metrics::{Outcome, Rung},
+    metrics::Outcome,
     policy::{Action, Note, Refusal, ReplicaKey, WaiterId},
 };
 
@@ -18,6 +19,7 @@ impl EndpointTask {
         match action {
             Action::Reserve { replica } => self.reserve(replica).await,
             Action::Free { replica } => {
+                self.wakes.gone(replica);
                 if let Some(member) = self.members.remove(replica) {
                     self.account.release(member.leased.id().clone()).await;
                 }
@@ -29,13 +31,15 @@ impl EndpointTask {
             }
             Action::Create { replica } => {
                 if let Some(id) = self.members.id(replica) {
+                    self.wakes.create(replica, Instant::now());
                     let spec = self.node.replica_spec(&self.revision, id);
                     self.node.outbox.create(spec, self.facts_sender.clone()).await;
                 }
             }
             Action::Freeze { replica } => self.ask(replica, |replica| Request::Freeze { replica }).await,
             Action::Thaw { replica } => {
-                self.metrics.started(Rung::Thaw, Outcome::Ok);
+                self.metrics.started(Rung::Frozen, Outcome::Ok);
+                self.begin_wake(replica, Rung::Frozen);
                 self.ask(replica, |replica| Request::Thaw { replica }).await;
             }
             Action::Stop { replica, grace } => {
@@ -44,8 +48,8 @@ impl EndpointTask {
             }
             Action::Grant { waiter, replica } => self.grant(waiter, replica),
             Action::Refuse { waiter, refusal } => {
-                if let Some(answer) = self.answers.remove(&waiter) {
-                    let _ = answer.send(Err(refusal.into()));
+                if let Some(waiter) = self.waiting.remove(&waiter) {
+                    let _ = waiter.answer.send(Err(refusal.into()));
                 }
             }
             Action::Note(note) => self.note(note),
@@ -57,9 +61,19 @@ impl EndpointTask {
         let id = self.node.new_id(&endpoint.name, number);
         let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        let member = Member { leased, revision: number, memory, started_at_ms: 0, created: None };
-        self.members.insert(replica, member);
+        self.members.insert(replica, Member { leased, revision: number, memory, started_at_ms: 0 });
+        self.begin_wake(replica, Rung::Created);
         self.account.reserve(id, memory).await;
+    }
+
+    /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.
+    fn begin_wake(&mut self, replica: ReplicaKey, rung: Rung) {
+        let Some(id) = self.members.id(replica) else { return };
+        let came = self.waiting.values().map(|it| it.came).chain(self.expected.values().map(|it| it.came)).min();
+        let now = Instant::now();
+        let began = came.filter(|_| self.policy.leases() == 0).unwrap_or(now);
+        let asked = if came.is_some() { Asked::Request } else { Asked::MinReplicas };
+        self.wakes.begin(replica, id, rung, asked, began);
     }
 
     async fn ask(&self, replica: ReplicaKey, request: impl FnOnce(dormouse_sandbox::messages::ReplicaId) -> Request) {
@@ -70,23 +84,29 @@ impl EndpointTask {
 
     /// A caller who is gone drops the lease where it was sent, which returns it.
     fn grant(&mut self, waiter: WaiterId, replica: ReplicaKey) {
-        if let (Some(answer), Some(member)) = (self.answers.remove(&waiter), self.members.get(replica)) {
-            let _ = answer.send(Ok(Lease::new(Arc::clone(&member.leased))));
+        if let (Some(waiter), Some(member)) = (self.waiting.remove(&waiter), self.members.get(replica)) {
+            let first = self.wakes.granted(replica, Instant::now());
+            let _ = waiter.answer.send(Ok(Lease::new(Arc::clone(&member.leased), first)));
         }
     }
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Started { replica, took } => {
-                self.metrics.started(Rung::Cold, Outcome::Ok);
-                let loaded = self.members.get(replica).and_then(|member| member.created).map(|at| at.elapsed());
-                self.node.metrics.start(loaded.unwrap_or(Duration::ZERO), took);
-            }
+            Note::Started { replica } => self.metrics.started(self.wakes.rung(replica), Outcome::Ok),
             Note::StartFailed { replica, cause } => {
-                self.metrics.started(Rung::Cold, Outcome::Failed);
+                self.metrics.started(self.wakes.rung(replica), Outcome::Failed);
+                self.wakes.fail(replica, &cause);
                 self.fail(replica, "a replica could not be started", &cause);
             }
-            Note::Crashed { replica, cause } => self.fail(replica, "a replica died", &cause),
+            Note::ClaimLost { replica, cause } => {
+                self.metrics.started(self.wakes.rung(replica), Outcome::Failed);
+                self.wakes.fail(replica, &cause);
+                self.fail(replica, "a container of the pool was lost, another is taken", &cause);
+            }
+            Note::Crashed { replica, cause } => {
+                self.wakes.fail(replica, &cause);
+                self.fail(replica, "a replica died", &cause);
+            }
             Note::FreezeFailed { replica } => {
                 self.fail(replica, "a replica was not frozen", "the kernel did not stop all its tasks");
             }

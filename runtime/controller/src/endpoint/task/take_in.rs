@@ -1,25 +1,35 @@
 //! From messages to the policy's events.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use dormouse_sandbox::messages::{Event as Told, ExitCause};
+use dormouse_sandbox::messages::{Event as Told, ExitCause, Origin};
 use tokio::time::Instant;
 
-use super::EndpointTask;
+use super::{EndpointTask, Expected, Waiter};
 use crate::{
     endpoint::inbox::Call,
     link::{Fact, MemoryFact},
-    policy::{Event, ReplicaKey, WaiterId},
+    policy::{Event, ExpectationId, ReplicaKey, WaiterId},
 };
 
 impl EndpointTask {
     pub(super) async fn take_call(&mut self, call: Call) {
         match call {
-            Call::Acquire { deadline, answer } => {
+            Call::Acquire { deadline, came, expectation, answer } => {
                 self.waiters_so_far += 1;
                 let waiter = WaiterId(self.waiters_so_far);
-                self.answers.insert(waiter, answer);
+                self.waiting.insert(waiter, Waiter { came, answer });
                 self.happen(Event::Acquire { waiter, deadline: self.node.clock.time(deadline) }).await;
+                // After it: what was begun for the one is then the other's.
+                if let Some(expectation) = expectation {
+                    self.unexpect(expectation).await;
+                }
+            }
+            Call::Expect { expectation, came, until, ended } => {
+                if !ended.load(Ordering::Acquire) {
+                    self.expected.insert(expectation, Expected { came, ended });
+                    self.happen(Event::Expect { expectation, until: self.node.clock.time(until) }).await;
+                }
             }
             Call::Revise { revision, done } => {
                 let settings = revision.policy_settings(&self.node.settings);
@@ -60,33 +70,56 @@ impl EndpointTask {
         }
         if self.returns.take_someone_left() {
             let gone: Vec<WaiterId> =
-                self.answers.iter().filter(|(_, answer)| answer.is_closed()).map(|(waiter, _)| *waiter).collect();
+                self.waiting.iter().filter(|(_, it)| it.answer.is_closed()).map(|(waiter, _)| *waiter).collect();
             for waiter in gone {
-                self.answers.remove(&waiter);
+                self.waiting.remove(&waiter);
                 self.happen(Event::Cancel { waiter }).await;
             }
+            let ended = self.expected.iter().filter(|(_, it)| it.ended.load(Ordering::Acquire));
+            for expectation in ended.map(|(expectation, _)| *expectation).collect::<Vec<_>>() {
+                self.unexpect(expectation).await;
+            }
         }
+    }
+
+    async fn unexpect(&mut self, expectation: ExpectationId) {
+        self.expected.remove(&expectation);
+        self.happen(Event::Unexpect { expectation }).await;
     }
 
     pub(super) async fn take_fact(&mut self, fact: Fact) {
         let event = match fact {
             Fact::Memory(fact) => self.memory_event(&fact),
             Fact::Spawner(told, log) => {
-                if let Told::Created { replica, started_at_ms, origin } = &told
-                    && let Some(member) = self.members.key(replica).and_then(|key| self.members.get_mut(key))
+                self.note_times(&told);
+                if let (Told::Created { replica, .. }, Some(log)) = (&told, log)
+                    && self.members.key(replica).is_some()
                 {
-                    member.started_at_ms = *started_at_ms;
-                    member.created = Some(Instant::now());
-                    self.node.metrics.origin(*origin);
-                    if let Some(log) = log {
-                        self.node.logs.keep(&self.revision.endpoint.name, replica, log);
-                    }
+                    self.node.logs.keep(&self.revision.endpoint.name, replica, log);
                 }
                 self.replica_event(told)
             }
         };
         if let Some(event) = event {
             self.happen(event).await;
+        }
+    }
+
+    fn note_times(&mut self, told: &Told) {
+        let (Told::Created { replica, .. } | Told::Ready { replica, .. } | Told::Thawed { replica, .. }) = told else {
+            return;
+        };
+        let Some(key) = self.members.key(replica) else { return };
+        match told {
+            Told::Created { started_at_ms, origin, .. } => {
+                if let Some(member) = self.members.get_mut(key) {
+                    member.started_at_ms = *started_at_ms;
+                }
+                self.node.metrics.container(*origin);
+                self.wakes.created(key, *origin, Instant::now());
+            }
+            Told::Ready { load, .. } => self.wakes.ready(key, *load, Instant::now()),
+            _ => self.wakes.thawed(key, Instant::now()),
         }
     }
 
@@ -103,8 +136,10 @@ impl EndpointTask {
     fn replica_event(&mut self, told: Told) -> Option<Event> {
         let key = |id| self.members.key(id);
         Some(match told {
-            Told::Created { replica, .. } => Event::Created { replica: key(&replica)? },
-            Told::Ready { replica } => Event::Ready { replica: key(&replica)? },
+            Told::Created { replica, origin, .. } => {
+                Event::Created { replica: key(&replica)?, claimed: matches!(origin, Origin::Claimed(_)) }
+            }
+            Told::Ready { replica, .. } => Event::Ready { replica: key(&replica)? },
             Told::LoadFailed { replica, reason } => Event::LoadFailed { replica: key(&replica)?, reason },
             Told::Frozen { replica } => Event::Frozen { replica: key(&replica)? },
             Told::Thawed { replica, cause } => {

@@ -41,7 +41,7 @@ impl EndpointPolicy {
         if self.draining {
             return;
         }
-        let wanted = self.wanted();
+        let wanted = self.wanted(now);
         self.take_back_reservations(wanted, actions);
         if self.back_off.holds(now).is_some() {
             return;
@@ -52,14 +52,19 @@ impl EndpointPolicy {
             self.replicas.insert(key, Replica::new(State::Pending { short: None }, now));
             actions.push(Action::Reserve { replica: key });
         }
-        self.thaw_floor(actions);
+        self.thaw_floor(now, actions);
+    }
+
+    /// As many replicas as must run, and one for requests that are still on their way.
+    pub(super) fn floor(&self, now: Time) -> u32 {
+        self.settings.min_replicas.max(u32::from(self.expectations.hold(now)))
     }
 
     /// Replicas for everyone who waits or holds a lease, within the endpoint's bounds.
-    fn wanted(&self) -> u32 {
+    fn wanted(&self, now: Time) -> u32 {
         let leases: u32 = self.replicas.values().filter(|it| it.accepts()).map(|it| it.leases).sum();
         let load = self.waiters.len().saturating_add(leases);
-        load.div_ceil(self.settings.concurrency).max(self.settings.min_replicas).min(self.settings.max_replicas)
+        load.div_ceil(self.settings.concurrency).max(self.floor(now)).min(self.settings.max_replicas)
     }
 
     /// Memory that still waits to be granted for replicas nobody needs any more goes back.
@@ -77,9 +82,9 @@ impl EndpointPolicy {
         }
     }
 
-    /// Where replicas that must run died, frozen ones take their places.
-    fn thaw_floor(&mut self, actions: &mut Vec<Action>) {
-        let missing = self.settings.min_replicas.saturating_sub(self.count(Replica::awake));
+    /// Where replicas that must run died, or one is expected to, frozen ones take their places.
+    fn thaw_floor(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let missing = self.floor(now).saturating_sub(self.count(Replica::awake));
         let frozen = self.replicas.iter_mut().filter(|(_, it)| matches!(it.state, State::Frozen { .. }));
         for (key, replica) in frozen.take(missing as usize) {
             replica.state = State::Ready;
@@ -88,8 +93,9 @@ impl EndpointPolicy {
         }
     }
 
-    /// Answers waiters whose time is up.
+    /// Answers waiters whose time is up, and gives up requests that were only announced.
     pub(super) fn expire(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.expectations.expire(now);
         while let Some(waiter) = self.waiters.pop_expired(now) {
             actions.push(Action::Refuse { waiter, refusal: self.late() });
         }

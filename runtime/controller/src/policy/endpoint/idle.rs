@@ -36,7 +36,7 @@ impl EndpointPolicy {
         let freeze_at = replica.last_used.after(self.settings.freeze_after).max(replica.freeze_from);
         match replica.state {
             State::Frozen { .. } => Some(Rest::Stop(stop_at)),
-            State::Ready if replica.leases == 0 && self.may_rest() => {
+            State::Ready if replica.leases == 0 && self.may_rest(now) => {
                 // What may rest at last may have idled for long: then it is not frozen first.
                 Some(if stop_at <= freeze_at.max(now) { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
             }
@@ -44,9 +44,9 @@ impl EndpointPolicy {
         }
     }
 
-    /// As many replicas as must always run are never frozen or stopped.
-    fn may_rest(&self) -> bool {
-        self.count(|replica| replica.state == State::Ready) > self.settings.min_replicas
+    /// As many replicas as must run are never frozen or stopped.
+    fn may_rest(&self, now: Time) -> bool {
+        self.count(|replica| replica.state == State::Ready) > self.floor(now)
     }
 
     pub(super) fn replica_wakes(&self, now: Time, replica: &Replica) -> Option<Time> {

@@ -10,6 +10,8 @@ use crate::policy::{
     Action, AdoptedState, Note, Refusal, ReplicaKey, State, Time, back_off::BackOff, replica::Replica,
 };
 
+const SIGKILL: i32 = 9;
+
 impl EndpointPolicy {
     pub(super) fn memory_granted(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
         if let Some(replica) = self.replicas.get_mut(&key)
@@ -26,10 +28,11 @@ impl EndpointPolicy {
         }
     }
 
-    pub(super) fn created(&mut self, key: ReplicaKey) {
+    pub(super) fn created(&mut self, key: ReplicaKey, claimed: bool) {
         if let Some(replica) = self.replicas.get_mut(&key)
             && let State::Creating { since } = replica.state
         {
+            replica.claimed = claimed;
             replica.state = State::Loading { since };
         }
     }
@@ -40,8 +43,9 @@ impl EndpointPolicy {
         {
             replica.state = State::Ready;
             replica.last_used = now;
+            self.lost_claim = false;
             self.last_start = now.since(since);
-            actions.push(Action::Note(Note::Started { replica: key, took: self.last_start }));
+            actions.push(Action::Note(Note::Started { replica: key }));
         }
     }
 
@@ -128,6 +132,12 @@ impl EndpointPolicy {
         let was = std::mem::replace(&mut replica.state, State::Exited);
         replica.leases = 0;
         match was {
+            // Who killed a container of the pool may not have meant this endpoint, whose waiters get
+            // another. Once: its own model may be what does not live.
+            State::Loading { .. } if replica.claimed && is_killed(cause) && !self.lost_claim => {
+                self.lost_claim = true;
+                actions.push(Action::Note(Note::ClaimLost { replica: key, cause: cause.to_string() }));
+            }
             State::Pending { .. } | State::Creating { .. } | State::Loading { .. } => {
                 self.start_failed(now, key, cause.to_string(), actions);
             }
@@ -257,4 +267,9 @@ impl EndpointPolicy {
             self.start_failed(now, key, format!("it was not ready within {waited}"), actions);
         }
     }
+}
+
+/// By somebody else: nothing that a model does ends in this, but for its memory, which is told apart.
+fn is_killed(cause: &ExitCause) -> bool {
+    *cause == ExitCause::Signal { signal: SIGKILL }
 }

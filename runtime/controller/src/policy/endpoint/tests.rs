@@ -3,6 +3,7 @@
 mod back_off;
 mod demand;
 mod every_state;
+mod expecting;
 mod rest;
 
 use std::time::Duration;
@@ -63,7 +64,7 @@ impl Case {
 
     pub(super) fn start(&mut self, replica: ReplicaKey) -> Vec<Action> {
         self.step(Event::MemoryGranted { replica });
-        self.step(Event::Created { replica });
+        self.step(Event::Created { replica, claimed: false });
         self.step(Event::Ready { replica })
     }
 

@@ -93,7 +93,7 @@ impl<'a> Loop<'a> {
             Said::Blank => self.pool.succeeded(),
             Said::LoadFailed(reason) => tracing::warn!(blank = id.0, "a blank cannot start: {reason}"),
             // It has no model to be ready with: whatever it is, it is no worker of ours any more.
-            Said::Ready | Said::NothingMore => self.end_blank(id),
+            Said::Ready(_) | Said::NothingMore => self.end_blank(id),
         }
     }
 

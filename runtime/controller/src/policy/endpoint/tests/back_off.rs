@@ -1,3 +1,5 @@
+use dormouse_sandbox::messages::ExitCause;
+
 use super::*;
 
 fn fail_start(case: &mut Case) -> Vec<Action> {
@@ -72,4 +74,37 @@ fn a_death_in_service_restarts_for_who_waits() {
     case.acquire();
     assert_eq!(reserved(&case.die(first)).len(), 1);
     assert_eq!(case.policy.waiters(), 1);
+}
+
+fn claim_and_lose(case: &mut Case, replica: ReplicaKey, signal: i32) -> Vec<Action> {
+    case.step(Event::MemoryGranted { replica });
+    case.step(Event::Created { replica, claimed: true });
+    let mut actions = case.step(Event::Exited { replica, cause: ExitCause::Signal { signal } });
+    actions.extend(case.step(Event::Removed { replica }));
+    actions
+}
+
+#[test]
+fn a_container_of_the_pool_that_is_killed_costs_no_waiter_its_place_once() {
+    let mut case = Case::new(settings());
+    let first = reserved(&case.acquire())[0];
+    let actions = claim_and_lose(&mut case, first, 9);
+    assert_eq!(refused(&actions), []);
+    let second = reserved(&actions)[0];
+    assert_ne!(first, second);
+    assert!(matches!(refused(&claim_and_lose(&mut case, second, 9))[..], [(1, Refusal::StartFailed { .. })]));
+    case.pass(60 * SECOND);
+    // One that came to be ready forgives the one before.
+    let third = reserved(&case.acquire())[0];
+    assert_eq!(granted(&case.start(third)), [(2, third)]);
+    case.die(third);
+    let fourth = reserved(&case.acquire())[0];
+    assert_eq!(refused(&claim_and_lose(&mut case, fourth, 9)), []);
+}
+
+#[test]
+fn a_model_that_crashes_its_container_is_no_lost_claim() {
+    let mut case = Case::new(settings());
+    let replica = reserved(&case.acquire())[0];
+    assert!(matches!(refused(&claim_and_lose(&mut case, replica, 11))[..], [(1, Refusal::StartFailed { .. })]));
 }

@@ -6,7 +6,7 @@ use dormouse_sandbox::messages::ExitCause;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::AdoptedState;
+use crate::policy::{AdoptedState, ExpectationId};
 
 /// What may happen next; numbers choose among the replicas and waiters that are there.
 #[derive(Debug, Clone)]
@@ -17,6 +17,15 @@ enum Step {
     Cancel {
         index: usize,
     },
+    /// The head of a request comes, whose body is waited for so long.
+    Expect {
+        seconds: u64,
+    },
+    /// Its body comes, or its client goes away.
+    Unexpect {
+        index: usize,
+        comes: bool,
+    },
     Release {
         index: usize,
     },
@@ -24,6 +33,10 @@ enum Step {
     Answer {
         index: usize,
         well: bool,
+    },
+    /// What it was asked for was made of a container of the pool.
+    Claim {
+        index: usize,
     },
     Crash {
         index: usize,
@@ -77,8 +90,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (1..200_u64).prop_map(|seconds| Step::Acquire { seconds }),
         3 => any::<usize>().prop_map(|index| Step::Cancel { index }),
+        6 => (1..30_u64).prop_map(|seconds| Step::Expect { seconds }),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(index, comes)| Step::Unexpect { index, comes }),
         12 => any::<usize>().prop_map(|index| Step::Release { index }),
         30 => (any::<usize>(), proptest::bool::weighted(0.8)).prop_map(|(index, well)| Step::Answer { index, well }),
+        6 => any::<usize>().prop_map(|index| Step::Claim { index }),
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
@@ -111,12 +127,24 @@ struct World {
     replicas: BTreeMap<ReplicaKey, Outside>,
     waiting: BTreeSet<WaiterId>,
     waiters: u64,
+    /// Heads that came, and until when their bodies are waited for.
+    expected: BTreeMap<ExpectationId, Time>,
+    expectations: u64,
+    /// How long the first head is waited for since a request came; in the past where all came to nothing.
+    believed_until: Option<Time>,
     adopted: bool,
 }
 
 impl World {
     fn happen(&mut self, event: Event) {
+        let is_only_a_head = matches!(event, Event::Expect { .. }) && self.waiting.is_empty();
         let actions = self.policy.step(self.now, event);
+        self.expected.retain(|_, until| *until > self.now);
+        if self.expected.is_empty() && self.believed_until.is_some() {
+            self.believed_until = Some(Time::default());
+        }
+        let began = reserved(&actions).len() + actions.iter().filter(|it| matches!(it, Action::Thaw { .. })).count();
+        assert!(!is_only_a_head || began <= 1.max(self.settings.min_replicas as usize), "heads woke {began} replicas");
         for action in actions {
             self.obey(&action);
         }
@@ -179,12 +207,18 @@ impl World {
         self.check_floor();
     }
 
+    /// As many replicas as must run for whom nobody acquired anything: a head counts as one for a while.
+    fn floor(&self) -> u32 {
+        let is_believed = self.believed_until.is_none_or(|until| until > self.now);
+        self.settings.min_replicas.max(u32::from(is_believed && !self.expected.is_empty()))
+    }
+
     /// Replicas that must run do, or nothing may start, or the room is taken by what is ending.
     fn check_floor(&self) {
         let accepting = self.policy.count(Replica::awake);
         let lives = self.policy.count(Replica::lives);
         assert!(
-            accepting >= self.settings.min_replicas
+            accepting >= self.floor()
                 || self.policy.is_draining()
                 || self.policy.back_off.holds(self.now).is_some()
                 || lives >= self.settings.max_replicas,
@@ -203,6 +237,7 @@ impl World {
                 self.waiters += 1;
                 let waiter = WaiterId(self.waiters);
                 self.waiting.insert(waiter);
+                self.believed_until = None;
                 let deadline = self.now.after(Duration::from_secs(*seconds));
                 self.happen(Event::Acquire { waiter, deadline });
             }
@@ -214,6 +249,25 @@ impl World {
                     self.happen(Event::Cancel { waiter });
                 }
             }
+            Step::Expect { seconds } => {
+                self.expectations += 1;
+                let (expectation, until) =
+                    (ExpectationId(self.expectations), self.now.after(Duration::from_secs(*seconds)));
+                self.expected.insert(expectation, until);
+                self.believed_until.get_or_insert(until);
+                self.happen(Event::Expect { expectation, until });
+            }
+            Step::Unexpect { index, comes } => {
+                let expected: Vec<_> = self.expected.keys().copied().collect();
+                if !expected.is_empty() {
+                    let expectation = expected[index % expected.len()];
+                    if *comes {
+                        self.step(&Step::Acquire { seconds: 100 });
+                    }
+                    self.expected.remove(&expectation);
+                    self.happen(Event::Unexpect { expectation });
+                }
+            }
             Step::Release { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
                     self.replicas.get_mut(&replica).unwrap().leases -= 1;
@@ -223,6 +277,11 @@ impl World {
             Step::Answer { index, well } => {
                 if let Some(replica) = self.pick(*index, |_| true) {
                     self.answer(replica, *well);
+                }
+            }
+            Step::Claim { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.created && !outside.ready && outside.alive) {
+                    self.happen(Event::Created { replica, claimed: true });
                 }
             }
             Step::Crash { index } => {
@@ -252,7 +311,7 @@ impl World {
                     0 => Event::Frozen { replica },
                     1 => Event::Thawed { replica, unasked: true },
                     2 => Event::Thawed { replica, unasked: false },
-                    3 => Event::Created { replica },
+                    3 => Event::Created { replica, claimed: false },
                     _ => Event::MemoryGranted { replica: ReplicaKey(999_999) },
                 });
             }
@@ -339,6 +398,9 @@ proptest! {
             replicas: BTreeMap::new(),
             waiting: BTreeSet::new(),
             waiters: 0,
+            expected: BTreeMap::new(),
+            expectations: 0,
+            believed_until: None,
             adopted: false,
         };
         for step in &steps {
