@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     os::fd::OwnedFd,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -48,6 +48,29 @@ struct Line {
     text: Arc<str>,
 }
 
+/// Where the lines of one endpoint go as they are written. The room for [`FOLLOWER_LINES_MAX`] of them is
+/// made with the first follower: most endpoints never have one.
+#[derive(Debug, Clone, Default)]
+struct Followers(Arc<OnceLock<broadcast::Sender<Line>>>);
+
+impl Followers {
+    fn follow(&self) -> broadcast::Receiver<Line> {
+        self.0.get_or_init(|| broadcast::Sender::new(FOLLOWER_LINES_MAX)).subscribe()
+    }
+
+    /// The line is written already, so that who follows from now on finds it in the file.
+    fn send(&self, line: Line) {
+        if let Some(sender) = self.0.get() {
+            // An error means that nobody follows any more.
+            let _ = sender.send(line);
+        }
+    }
+
+    fn are_there(&self) -> bool {
+        self.0.get().is_some_and(|sender| sender.receiver_count() > 0)
+    }
+}
+
 /// The logs of all endpoints.
 #[derive(Debug, Clone)]
 pub(crate) struct Logs {
@@ -65,7 +88,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct EndpointLogs {
-    lines: broadcast::Sender<Line>,
+    lines: Followers,
     /// In the order in which they began.
     replicas: Vec<ReplicaLog>,
 }
@@ -140,7 +163,7 @@ impl Logs {
         let (following, asks) = self.with(|endpoints| {
             let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
             let asks = logs.replicas.iter().map(|log| (log.replica.clone(), log.asks.clone())).collect();
-            (follow.then(|| logs.lines.subscribe()), asks)
+            (follow.then(|| logs.lines.follow()), asks)
         });
         reader::read(asks, following).await
     }
@@ -160,7 +183,7 @@ impl Logs {
             let Some(logs) = endpoints.get_mut(endpoint) else { return };
             logs.replicas.retain(|log| log.replica != *replica);
             // The endpoint may be long gone: a next replica, or reader, makes this anew.
-            if logs.replicas.is_empty() && logs.lines.receiver_count() == 0 {
+            if logs.replicas.is_empty() && !logs.lines.are_there() {
                 endpoints.remove(endpoint);
             }
         });
@@ -187,7 +210,7 @@ impl Logs {
 
 impl EndpointLogs {
     fn new() -> Self {
-        Self { lines: broadcast::Sender::new(FOLLOWER_LINES_MAX), replicas: Vec::new() }
+        Self { lines: Followers::default(), replicas: Vec::new() }
     }
 }
 

@@ -54,6 +54,13 @@ impl Wake {
         self.told_until = self.told_until.max(until);
     }
 
+    fn answered(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Granted(first) => first.answered(),
+            _ => None,
+        }
+    }
+
     /// The time since the last phase is the loading; the replica says how it divides.
     fn lap_loading(&mut self, load: LoadPhases, until: Instant) {
         let mut left = until.saturating_duration_since(self.told_until);
@@ -136,7 +143,9 @@ impl Wakes {
             && wake.rung == Rung::Frozen
             && wake.phases.is_empty()
         {
-            wake.lap(WakePhase::Thaw, now);
+            // The answer may have overtaken what the spawner told.
+            let answered = wake.answered().map_or(now, |answered| answered.min(now));
+            wake.lap(WakePhase::Thaw, answered);
             if let Stage::Starting = wake.stage {
                 wake.stage = Stage::Ready;
             }
@@ -169,6 +178,8 @@ impl Wakes {
                 Stage::Ready | Stage::Awaiting if wake.asked == Asked::MinReplicas => WakeOutcome::Ready,
                 Stage::Ready | Stage::Awaiting => WakeOutcome::Unused,
                 Stage::Granted(first) => match first.answered() {
+                    // That it was thawed is told in any case.
+                    Some(_) if wake.rung == Rung::Frozen && wake.phases.is_empty() => continue,
                     Some(answered) => {
                         wake.lap(WakePhase::FirstInference, answered);
                         WakeOutcome::Answered

@@ -4,11 +4,11 @@ use dormouse_sandbox::messages::ReplicaId;
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
-use super::{Line, blocking, files::LogFiles, lines::Lines};
+use super::{Followers, Line, blocking, files::LogFiles, lines::Lines};
 
 /// Readers of one replica's log that wait for their snapshot.
 pub(super) const ASKS_MAX: usize = 16;
@@ -39,7 +39,7 @@ pub(super) struct Writer {
     /// `None` while the files are with a thread that writes.
     files: Option<LogFiles>,
     lines: Lines,
-    followers: broadcast::Sender<Line>,
+    followers: Followers,
     next_line: u64,
     /// Lines that could not be written, in all.
     lines_lost: u64,
@@ -47,7 +47,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(replica: ReplicaId, files: LogFiles, followers: broadcast::Sender<Line>) -> Self {
+    pub(super) fn new(replica: ReplicaId, files: LogFiles, followers: Followers) -> Self {
         Self {
             replica,
             files: Some(files),
@@ -141,8 +141,7 @@ impl Writer {
         for text in lines {
             let line = Line { replica: self.replica.clone(), number: self.next_line, text: Arc::from(text) };
             self.next_line += 1;
-            // Nobody follows most of the time.
-            let _ = self.followers.send(line);
+            self.followers.send(line);
         }
     }
 
