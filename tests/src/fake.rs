@@ -19,7 +19,7 @@ use tokio::{
     time::sleep,
 };
 
-use self::control::{Assignment, Control};
+use self::control::{Assignment, Control, Work};
 use crate::script::{Infer, Load, OnSigterm, Script};
 
 /// Between two looks at a script that says to wait.
@@ -43,11 +43,13 @@ pub fn run() -> ExitCode {
 
 async fn work() {
     let control = Control::from_stdin();
-    let (Assignment { name, version, model }, listener) = control.receive();
-    let script = ScriptFile(model);
+    let (assignment, listener) = control.receive();
+    let script = ScriptFile(assignment.model());
+    let Assignment { name, version, work, .. } = assignment;
     tokio::spawn(on_sigterm(script.clone()));
     println!("fake replica of {name}, version {version}");
-    loop {
+    // Only what is to serve loads as the script says: the other is started once that did.
+    while work == Work::Serve {
         match script.read().load {
             Load::Ready => break,
             Load::Hold => sleep(LOOK_EVERY).await,
@@ -63,7 +65,7 @@ async fn work() {
         }
     }
     control.say(b"R");
-    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, script }).await;
+    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
 }
 
 /// Where the script is; it may change.

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dormouse_controller::ControllerSettings;
-use dormouse_spec::{Bytes, EndpointDefaults, EndpointName, EndpointRequest};
+use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -42,6 +42,8 @@ pub struct NodeSettings {
     pub gateway: GatewaySettings,
     pub endpoint_defaults: EndpointDefaults,
     pub memory_budget: Bytes,
+    /// The sha256 of the ONNX Runtime that models are prepared for; `None` prepares none.
+    pub prepare_for: Option<Digest>,
     pub cpus: u32,
     /// How long running requests may take once the daemon was told to end.
     pub drain_deadline: Duration,
@@ -95,10 +97,12 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
         Some(budget) => budget,
         None => machine::memory_budget()?,
     };
+    let onnxruntime = machine::onnxruntime(&sandbox.onnxruntime.0)?;
+    let prepare_for = node.prepare_models.then(|| machine::digest(&onnxruntime)).transpose()?;
     Ok(DaemonSettings {
         listen,
         node_user: node.user,
-        onnxruntime: machine::onnxruntime(&sandbox.onnxruntime.0)?,
+        onnxruntime,
         node: NodeSettings {
             data: absolute(overrides.data.clone().unwrap_or(node.data)),
             run: absolute(overrides.run.clone().unwrap_or(node.run)),
@@ -116,6 +120,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             },
             endpoint_defaults,
             memory_budget,
+            prepare_for,
             cpus,
             drain_deadline: node.drain_deadline,
             crash_back_off_first: endpoint.crash_back_off.first,
@@ -148,6 +153,7 @@ impl NodeSettings {
             run: self.run.clone(),
             defaults: self.endpoint_defaults.clone(),
             memory_budget: self.memory_budget,
+            prepare_for: self.prepare_for,
             node_cpus: self.cpus,
             body_bytes_max: self.gateway.body_bytes_max,
             crash_back_off_first: self.crash_back_off_first,

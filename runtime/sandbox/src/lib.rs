@@ -16,6 +16,7 @@ pub mod messages;
 mod oci;
 mod payload;
 pub mod peer;
+mod prepared;
 mod rootfs;
 mod seccomp;
 pub mod spawner;

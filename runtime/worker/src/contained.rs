@@ -4,7 +4,7 @@ use std::error::Error;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::control::ControlChannel;
+use crate::control::{ControlChannel, Received};
 use crate::error::chain;
 use crate::inference::Inference;
 use crate::serve::{Listener, serve};
@@ -13,8 +13,8 @@ use crate::{Assignment, onnxruntime};
 /// Serves what the control channel assigns, until told to stop.
 pub(crate) fn run(library: &Path) -> Result<(), Box<dyn Error>> {
     let control = ControlChannel::from_stdin()?;
-    let (assignment, listener, inference) = match prepare(&control, library) {
-        Ok(Some(prepared)) => prepared,
+    let Loaded { assignment, listener, inference } = match load(&control, library) {
+        Ok(Some(loaded)) => loaded,
         Ok(None) => return Ok(()),
         Err(error) => {
             // Told to whoever waits for it first; the caller logs it whether or not that worked.
@@ -25,13 +25,17 @@ pub(crate) fn run(library: &Path) -> Result<(), Box<dyn Error>> {
     Ok(serve(Listener::Unix(listener), inference, &assignment, || Ok(control.ready()?))?)
 }
 
-type Prepared = (Assignment, UnixListener, Inference);
+struct Loaded {
+    assignment: Assignment,
+    listener: UnixListener,
+    inference: Inference,
+}
 
 /// Everything up to a loaded model. The library comes first: it is the same for every model, so a worker that
 /// waits for its assignment has that part behind it.
-fn prepare(control: &ControlChannel, library: &Path) -> Result<Option<Prepared>, Box<dyn Error>> {
+fn load(control: &ControlChannel, library: &Path) -> Result<Option<Loaded>, Box<dyn Error>> {
     let environment = onnxruntime::environment(library)?;
-    let Some((assignment, listener)) = control.receive()? else { return Ok(None) };
-    let inference = Inference::start(environment, &assignment)?;
-    Ok(Some((assignment, listener, inference)))
+    let Some(Received { assignment, listener, sources }) = control.receive()? else { return Ok(None) };
+    let inference = Inference::start(environment, &assignment, sources)?;
+    Ok(Some(Loaded { assignment, listener, inference }))
 }

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec};
+use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
 use dormouse_spec::{Bytes, Digest, Limits, MilliCpu};
 
 use crate::machine::DEADLINE;
@@ -42,6 +42,7 @@ pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     ReplicaSpec {
         replica: ReplicaId::new(&endpoint, 1, serial),
         model: model(),
+        work: Work::Serve { prepared: None },
         limits: LIMITS,
         intra_op_threads: 1,
         concurrency: 4,

@@ -15,7 +15,33 @@ use serde::Deserialize;
 pub(super) struct Assignment {
     pub(super) name: String,
     pub(super) version: String,
-    pub(super) model: PathBuf,
+    pub(super) work: Work,
+    sources: Vec<Source>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Work {
+    Serve,
+    Prepare,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Source {
+    OnnxFile { path: PathBuf },
+    OrtDescriptor {},
+}
+
+impl Assignment {
+    /// The script; what was prepared of it is not looked at.
+    pub(super) fn model(&self) -> PathBuf {
+        let file = self.sources.iter().find_map(|source| match source {
+            Source::OnnxFile { path } => Some(path.clone()),
+            Source::OrtDescriptor {} => None,
+        });
+        file.expect("the original is always among the sources")
+    }
 }
 
 pub(super) struct Control;
@@ -28,7 +54,7 @@ impl Control {
 
     pub(super) fn receive(&self) -> (Assignment, UnixListener) {
         let mut bytes = [0; 16 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let parts = &mut [IoSliceMut::new(&mut bytes)];
         let received = rustix::net::recvmsg(stdin(), parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();

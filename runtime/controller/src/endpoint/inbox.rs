@@ -5,7 +5,7 @@ use std::sync::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{AcquireError, Lease, revision::Revision};
+use crate::{AcquireError, Lease, Preparation, revision::Revision};
 
 /// Calls that wait for one endpoint's task; a request beyond them is refused as by a full queue.
 pub(super) const CALLS_MAX: usize = 4096;
@@ -16,6 +16,7 @@ pub(super) enum Call {
     Acquire { deadline: std::time::Instant, answer: oneshot::Sender<Result<Lease, AcquireError>> },
     Revise { revision: Box<Revision>, done: oneshot::Sender<()> },
     Failure { failure: String },
+    Prepared { revision: u32, preparation: Preparation },
     Drain { until: tokio::time::Instant },
     Unleased { done: oneshot::Sender<()> },
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    iter,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -27,7 +28,8 @@ use crate::{
     creation::{Creation, REPORT_BYTES_MAX, Report},
     error_chain,
     instance::Instance,
-    messages::{End, ExitCause, ReplicaReport, ReplicaSpec, ReplicaState},
+    messages::{End, ExitCause, ReplicaReport, ReplicaSpec, ReplicaState, Work},
+    prepared,
     rootfs::{MODEL_DIRECTORY, Rootfs},
 };
 
@@ -63,10 +65,28 @@ pub(crate) enum BeginError {
 struct Assignment {
     name: String,
     version: String,
-    model: String,
+    work: AssignedWork,
+    sources: Vec<ModelSource>,
     intra_op_threads: u32,
     body_bytes_max: u64,
     concurrency: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AssignedWork {
+    Serve,
+    Prepare,
+}
+
+/// Where a worker finds its model, the best first. Descriptors follow the listener in this order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum ModelSource {
+    /// A file of its container; external data lies beside it.
+    OnnxFile { path: String },
+    /// A model in ORT format.
+    OrtDescriptor {},
 }
 
 #[derive(Debug)]
@@ -124,6 +144,7 @@ pub(crate) struct Replica {
 pub(crate) struct Workshop<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) store: &'a Path,
+    pub(crate) prepared: &'a Path,
     pub(crate) rootfs: &'a Rootfs,
     pub(crate) seccomp: &'a LinuxSeccomp,
     pub(crate) node_gid: u32,
@@ -186,7 +207,9 @@ impl Replica {
         // Waits in the socket until the worker reads it. The worker's copy of the listener is then
         // the only one: when it dies, the kernel refuses what waits.
         let to_worker = Channel::<Assignment, Assignment>::without_descriptors(control);
-        to_worker.try_send(&Assignment::of(spec), &[listener.as_fd()])?;
+        let prepared = open_prepared(workshop.prepared, spec);
+        let descriptors: Vec<_> = iter::once(listener.as_fd()).chain(prepared.as_ref().map(AsFd::as_fd)).collect();
+        to_worker.try_send(&Assignment::of(spec, prepared.is_some()), &descriptors)?;
         let control = to_worker.into_socket();
 
         let creation = Creation {
@@ -473,12 +496,28 @@ impl Replica {
     }
 }
 
+/// The prepared model that the replica is to serve from. One that cannot be opened costs time, not
+/// the replica: the model itself serves.
+fn open_prepared(store: &Path, spec: &ReplicaSpec) -> Option<OwnedFd> {
+    let Work::Serve { prepared: Some(name) } = &spec.work else { return None };
+    let opened = prepared::open(store, name).inspect_err(|error| {
+        let replica = spec.replica.as_str();
+        tracing::warn!(replica, "the original model serves: {}", error_chain::one_line(error));
+    });
+    opened.ok()
+}
+
 impl Assignment {
-    fn of(spec: &ReplicaSpec) -> Self {
+    fn of(spec: &ReplicaSpec, is_prepared: bool) -> Self {
+        let original = ModelSource::OnnxFile { path: format!("{MODEL_DIRECTORY}/model.onnx") };
         Self {
             name: spec.replica.endpoint().to_string(),
             version: spec.replica.revision().to_string(),
-            model: format!("{MODEL_DIRECTORY}/model.onnx"),
+            work: match spec.work {
+                Work::Serve { .. } => AssignedWork::Serve,
+                Work::Prepare {} => AssignedWork::Prepare,
+            },
+            sources: is_prepared.then_some(ModelSource::OrtDescriptor {}).into_iter().chain([original]).collect(),
             intra_op_threads: spec.intra_op_threads,
             body_bytes_max: spec.body_bytes_max,
             concurrency: spec.concurrency,

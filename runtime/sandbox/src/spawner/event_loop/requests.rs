@@ -111,7 +111,8 @@ impl Loop<'_> {
         let group = self.spawner.groups.create(spec.replica.as_str(), &spec.limits)?;
         let workshop = Workshop {
             instance: self.spawner.instance,
-            store: &self.spawner.store,
+            store: &self.spawner.stores.models,
+            prepared: &self.spawner.stores.prepared,
             rootfs: self.spawner.rootfs,
             seccomp: self.spawner.seccomp,
             node_gid: self.spawner.node_user.gid,

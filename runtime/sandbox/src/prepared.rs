@@ -1,0 +1,81 @@
+//! Opening a prepared model for a worker: by descriptor, beneath its store, and nothing but a file.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::Digest;
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags},
+    io::retry_on_intr,
+};
+
+/// What a prepared model is called in its directory.
+const FILE: &str = "model.ort";
+
+/// Why a prepared model is not handed out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreparedError {
+    #[error("opening `{}` failed", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` is no regular file", path.display())]
+    NotRegular { path: PathBuf },
+}
+
+/// Opens the prepared model of this name for reading. The node owns what is in the store and could
+/// put anything there: no link is followed, nothing is waited for, and only a file is taken.
+pub(crate) fn open(store: &Path, name: &Digest) -> Result<OwnedFd, PreparedError> {
+    let path = store.join(name.directory_name()).join(FILE);
+    let failed = |source: rustix::io::Errno| PreparedError::Open { path: path.clone(), source: source.into() };
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let root = retry_on_intr(|| rustix::fs::open(store, directory, Mode::empty())).map_err(failed)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let below = Path::new(&name.directory_name()).join(FILE);
+    let file =
+        retry_on_intr(|| rustix::fs::openat2(root.as_fd(), &below, flags, Mode::empty(), beneath)).map_err(failed)?;
+    let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(PreparedError::NotRegular { path });
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{fs, io::Read, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_beneath_the_store_is_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let store = place.path().join("prepared");
+        let name = |byte| Digest::from_sha256([byte; 32]);
+        let directory = |byte| store.join(name(byte).directory_name());
+        for byte in 1..=4 {
+            fs::create_dir_all(directory(byte)).unwrap();
+        }
+        fs::write(directory(1).join(FILE), "optimised").unwrap();
+        fs::write(place.path().join("secret"), "secret").unwrap();
+        symlink(place.path().join("secret"), directory(2).join(FILE)).unwrap();
+        fs::create_dir(directory(3).join(FILE)).unwrap();
+        let fifo = directory(4).join(FILE);
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        symlink(directory(1), directory(5)).unwrap();
+
+        let mut text = String::new();
+        fs::File::from(open(&store, &name(1)).unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "optimised");
+        for byte in 2..=6 {
+            assert!(open(&store, &name(byte)).is_err(), "{byte}");
+        }
+    }
+}
