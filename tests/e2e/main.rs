@@ -14,6 +14,7 @@ mod first_light;
 mod herd;
 mod logs;
 mod node_restart;
+mod prepared;
 mod protocol;
 mod rights;
 mod serve;

@@ -277,6 +277,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_of_a_version_that_prepared_nothing_is_read_and_what_is_prepared_is_named() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).await.unwrap();
+        let prepared = Preparation::Prepared { key: Digest::from_sha256([8; 32]), verified: crate::Verified::Sample };
+        let written = desired("a").with_preparation(prepared, Some("{\"inputs\": []}".to_owned()));
+        store.write(&written).await.unwrap();
+        assert_eq!(store.read(&"a".parse().unwrap()).await.unwrap(), written);
+        let named = HashSet::from([7, 8].map(|byte| Digest::from_sha256([byte; 32])));
+        assert_eq!(store.models().await.unwrap(), named);
+
+        let path = data.path().join("endpoints/a.json");
+        let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for added in ["preparation", "sample"] {
+            old.as_object_mut().unwrap().remove(added).unwrap();
+        }
+        fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(store.read(&"a".parse().unwrap()).await.unwrap(), desired("a"));
+    }
+
+    #[tokio::test]
     async fn an_unreadable_file_stays_names_its_model_and_costs_no_other() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).await.unwrap();
