@@ -48,15 +48,24 @@ async fn work() {
     let Assignment { name, version, work, .. } = assignment;
     tokio::spawn(on_sigterm(script.clone()));
     println!("fake replica of {name}, version {version}");
-    // Only what is to serve loads as the script says: the other is started once that did.
-    while work == Work::Serve {
+    // What is to prepare is started once what is to serve has loaded as the script says.
+    if work == Work::Serve {
+        load(&control, &script).await;
+    }
+    control.say(b"R");
+    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
+}
+
+/// Returns once it is loaded, if ever.
+async fn load(control: &Control, script: &ScriptFile) {
+    loop {
         match script.read().load {
-            Load::Ready => break,
+            Load::Ready => return,
             Load::Hold => sleep(LOOK_EVERY).await,
             Load::Exit { code } => exit(code),
             Load::Bomb(bomb) => {
                 bomb::set_off(bomb, &script.0);
-                break;
+                return;
             }
             Load::Fail => {
                 control.say(b"Ethe script says no");
@@ -64,8 +73,6 @@ async fn work() {
             }
         }
     }
-    control.say(b"R");
-    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
 }
 
 /// Where the script is; it may change.

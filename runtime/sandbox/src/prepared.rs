@@ -8,7 +8,7 @@ use std::{
 
 use dormouse_spec::Digest;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags},
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
     io::retry_on_intr,
 };
 
@@ -26,10 +26,14 @@ pub(crate) enum PreparedError {
     },
     #[error("`{}` is no regular file", path.display())]
     NotRegular { path: PathBuf },
+    #[error("`{}` belongs to user {found}, and not to user {expected} as its store does", path.display())]
+    NotTheStores { path: PathBuf, found: u32, expected: u32 },
 }
 
 /// Opens the prepared model of this name for reading. The node owns what is in the store and could
-/// put anything there: no link is followed, nothing is waited for, and only a file is taken.
+/// put anything there: no link is followed, nothing is waited for, and only a file is taken. What is
+/// opened here is opened by root, so it has to be the node's own as well: a second name of somebody
+/// else's file would be one that the node itself may not read.
 pub(crate) fn open(store: &Path, name: &Digest) -> Result<OwnedFd, PreparedError> {
     let path = store.join(name.directory_name()).join(FILE);
     let failed = |source: rustix::io::Errno| PreparedError::Open { path: path.clone(), source: source.into() };
@@ -40,11 +44,20 @@ pub(crate) fn open(store: &Path, name: &Digest) -> Result<OwnedFd, PreparedError
     let below = Path::new(&name.directory_name()).join(FILE);
     let file =
         retry_on_intr(|| rustix::fs::openat2(root.as_fd(), &below, flags, Mode::empty(), beneath)).map_err(failed)?;
+    let owner = rustix::fs::fstat(&root).map_err(failed)?.st_uid;
     let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    check(path.clone(), &stat, owner)?;
+    Ok(file)
+}
+
+fn check(path: PathBuf, stat: &Stat, owner: u32) -> Result<(), PreparedError> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(PreparedError::NotRegular { path });
     }
-    Ok(file)
+    if stat.st_uid != owner {
+        return Err(PreparedError::NotTheStores { path, found: stat.st_uid, expected: owner });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -77,5 +90,14 @@ mod tests {
         for byte in 2..=6 {
             assert!(open(&store, &name(byte)).is_err(), "{byte}");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        let stat = rustix::fs::fstat(&file).unwrap();
+        assert!(check("x".into(), &stat, stat.st_uid).is_ok());
+        let error = check("x".into(), &stat, stat.st_uid + 1).unwrap_err();
+        assert!(matches!(error, PreparedError::NotTheStores { .. }), "{error}");
     }
 }

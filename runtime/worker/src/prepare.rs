@@ -166,11 +166,16 @@ fn first_answered(model: &mut Model) -> Result<Option<Question>, PrepareError> {
 fn compare(prepared: &mut Model, question: Question) -> Result<(), PrepareError> {
     let Question { request, expected } = question;
     let found = ask(prepared, request).map_err(PrepareError::Run)?;
-    // The signature is the same and with it the outputs that were asked for.
-    match expected.iter().zip(&found).find(|(expected, found)| expected != found) {
-        Some((differs, _)) => Err(PrepareError::Differs(differs.name.clone())),
+    match differing(&expected, &found) {
+        Some(output) => Err(PrepareError::Differs(output.to_owned())),
         None => Ok(()),
     }
+}
+
+/// The first output that is not the same. The signature is, and with it the outputs that were asked for.
+fn differing<'o>(expected: &'o [Output], found: &[Output]) -> Option<&'o str> {
+    let mut found = found.iter();
+    expected.iter().find(|expected| found.next() != Some(expected)).map(|output| output.name.as_str())
 }
 
 fn ask(model: &mut Model, request: InferRequest) -> Result<Vec<Output>, RunError> {
@@ -198,5 +203,32 @@ impl Engine for Preparer {
         let Prepared { file, verified } = self.prepare(sample)?;
         let body = Bytes::from_static(file);
         Ok(Reply { body, header_length: None, coding: Coding::Identity, verified: Some(verified) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(number: f32, dims: &[i64]) -> Vec<Output> {
+        let output = |name: &str, number: f32| Output {
+            name: name.to_owned(),
+            datatype: Datatype::Fp32,
+            dims: dims.to_vec(),
+            elements: number.to_le_bytes().to_vec(),
+        };
+        vec![output("same", 1.0), output("asked", number)]
+    }
+
+    #[test]
+    fn one_bit_is_a_difference_and_nothing_less_is() {
+        let one = outputs(1.0, &[1]);
+        assert_eq!(differing(&one, &outputs(1.0, &[1])), None);
+        assert_eq!(differing(&one, &outputs(1.0_f32.next_up(), &[1])), Some("asked"));
+        assert_eq!(differing(&one, &outputs(1.0, &[1, 1])), Some("same"), "another shape");
+        assert_eq!(differing(&one, &[]), Some("same"), "no answer");
+        let nan = outputs(f32::NAN, &[1]);
+        assert_eq!(differing(&nan, &outputs(f32::NAN, &[1])), None, "nothing is the same as nothing");
+        assert_eq!(differing(&outputs(0.0, &[1]), &outputs(-0.0, &[1])), Some("asked"));
     }
 }

@@ -92,8 +92,8 @@ impl Inner {
         progress(Bytes::new(done), accepted.bytes);
         let mut stored = Vec::with_capacity(accepted.files.len());
         for (path, file, bytes) in &accepted.files {
-            let source = Source { path, content: &mut FromStart::of(file), bytes: *bytes };
-            stored.push(incoming.add(source, cancelled, |copied| {
+            let mut source = Source { path, content: &mut FromStart::of(file), bytes: *bytes };
+            stored.push(incoming.add(&mut source, cancelled, |copied| {
                 done += copied;
                 progress(Bytes::new(done), accepted.bytes);
             })?);

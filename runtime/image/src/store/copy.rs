@@ -48,7 +48,7 @@ impl Read for FromStart<'_> {
 /// Copies all of `source` into `target`, which is empty, waits until it is on the disk and reads it
 /// back to see that it is what was read from the source. `target_path` is for errors.
 pub(super) fn copy(
-    source: Source<'_>,
+    source: &mut Source<'_>,
     target: &mut File,
     target_path: &Path,
     cancelled: &AtomicBool,
@@ -120,8 +120,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abc").unwrap();
         let path = "w.bin".parse().unwrap();
-        let source = Source { path: &path, content: &mut FromStart::of(&file), bytes: 3 };
-        copy(source, target, Path::new("target"), &AtomicBool::new(false), |_| {})
+        let mut source = Source { path: &path, content: &mut FromStart::of(&file), bytes: 3 };
+        copy(&mut source, target, Path::new("target"), &AtomicBool::new(false), |_| {})
     }
 
     #[test]

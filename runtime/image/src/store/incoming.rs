@@ -53,7 +53,7 @@ impl<'a> Incoming<'a> {
     /// Copies one file to its path beneath this directory.
     pub(super) fn add(
         &mut self,
-        source: Source<'_>,
+        source: &mut Source<'_>,
         cancelled: &AtomicBool,
         copied: impl FnMut(u64),
     ) -> Result<StoredFile, StoreError> {

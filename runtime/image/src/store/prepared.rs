@@ -134,7 +134,7 @@ impl Inner {
         let bytes = record.bytes.get();
         let never_cancelled = AtomicBool::new(false);
         let mut add = |path: &RelativePath, content: &mut dyn Read, bytes| {
-            incoming.add(Source { path, content, bytes }, &never_cancelled, |_| {})
+            incoming.add(&mut Source { path, content, bytes }, &never_cancelled, |_| {})
         };
         add(&name(MODEL)?, &mut content, bytes)?;
         add(&name(RECORD)?, &mut text.as_slice(), text.len() as u64)?;
