@@ -120,6 +120,9 @@ pub enum OnSigterm {
     Ignore,
 }
 
+/// What a fake replica prints when it is to prepare its model.
+pub const ASKED_TO_PREPARE: &str = "asked to prepare";
+
 /// Key of the field `doc_string` in a `ModelProto`: number 6, length-delimited.
 const DOC_STRING: u8 = 6 << 3 | 2;
 /// The same of `producer_version`, number 3.

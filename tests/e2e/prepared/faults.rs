@@ -7,7 +7,7 @@ use std::{
 
 use dormouse_tests::{
     Daemon, Endpoint, Script, SmallDisk, paths, processes,
-    script::Prepare,
+    script::{ASKED_TO_PREPARE, Prepare},
     wait::{until, until_true},
 };
 use rustix::process::Signal;
@@ -78,10 +78,12 @@ fn a_disk_that_cannot_hold_it_is_named() {
     let _ = daemon.cli(&["infer", "m"]).ok();
 }
 
-/// A deploy that has come to its preparation, which does not end.
+/// A deploy whose model is being prepared at this moment, which does not end.
 fn held_deploy(daemon: &Daemon, name: &str) -> Child {
     let script = Script::echo().prepare(Prepare::Hold).salt("held");
     let model = daemon.home().write("held.onnx", script.to_model());
+    let asked = || daemon.cli(&["logs", name]).stdout.matches(ASKED_TO_PREPARE).count();
+    let before = asked();
     let mut command = daemon.command(&["deploy", model.to_str().unwrap(), "--name", name]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -89,6 +91,7 @@ fn held_deploy(daemon: &Daemon, name: &str) -> Child {
     assert!(began, "the deploy ended before");
     // Read to its end, so that the deploy is not ended by what it has to say.
     std::thread::spawn(move || lines.for_each(drop));
+    until_true("it is being prepared", || asked() > before);
     child
 }
 
@@ -120,7 +123,7 @@ fn a_node_that_dies_during_a_preparation_leaves_what_was_deployed_before() {
     endpoint.check_echo(1);
     let (serving, before) = (endpoint.processes(), stored(&daemon.home().data()));
     let mut deploy = held_deploy(&daemon, "m");
-    until_true("it is being prepared", || endpoint.processes().len() > serving.len());
+    assert!(endpoint.processes().len() > serving.len());
 
     let node = daemon.node_pid();
     processes::kill(node, Signal::KILL);

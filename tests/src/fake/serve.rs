@@ -93,6 +93,7 @@ impl Model {
 
     /// What it makes of its model is text, which nothing of the fake ever loads.
     async fn prepare(&self) -> io::Result<Answer> {
+        println!("{}", crate::script::ASKED_TO_PREPARE);
         let prepared = || Response::builder().header("dormouse-verified", "seeded");
         loop {
             match self.script.read().prepare {
