@@ -21,6 +21,8 @@ pub(crate) enum Defence {
     ClosedDescriptors,
     /// What is mounted is opened first, beneath the store, following no link.
     MountsByDescriptor,
+    /// What root opens for a worker is a file of the store, and the node's own.
+    PreparedIsTheStores,
     /// Files of /proc that tell about the machine or reach into it are covered.
     MaskedPaths,
     /// No file of /proc can be written to.

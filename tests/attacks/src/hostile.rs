@@ -14,19 +14,19 @@ use std::{
     process::ExitCode,
 };
 
-use dormouse_driver::worker::{assignment, say};
+use dormouse_driver::worker::{Assigned, assigned, say};
 
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
     descriptors::remember();
     program::second_life(arguments);
-    let (_, listener) = assignment();
+    let Assigned { listener, prepared, .. } = assigned();
     say(b"R");
     loop {
         let (mut connection, _) = listener.accept().unwrap();
         let mut command = String::new();
         connection.read_to_string(&mut command).unwrap();
-        let answer = answer(&command);
+        let answer = if command == "prepared" { files::handed_over(prepared.as_ref()) } else { answer(&command) };
         // The caller may have gone.
         let _ = connection.write_all(answer.as_bytes());
     }

@@ -11,8 +11,25 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 
-/// Takes the one message of the spawner: whose replica this is, and its listening socket.
+/// What the one message of the spawner brings.
+#[derive(Debug)]
+pub struct Assigned {
+    /// Whose replica this is.
+    pub name: String,
+    pub listener: UnixListener,
+    /// The model in ORT format, where one was opened.
+    pub prepared: Option<OwnedFd>,
+}
+
+/// Takes the one message of the spawner, in which no prepared model comes.
 pub fn assignment() -> (String, UnixListener) {
+    let Assigned { name, listener, prepared } = assigned();
+    assert!(prepared.is_none(), "one descriptor comes with the assignment");
+    (name, listener)
+}
+
+/// Takes the one message of the spawner.
+pub fn assigned() -> Assigned {
     let mut bytes = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -20,18 +37,20 @@ pub fn assignment() -> (String, UnixListener) {
     rustix::io::ioctl_fionbio(&stdin, false).unwrap();
     let slices = &mut [IoSliceMut::new(&mut bytes)];
     let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
-    let listeners: Vec<OwnedFd> = ancillary
+    let descriptors: Vec<OwnedFd> = ancillary
         .drain()
         .flat_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
             _ => Vec::new(),
         })
         .collect();
-    let [listener] = <[OwnedFd; 1]>::try_from(listeners).expect("one descriptor comes with the assignment");
+    assert!(descriptors.len() <= 2, "a listener and a model");
+    let mut descriptors = descriptors.into_iter();
+    let listener = descriptors.next().expect("the listener comes with the assignment");
     let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(false).unwrap();
-    (assignment["name"].as_str().unwrap().to_owned(), listener)
+    Assigned { name: assignment["name"].as_str().unwrap().to_owned(), listener, prepared: descriptors.next() }
 }
 
 /// Says a word on the control channel.
