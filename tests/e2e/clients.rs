@@ -27,6 +27,14 @@ fn python(script: &str) -> Command {
 #[test]
 fn tritonclient_gets_onnx_runtimes_answers() {
     let daemon = with_demo_models();
+    for (name, _) in MODELS {
+        let preparation = daemon.status(name)["preparation"].clone();
+        assert_eq!(
+            (&preparation["outcome"], &preparation["verified"]),
+            (&"prepared".into(), &"seeded".into()),
+            "{name}"
+        );
+    }
     let mut command = python("compare_with_onnxruntime.py");
     command.arg(format!("http://{}", daemon.address()));
     command.args(MODELS.map(|(name, file)| format!("{name}={}", paths::model(file).display())));

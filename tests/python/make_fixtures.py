@@ -172,6 +172,42 @@ def memory():
     )
 
 
+def random():
+    """x[3] plus noise that is another each time."""
+    return model(
+        "random",
+        [helper.make_node("RandomNormalLike", ["x"], ["noise"]), helper.make_node("Add", ["x", "noise"], ["y"])],
+        [value("x", TensorProto.FLOAT, [3])],
+        [value("y", TensorProto.FLOAT, [3])],
+    )
+
+
+def picky():
+    """x[7] as it is; any other length is refused, which its signature does not tell."""
+    return model(
+        "picky",
+        [helper.make_node("Reshape", ["x", "seven"], ["y"])],
+        [value("x", TensorProto.FLOAT, ["n"])],
+        [value("y", TensorProto.FLOAT, [7])],
+        [constant("seven", TensorProto.INT64, [1], [7])],
+    )
+
+
+def unfolding():
+    """x[1] plus a constant that a few bytes describe and that takes 64 MiB once it is computed ahead."""
+    return model(
+        "unfolding",
+        [
+            helper.make_node("Expand", ["one", "large"], ["ones"]),
+            helper.make_node("Add", ["x", "ones"], ["sums"]),
+            helper.make_node("ReduceSum", ["sums"], ["y"], keepdims=0),
+        ],
+        [value("x", TensorProto.FLOAT, [1])],
+        [value("y", TensorProto.FLOAT, [])],
+        [constant("one", TensorProto.FLOAT, [1], [1.0]), constant("large", TensorProto.INT64, [1], [16 << 20])],
+    )
+
+
 def sequence():
     """A model that answers a sequence, which the V2 protocol cannot carry."""
     return model(
@@ -207,6 +243,9 @@ def main():
         "non_finite": non_finite(),
         "slow": slow(),
         "memory": memory(),
+        "random": random(),
+        "picky": picky(),
+        "unfolding": unfolding(),
         "sequence": sequence(),
         "unsupported_op": unsupported_op(),
         "unsupported_opset": model(

@@ -19,7 +19,7 @@ use tokio::{
     time::sleep,
 };
 
-use self::control::{Assignment, Control};
+use self::control::{Assignment, Control, Work};
 use crate::script::{Infer, Load, OnSigterm, Script};
 
 /// Between two looks at a script that says to wait.
@@ -43,18 +43,29 @@ pub fn run() -> ExitCode {
 
 async fn work() {
     let control = Control::from_stdin();
-    let (Assignment { name, version, .. }, listener, script) = control.receive();
+    let (assignment, listener, script) = control.receive();
     let script = ScriptFile(script);
+    let Assignment { name, version, work, .. } = assignment;
     tokio::spawn(on_sigterm(script.clone()));
     println!("fake replica of {name}, version {version}");
+    // What is to prepare is started once what is to serve has loaded as the script says.
+    if work == Work::Serve {
+        load(&control, &script).await;
+    }
+    control.say(br#"R{"runtime_us":0,"model_us":0,"session_us":0}"#);
+    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
+}
+
+/// Returns once it is loaded, if ever.
+async fn load(control: &Control, script: &ScriptFile) {
     loop {
         match script.read().load {
-            Load::Ready => break,
+            Load::Ready => return,
             Load::Hold => sleep(LOOK_EVERY).await,
             Load::Exit { code } => exit(code),
             Load::Bomb(bomb) => {
                 bomb::set_off(bomb, &script.0);
-                break;
+                return;
             }
             Load::Fail => {
                 control.say(b"Ethe script says no");
@@ -62,8 +73,6 @@ async fn work() {
             }
         }
     }
-    control.say(br#"R{"runtime_us":0,"model_us":0,"session_us":0}"#);
-    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, script }).await;
 }
 
 /// Where the script is; it may change.

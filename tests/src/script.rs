@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     pub load: Load,
+    pub prepare: Prepare,
     pub infer: Infer,
     pub on_sigterm: OnSigterm,
     /// Keeps models of different endpoints different.
@@ -27,6 +28,22 @@ pub enum Load {
     },
     /// Takes too much of something, and is ready if it survives that.
     Bomb(Bomb),
+}
+
+/// What a replica does that is to prepare its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prepare {
+    Done,
+    Hold,
+    /// Says `the script is not prepared`.
+    Refuse,
+    /// Dies of a signal.
+    Crash,
+    /// Takes memory until it is killed.
+    EatMemory,
+    /// Sends a part of the prepared model and closes the connection.
+    BreakOff,
 }
 
 /// What takes more of something than a replica may have.
@@ -103,6 +120,9 @@ pub enum OnSigterm {
     Ignore,
 }
 
+/// What a fake replica prints when it is to prepare its model.
+pub const ASKED_TO_PREPARE: &str = "asked to prepare";
+
 /// Key of the field `doc_string` in a `ModelProto`: number 6, length-delimited.
 const DOC_STRING: u8 = 6 << 3 | 2;
 /// The same of `producer_version`, number 3.
@@ -112,12 +132,23 @@ impl Script {
     /// One that serves, and echoes what it is sent.
     #[must_use]
     pub fn echo() -> Self {
-        Self { load: Load::Ready, infer: Infer::Echo, on_sigterm: OnSigterm::Exit, salt: String::new() }
+        Self {
+            load: Load::Ready,
+            prepare: Prepare::Done,
+            infer: Infer::Echo,
+            on_sigterm: OnSigterm::Exit,
+            salt: String::new(),
+        }
     }
 
     #[must_use]
     pub fn load(self, load: Load) -> Self {
         Self { load, ..self }
+    }
+
+    #[must_use]
+    pub fn prepare(self, prepare: Prepare) -> Self {
+        Self { prepare, ..self }
     }
 
     #[must_use]

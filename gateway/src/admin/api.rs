@@ -32,6 +32,8 @@ pub struct EndpointStatus {
     pub condition: Condition,
     pub model: Option<Digest>,
     pub model_bytes: Bytes,
+    /// What new replicas start from; `null` while the first revision is being deployed.
+    pub preparation: Option<Preparation>,
     pub replicas: Vec<ReplicaStatus>,
     /// Requests that wait for a replica.
     pub waiters: u32,
@@ -98,12 +100,34 @@ pub enum Phase {
     Exited,
 }
 
-/// `POST /v1/endpoints`, with one descriptor for each of the files, in order.
+/// From what new replicas start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Preparation {
+    /// From the model as it was optimised for this machine.
+    Prepared { key: Digest, verified: Verified },
+    /// From the model as it was deployed.
+    Original { reason: String },
+}
+
+/// On what the answers of a prepared model were compared with the original's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verified {
+    Sample,
+    Seeded,
+    No,
+}
+
+/// `POST /v1/endpoints`, with one descriptor for each of the files, in order, and then the sample's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployOrder {
     pub endpoint: EndpointRequest,
     pub files: Vec<FileEntry>,
+    /// A V2 inference request comes along, to verify the prepared model on.
+    #[serde(default)]
+    pub sample: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +148,8 @@ pub enum DeployEvent {
     },
     /// One confined replica loads the model.
     Probing,
+    /// Another one optimises it and compares the answers.
+    Preparing,
     /// The endpoint is being written down.
     Committing,
     Deployed {
@@ -131,6 +157,7 @@ pub enum DeployEvent {
         revision: u32,
         model: Digest,
         model_bytes: Bytes,
+        preparation: Preparation,
         url: String,
     },
     Failed {
@@ -159,6 +186,7 @@ impl EndpointStatus {
             condition: view.condition.into(),
             model: view.model,
             model_bytes: view.model_bytes,
+            preparation: view.preparation.as_ref().map(Preparation::from),
             replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
             waiters: view.waiters,
             last_failure: view.last_failure.clone(),
@@ -193,6 +221,7 @@ impl DeployEvent {
             revision: deployed.revision,
             model: deployed.model,
             model_bytes: deployed.model_bytes,
+            preparation: Preparation::from(&deployed.preparation),
             url: url(listen, deployed.name.as_str()),
         }
     }
@@ -203,7 +232,25 @@ impl From<DeployStep> for DeployEvent {
         match step {
             DeployStep::Storing { bytes_done, bytes_total } => Self::Storing { bytes_done, bytes_total },
             DeployStep::Probing => Self::Probing,
+            DeployStep::Preparing => Self::Preparing,
             DeployStep::Committing => Self::Committing,
+        }
+    }
+}
+
+impl From<&controller::Preparation> for Preparation {
+    fn from(preparation: &controller::Preparation) -> Self {
+        use controller::{Preparation as P, Verified as V};
+        match preparation {
+            P::Prepared { key, verified } => {
+                let verified = match verified {
+                    V::Sample => Verified::Sample,
+                    V::Seeded => Verified::Seeded,
+                    V::No => Verified::No,
+                };
+                Self::Prepared { key: *key, verified }
+            }
+            P::Original { reason } => Self::Original { reason: reason.clone() },
         }
     }
 }

@@ -196,17 +196,23 @@ async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
 fn with_descriptors(order: DeployOrder, descriptors: Vec<OwnedFd>) -> Result<DeployRequest, AdminError> {
     #[cfg(weakened)]
     let descriptors = crate::defence::weakened::opened_again(descriptors);
-    if order.files.len() != descriptors.len() {
-        return Err(AdminError::Descriptors { files: order.files.len(), descriptors: descriptors.len() });
+    let named = order.files.len() + usize::from(order.sample);
+    if named != descriptors.len() {
+        return Err(AdminError::Descriptors { files: named, descriptors: descriptors.len() });
     }
-    let mut files = Vec::with_capacity(descriptors.len());
-    for (FileEntry { path }, file) in order.files.into_iter().zip(descriptors) {
+    let mut descriptors = descriptors.into_iter();
+    let mut files = Vec::with_capacity(order.files.len());
+    for (FileEntry { path }, file) in order.files.into_iter().zip(&mut descriptors) {
         if !is_open_for_reading(&file) {
             return Err(AdminError::NotReadable { path });
         }
         files.push(ModelFile { path, file });
     }
-    Ok(DeployRequest { endpoint: order.endpoint, files })
+    let sample = descriptors.next();
+    if sample.as_ref().is_some_and(|sample| !is_open_for_reading(sample)) {
+        return Err(AdminError::NotReadable { path: "the sample".to_owned() });
+    }
+    Ok(DeployRequest { endpoint: order.endpoint, files, sample })
 }
 
 /// Anybody can point at a file and pass that on. Only who opened it for reading may have it read.

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::admin::{
     Client,
-    api::{Condition, DeployEvent, DeployOrder, EndpointStatus, FileEntry, Phase},
+    api::{Condition, DeployEvent, DeployOrder, EndpointStatus, FileEntry, Phase, Preparation},
 };
 
 /// How often a deploy that is waited for is looked at.
@@ -35,10 +36,13 @@ Examples:
   dormouse deploy silero_vad.onnx                 becomes the endpoint silero-vad
   dormouse deploy models/minilm --name embed      a directory with model.onnx and its external data
   dormouse deploy -f service.yaml --wait          a KServe InferenceService with a file:// model
+  dormouse deploy bert.onnx --sample ask.json     compare the optimised model on this request
 
 It returns when the model has been stored, loaded once in a confined replica to see that it can be,
-and written down; a model that cannot be served leaves what served before. With --wait it also
-waits until minReplicas replicas are ready. The files are read with your rights, not the daemon's.")]
+and written down; a model that cannot be served leaves what served before. Before that, the model
+is optimised for this machine in another confined replica, and answers the sample, or input made
+from its signature, as the original does, bit for bit; otherwise the original serves, and `status`
+says why. With --wait it also waits until minReplicas replicas are ready. The files are read with your rights, not the daemon's.")]
 pub(super) struct Deploy {
     /// An .onnx file, or a directory with a model.onnx in it
     #[arg(required_unless_present = "file")]
@@ -49,6 +53,9 @@ pub(super) struct Deploy {
     /// What to call the endpoint [default: after the file]
     #[arg(long)]
     name: Option<String>,
+    /// A V2 inference request as JSON, up to 4 MiB, to compare the optimised model with the original on
+    #[arg(long, value_name = "FILE")]
+    sample: Option<PathBuf>,
     /// Wait until minReplicas replicas are ready
     #[arg(long)]
     wait: bool,
@@ -76,8 +83,11 @@ impl Deploy {
             (None, Some(path)) => vec![of_path(path, self.name.as_deref())?],
             (None, None) => return Err(CommandError::Usage("name a PATH, or a manifest with -f FILE")),
         };
+        if self.sample.is_some() && sources.len() > 1 {
+            return Err(CommandError::Usage("--sample is for one model"));
+        }
         for source in sources {
-            let deployed = deploy(client, &source).await?;
+            let deployed = deploy(client, &source, self.sample.as_deref()).await?;
             if self.wait {
                 wait(client, source.endpoint.name.as_str()).await?;
             }
@@ -97,7 +107,7 @@ impl DeployAll {
             }
         }
         for source in &sources {
-            tell(&deploy(client, source).await?)?;
+            tell(&deploy(client, source, None).await?)?;
         }
         eprintln!("ready");
         Ok(())
@@ -148,11 +158,22 @@ fn read(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
-async fn deploy(client: &Client, source: &Source) -> Result<DeployEvent, CommandError> {
+/// Opens the sample. One that is no file would keep this command waiting for whoever writes it.
+fn open_sample(path: &Path) -> Result<OwnedFd, CommandError> {
+    let failed = |source| CommandError::Read { what: path.display().to_string(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is no regular file")));
+    }
+    Ok(std::fs::File::open(path).map_err(failed)?.into())
+}
+
+async fn deploy(client: &Client, source: &Source, sample: Option<&Path>) -> Result<DeployEvent, CommandError> {
     let files = open_model(&source.model)?;
-    let (entries, descriptors) =
+    let sample = sample.map(open_sample).transpose()?;
+    let (entries, mut descriptors): (Vec<_>, Vec<_>) =
         files.into_iter().map(|file| (FileEntry { path: file.path.to_string() }, file.file)).unzip();
-    let order = DeployOrder { endpoint: source.endpoint.clone(), files: entries };
+    let order = DeployOrder { endpoint: source.endpoint.clone(), files: entries, sample: sample.is_some() };
+    descriptors.extend(sample);
     let mut progress = Progress::default();
     let deployed =
         client.deploy(&order, descriptors, |step| progress.tell(source.endpoint.name.as_str(), step)).await?;
@@ -176,6 +197,7 @@ impl Progress {
                 }
             }
             DeployEvent::Probing => eprintln!("{name}: probing, one confined replica loads the model"),
+            DeployEvent::Preparing => eprintln!("{name}: preparing, another one optimises it for this machine"),
             DeployEvent::Committing => eprintln!("{name}: committing"),
             DeployEvent::Deployed { .. } | DeployEvent::Failed { .. } => {}
         }
@@ -184,7 +206,12 @@ impl Progress {
 
 fn tell(deployed: &DeployEvent) -> Result<(), CommandError> {
     match deployed {
-        DeployEvent::Deployed { name, url, .. } => print_line(format!("{name}  {url}")),
+        DeployEvent::Deployed { name, url, preparation, .. } => {
+            if let Preparation::Original { reason } = preparation {
+                eprintln!("{name}: not prepared, the original serves: {reason}");
+            }
+            print_line(format!("{name}  {url}"))
+        }
         _ => Ok(()),
     }
 }

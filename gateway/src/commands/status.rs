@@ -11,10 +11,10 @@ use super::{
 };
 use crate::admin::{
     Client,
-    api::{EndpointStatus, ReplicaStatus},
+    api::{EndpointStatus, Preparation, ReplicaStatus, Verified},
 };
 
-/// Show one endpoint: its replicas and their phases, limits, the last wake, the last failure
+/// Show one endpoint: its replicas and their phases, limits, how it was prepared, the last wake, the last failure
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -91,9 +91,26 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     ]
     .map(|fact| fact.map(str::to_owned))
     .to_vec();
+    facts.extend(status.preparation.iter().flat_map(preparation));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
     facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
     facts
+}
+
+fn preparation(preparation: &Preparation) -> Vec<[String; 2]> {
+    let (prepared, verified) = match preparation {
+        Preparation::Prepared { verified, .. } => (
+            "yes".to_owned(),
+            match verified {
+                Verified::Sample => "sample",
+                Verified::Seeded => "seeded",
+                Verified::No => "no (give --sample)",
+            },
+        ),
+        // There is nothing to compare.
+        Preparation::Original { reason } => return vec![["Prepared".to_owned(), format!("no ({reason})")]],
+    };
+    vec![["Prepared".to_owned(), prepared], ["Verified".to_owned(), verified.to_owned()]]
 }
 
 fn row(replica: &ReplicaStatus) -> [String; 6] {

@@ -36,6 +36,7 @@ pub(super) struct Node {
     pub(super) data: PathBuf,
     pub(super) run: PathBuf,
     pub(super) memory_budget: Auto<Bytes>,
+    pub(super) prepare_models: bool,
     #[serde(deserialize_with = "seconds::<_, 1, DAY_SECONDS>")]
     pub(super) drain_deadline: Duration,
 }
@@ -134,6 +135,7 @@ impl Default for Node {
             data: "/var/lib/dormouse".into(),
             run: "/run/dormouse".into(),
             memory_budget: Auto::Auto,
+            prepare_models: true,
             drain_deadline: Duration::from_secs(30),
         }
     }

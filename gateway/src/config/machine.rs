@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dormouse_spec::Bytes;
+use dormouse_spec::{Bytes, Digest};
 
 use super::ConfigError;
 
@@ -45,6 +45,12 @@ pub(super) fn onnxruntime(candidates: &[PathBuf]) -> Result<PathBuf, ConfigError
         let searched = searched.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         ConfigError::NoOnnxRuntime { searched }
     })
+}
+
+/// Tells one build of ONNX Runtime from another.
+pub(super) fn digest(onnxruntime: &Path) -> Result<Digest, ConfigError> {
+    dormouse_image::file_digest(onnxruntime)
+        .map_err(|source| ConfigError::Machine { operation: "reading the ONNX Runtime library", source })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dormouse_controller::ControllerSettings;
 use dormouse_sandbox::spawner::PoolSettings;
-use dormouse_spec::{Bytes, EndpointDefaults, EndpointName, EndpointRequest};
+use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -45,6 +45,8 @@ pub struct NodeSettings {
     pub endpoint_defaults: EndpointDefaults,
     /// Of replicas, beside which the pool has its own.
     pub memory_budget: Bytes,
+    /// The sha256 of the ONNX Runtime that models are prepared for; `None` prepares none.
+    pub prepare_for: Option<Digest>,
     pub cpus: u32,
     /// How long running requests may take once the daemon was told to end.
     pub drain_deadline: Duration,
@@ -100,11 +102,13 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
     };
     let pool = PoolSettings { size: saturate(pool.size), memory: Bytes::new(pool.memory), tmp: endpoint_defaults.tmp };
     let memory_budget = beside_pool(memory_budget, &pool)?;
+    let onnxruntime = machine::onnxruntime(&sandbox.onnxruntime.0)?;
+    let prepare_for = node.prepare_models.then(|| machine::digest(&onnxruntime)).transpose()?;
     Ok(DaemonSettings {
         pool,
         listen,
         node_user: node.user,
-        onnxruntime: machine::onnxruntime(&sandbox.onnxruntime.0)?,
+        onnxruntime,
         node: NodeSettings {
             data: absolute(overrides.data.clone().unwrap_or(node.data)),
             run: absolute(overrides.run.clone().unwrap_or(node.run)),
@@ -122,6 +126,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             },
             endpoint_defaults,
             memory_budget,
+            prepare_for,
             cpus,
             drain_deadline: node.drain_deadline,
             crash_back_off_first: endpoint.crash_back_off.first,
@@ -161,6 +166,7 @@ impl NodeSettings {
             run: self.run.clone(),
             defaults: self.endpoint_defaults.clone(),
             memory_budget: self.memory_budget,
+            prepare_for: self.prepare_for,
             node_cpus: self.cpus,
             body_bytes_max: self.gateway.body_bytes_max,
             crash_back_off_first: self.crash_back_off_first,

@@ -55,7 +55,7 @@ impl Node {
         let model = self.directory.path().join("model.onnx");
         std::fs::write(&model, b"not looked at by this node").unwrap();
         let file: OwnedFd = std::fs::File::open(&model).unwrap().into();
-        let order = DeployOrder { endpoint, files: vec![FileEntry { path: "model.onnx".to_owned() }] };
+        let order = DeployOrder { endpoint, files: vec![FileEntry { path: "model.onnx".to_owned() }], sample: false };
         match timeout(PATIENCE, self.client.deploy(&order, vec![file], |_| ())).await.unwrap()? {
             DeployEvent::Deployed { url, .. } => Ok(url),
             other => panic!("{other:?}"),
@@ -130,6 +130,7 @@ fn settings(directory: &Path) -> NodeSettings {
         },
         endpoint_defaults: EndpointDefaults::default(),
         memory_budget: Size::from_mebibytes(4096),
+        prepare_for: None,
         cpus: 2,
         drain_deadline: PATIENCE,
         crash_back_off_first: Duration::from_secs(1),

@@ -8,6 +8,8 @@ use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::Preparation;
+
 pub(crate) use procedure::{Deploys, collect_garbage};
 
 /// One file of a model, opened by the caller with the caller's rights.
@@ -22,6 +24,8 @@ pub struct ModelFile {
 pub struct DeployRequest {
     pub endpoint: EndpointRequest,
     pub files: Vec<ModelFile>,
+    /// A V2 inference request as JSON, to verify the prepared model on.
+    pub sample: Option<OwnedFd>,
 }
 
 /// A step of a deploy that began.
@@ -32,6 +36,8 @@ pub enum DeployStep {
     Storing { bytes_done: u64, bytes_total: u64 },
     /// One confined replica loads the model and tells its signature.
     Probing,
+    /// Another one optimises it, and sees whether that changes its answers.
+    Preparing,
     /// Desired state is being written: the commit point.
     Committing,
 }
@@ -44,6 +50,7 @@ pub struct Deployed {
     pub revision: u32,
     pub model: Digest,
     pub model_bytes: Bytes,
+    pub preparation: Preparation,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::{
 
 use dormouse_spec::{Alias, Digest, EndpointName};
 
-use crate::{EndpointView, endpoint::EndpointHandle};
+use crate::{EndpointView, Preparation, endpoint::EndpointHandle};
 
 /// All endpoints by name and alias, and which of them somebody is deploying or deleting.
 ///
@@ -106,9 +106,10 @@ impl Directory {
         self.read(|names| names.entries.values().cloned().collect())
     }
 
-    /// The models of all endpoints.
-    pub(crate) fn models(&self) -> HashSet<Digest> {
-        self.all().iter().filter_map(|entry| entry.view().model).collect()
+    /// The models of all endpoints, and the keys of what was prepared of them.
+    pub(crate) fn stored(&self) -> HashSet<Digest> {
+        let views = self.all().into_iter().map(|entry| entry.view());
+        views.flat_map(|view| [view.model, view.preparation.as_ref().and_then(Preparation::key)]).flatten().collect()
     }
 
     pub(crate) fn insert(&self, name: &EndpointName, entry: Entry, alias: Option<&Alias>) {

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use dormouse_sandbox::messages::{ReplicaReport, ReplicaState};
+use dormouse_sandbox::messages::{ReplicaReport, ReplicaState, Work};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
@@ -26,7 +26,7 @@ pub(crate) use inbox::Returns;
 use inbox::{CALLS_MAX, Call, Waiting};
 
 use crate::{
-    AcquireError, EndpointView, Expectation, Lease, Phase,
+    AcquireError, EndpointView, Expectation, Lease, Phase, Preparation,
     link::{Fact, FactSender},
     memory::Account,
     node::Node,
@@ -133,6 +133,11 @@ impl EndpointHandle {
         }
     }
 
+    /// New replicas of this revision start from what was prepared; those that run stay as they are.
+    pub(crate) async fn prepared(&self, revision: u32, preparation: Preparation) {
+        let _ = self.calls.send(Call::Prepared { revision, preparation }).await;
+    }
+
     /// Tells what went wrong with a deploy, for `status`.
     pub(crate) async fn note_failure(&self, failure: String) {
         let _ = self.calls.send(Call::Failure { failure }).await;
@@ -160,7 +165,11 @@ impl EndpointHandle {
 
 /// How a replica that outlived the node process stands to what is to run.
 pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaReport) -> AdoptedState {
-    let wanted = node.replica_spec(revision, report.spec.replica.clone());
+    let mut wanted = node.replica_spec(revision, report.spec.replica.clone());
+    // From what it started is no reason to end it.
+    if let Work::Serve { .. } = report.spec.work {
+        wanted.work = report.spec.work;
+    }
     match report.state {
         ReplicaState::Stopping => AdoptedState::Stopping,
         _ if wanted != report.spec || wanted.replica.revision() != revision.number => AdoptedState::Outdated,

@@ -29,6 +29,7 @@ enum Call {
     Detach { owner: Owner },
     Adopt { owner: Owner, replica: ReplicaId, bytes: Bytes, usage: Usage },
     Reserve { owner: Owner, replica: ReplicaId, bytes: Bytes },
+    ReserveFree { owner: Owner, replica: ReplicaId, bytes: Bytes },
     Release { replica: ReplicaId },
     Report { replica: ReplicaId, usage: Usage },
 }
@@ -76,6 +77,11 @@ impl Account {
 
     pub(crate) async fn reserve(&self, replica: ReplicaId, bytes: Bytes) {
         self.call(Call::Reserve { owner: self.owner.clone(), replica, bytes }).await;
+    }
+
+    /// Reserves what is free and spoken for by nobody; told at once, granted or short.
+    pub(crate) async fn reserve_free(&self, replica: ReplicaId, bytes: Bytes) {
+        self.call(Call::ReserveFree { owner: self.owner.clone(), replica, bytes }).await;
     }
 
     pub(crate) async fn release(&self, replica: ReplicaId) {
@@ -142,6 +148,7 @@ impl Keeper {
                 Vec::new()
             }
             Call::Reserve { owner, replica, bytes } => self.ledger.reserve(now, owner, replica, bytes),
+            Call::ReserveFree { owner, replica, bytes } => vec![self.ledger.reserve_free(now, owner, replica, bytes)],
             Call::Release { replica } => self.ledger.release(now, &replica),
             Call::Report { replica, usage } => self.ledger.report(now, &replica, usage),
         }

@@ -7,8 +7,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec};
-use dormouse_spec::EndpointName;
+use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
+use dormouse_spec::{EndpointName, Limits};
 
 use crate::{
     ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics, revision::Revision,
@@ -62,11 +62,23 @@ impl Node {
         self.settings.run.join("sockets").join(format!("{replica}.sock"))
     }
 
+    /// Of a replica that serves.
     pub(crate) fn replica_spec(&self, revision: &Revision, replica: ReplicaId) -> ReplicaSpec {
+        self.replica_spec_for(revision, replica, revision.work(), revision.endpoint.limits)
+    }
+
+    pub(crate) fn replica_spec_for(
+        &self,
+        revision: &Revision,
+        replica: ReplicaId,
+        work: Work,
+        limits: Limits,
+    ) -> ReplicaSpec {
         ReplicaSpec {
             replica,
             model: revision.model,
-            limits: revision.endpoint.limits,
+            work,
+            limits,
             intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,
             body_bytes_max: self.settings.body_bytes_max,

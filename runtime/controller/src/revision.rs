@@ -1,8 +1,10 @@
+use dormouse_sandbox::messages::Work;
 use dormouse_spec::{Bytes, Digest, Endpoint};
 
 use crate::{
     ControllerSettings,
     policy::{BackOffSettings, PolicySettings},
+    preparation::Preparation,
 };
 
 /// One deployed state of an endpoint, everything resolved.
@@ -12,11 +14,17 @@ pub(crate) struct Revision {
     pub(crate) endpoint: Endpoint,
     pub(crate) model: Digest,
     pub(crate) model_bytes: Bytes,
+    pub(crate) preparation: Preparation,
     /// What the worker said of the model when it was deployed.
     pub(crate) metadata: serde_json::Value,
 }
 
 impl Revision {
+    /// What its replicas do.
+    pub(crate) fn work(&self) -> Work {
+        Work::Serve { prepared: self.preparation.key() }
+    }
+
     pub(crate) fn policy_settings(&self, node: &ControllerSettings) -> PolicySettings {
         PolicySettings {
             min_replicas: self.endpoint.min_replicas,

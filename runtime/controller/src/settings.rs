@@ -1,15 +1,17 @@
 use std::{path::PathBuf, time::Duration};
 
-use dormouse_spec::{Bytes, EndpointDefaults};
+use dormouse_spec::{Bytes, Digest, EndpointDefaults};
 
 /// What the composition root decided for the controller.
 #[derive(Debug, Clone)]
 pub struct ControllerSettings {
-    /// `DATA`: `models/` and `endpoints/` live here.
+    /// `DATA`: `models/`, `prepared/` and `endpoints/` live here.
     pub data: PathBuf,
     /// `RUN`: `sockets/` (made by the spawner) and `logs/` live here.
     pub run: PathBuf,
     pub defaults: EndpointDefaults,
+    /// The sha256 of the ONNX Runtime that models are prepared for; `None` prepares none.
+    pub prepare_for: Option<Digest>,
     /// The sum of memory limits of everything that runs never exceeds it.
     pub memory_budget: Bytes,
     pub node_cpus: u32,

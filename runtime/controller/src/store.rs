@@ -24,10 +24,13 @@ use serde::{Deserialize, Serialize};
 
 use files::retried;
 
+use crate::Preparation;
+
 /// The layout of a file. One of another number is not read.
 const SCHEMA: u32 = 1;
-/// The largest file that is read: a request and the metadata of a model.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// The largest file that is read: a request, the metadata of a model, and a sample of
+/// [`crate::SAMPLE_BYTES_MAX`] as a JSON string, where a character may take more than one.
+const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// What an endpoint is to be: what was asked, and the model it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,12 @@ pub(crate) struct Desired {
     pub(crate) model: Digest,
     pub(crate) model_bytes: Bytes,
     pub(crate) metadata: serde_json::Value,
+    /// Absent in files of versions that prepared no models.
+    #[serde(default)]
+    pub(crate) preparation: Option<Preparation>,
+    /// What it was, or is to be, verified on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sample: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +99,11 @@ impl Desired {
         model_bytes: Bytes,
         metadata: serde_json::Value,
     ) -> Self {
-        Self { schema: SCHEMA, request, revision, model, model_bytes, metadata }
+        Self { schema: SCHEMA, request, revision, model, model_bytes, metadata, preparation: None, sample: None }
+    }
+
+    pub(crate) fn with_preparation(self, preparation: Preparation, sample: Option<String>) -> Self {
+        Self { preparation: Some(preparation), sample, ..self }
     }
 }
 
@@ -120,7 +133,7 @@ impl Store {
         on_thread(move || load(&directory)).await
     }
 
-    /// Every model that a file names, whether it can be understood or not: what is written down may be
+    /// Every model, prepared or not, that a file names, whether it can be understood or not: what is written down may be
     /// more than what runs.
     ///
     /// # Errors
@@ -145,6 +158,23 @@ impl Store {
         let text = serde_json::to_vec_pretty(desired)
             .map_err(|source| StoreError::Malformed { path: path.clone(), source })?;
         on_thread(move || files::replace(&directory, &path, &text)).await
+    }
+
+    /// One endpoint.
+    pub(crate) async fn read(&self, name: &EndpointName) -> Result<Desired, StoreError> {
+        let (path, name) = (self.path(name), name.clone());
+        on_thread(move || read(&path, &name)).await
+    }
+
+    /// Writes an endpoint with a change. Whoever calls sees to it that nobody else writes it.
+    pub(crate) async fn change(
+        &self,
+        name: &EndpointName,
+        change: impl FnOnce(&mut Desired),
+    ) -> Result<(), StoreError> {
+        let mut desired = self.read(name).await?;
+        change(&mut desired);
+        self.write(&desired).await
     }
 
     /// Forgets an endpoint; where that fails, it is still there.
@@ -244,6 +274,26 @@ mod tests {
         assert_eq!(loaded, [desired("a"), desired("b")]);
         store.remove(&"a".parse().unwrap()).await.unwrap();
         assert_eq!(store.load().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_version_that_prepared_nothing_is_read_and_what_is_prepared_is_named() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).await.unwrap();
+        let prepared = Preparation::Prepared { key: Digest::from_sha256([8; 32]), verified: crate::Verified::Sample };
+        let written = desired("a").with_preparation(prepared, Some("{\"inputs\": []}".to_owned()));
+        store.write(&written).await.unwrap();
+        assert_eq!(store.read(&"a".parse().unwrap()).await.unwrap(), written);
+        let named = HashSet::from([7, 8].map(|byte| Digest::from_sha256([byte; 32])));
+        assert_eq!(store.models().await.unwrap(), named);
+
+        let path = data.path().join("endpoints/a.json");
+        let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for added in ["preparation", "sample"] {
+            old.as_object_mut().unwrap().remove(added).unwrap();
+        }
+        fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(store.read(&"a".parse().unwrap()).await.unwrap(), desired("a"));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::{Bytes, Digest, Endpoint};
 use serde::Serialize;
 
-use crate::WakeView;
+use crate::{Preparation, WakeView};
 
 /// A snapshot of one endpoint, published by its task. Readers never wait for the task.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct EndpointView {
     pub revision: u32,
     pub model: Option<Digest>,
     pub model_bytes: Bytes,
+    /// What new replicas start from; `None` while the first revision is being deployed.
+    pub preparation: Option<Preparation>,
     /// What the worker answers to `GET /v2/models/NAME` for this revision, kept so that asking
     /// wakes nothing. `Null` while the first revision is being deployed.
     pub metadata: serde_json::Value,
@@ -35,6 +37,7 @@ impl EndpointView {
             revision: 0,
             model: None,
             model_bytes: Bytes::new(0),
+            preparation: None,
             metadata: serde_json::Value::Null,
             condition: if last_failure.is_some() { Condition::Failed } else { Condition::Deploying },
             replicas: Vec::new(),

@@ -2,8 +2,9 @@
 //!
 //! [`open_model`] is what a command line does, with its caller's rights: it finds a model's files
 //! and opens them. [`ModelStore`] is what the node does: it copies what it is handed, by content,
-//! and never opens a path that somebody else named.
+//! and never opens a path that somebody else named. [`PreparedStore`] keeps what was made of them.
 
+mod content;
 pub mod onnx;
 mod opener;
 mod relative_path;
@@ -11,9 +12,12 @@ mod relative_path;
 mod sample;
 mod store;
 
+pub use content::file_digest;
 pub use opener::{OpenError, open_model};
 pub use relative_path::{RelativePath, RelativePathError};
-pub use store::{ModelStore, StoreError, StoreLimits, StoredModel};
+pub use store::{
+    ModelStore, PreparedModel, PreparedRecord, PreparedStore, StoreError, StoreLimits, StoredModel, Verified,
+};
 
 use std::os::fd::OwnedFd;
 

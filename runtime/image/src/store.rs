@@ -4,6 +4,7 @@
 //! DATA/models/sha256-<hex>/   one model: directories 0555, files 0444, never changed again
 //! DATA/models/.incoming-…     a copy that is not finished
 //! DATA/models/.removing-…     a model that is being deleted
+//! DATA/prepared/…             the same for prepared models: see [`PreparedStore`]
 //! ```
 //! A model appears by one rename after everything in it has reached the disk, and disappears by
 //! one rename before anything of it is deleted. What a killed process left in between begins with
@@ -19,6 +20,7 @@ mod error;
 mod incoming;
 mod listing;
 mod pins;
+mod prepared;
 
 use std::{
     collections::HashSet,
@@ -39,6 +41,7 @@ use tokio::task::spawn_blocking;
 
 pub use add::StoredModel;
 pub use error::StoreError;
+pub use prepared::{PreparedModel, PreparedRecord, PreparedStore, Verified};
 
 use pins::Pins;
 
@@ -89,28 +92,7 @@ impl ModelStore {
     /// # Errors
     /// Where the directory cannot be made or read, or another process has it open.
     pub fn open(data: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
-        let path = data.join(DIRECTORY);
-        directory::make(&path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
-            .map_err(|source| StoreError::io("opening", &path, source))?;
-        retry_on_intr(|| rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)).map_err(|source| {
-            match source {
-                Errno::WOULDBLOCK => StoreError::InUse { path: path.clone() },
-                source => StoreError::io("locking", &path, source),
-            }
-        })?;
-        let inner =
-            Inner { root, path, limits, pins: Pins::default(), copying: Arc::default(), unique: AtomicU64::new(0) };
-        inner.set_mode()?;
-        if let Err(error) = inner.sweep() {
-            // It takes space and nothing else, and the models are whole.
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "unfinished work of an earlier run was not deleted"
-            );
-        }
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(Inner::open(data.join(DIRECTORY), limits)?) })
     }
 
     /// Where the model of this digest is, or would be.
@@ -143,22 +125,47 @@ impl ModelStore {
     /// Where the disk fails; models that come later are then kept.
     pub async fn collect_garbage(&self, reachable: HashSet<Digest>) -> Result<Vec<Digest>, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            let mut removed = Vec::new();
-            for digest in inner.list()?.into_iter().filter(|digest| !reachable.contains(digest)) {
-                match inner.remove(&digest) {
-                    Ok(()) => removed.push(digest),
-                    Err(StoreError::Pinned { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(removed)
-        })
-        .await
+        blocking(move || inner.remove_all_but(&reachable)).await
     }
 }
 
 impl Inner {
+    fn open(path: PathBuf, limits: StoreLimits) -> Result<Self, StoreError> {
+        directory::make(&path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
+            .map_err(|source| StoreError::io("opening", &path, source))?;
+        retry_on_intr(|| rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)).map_err(|source| {
+            match source {
+                Errno::WOULDBLOCK => StoreError::InUse { path: path.clone() },
+                source => StoreError::io("locking", &path, source),
+            }
+        })?;
+        let inner =
+            Inner { root, path, limits, pins: Pins::default(), copying: Arc::default(), unique: AtomicU64::new(0) };
+        inner.set_mode()?;
+        if let Err(error) = inner.sweep() {
+            // It takes space and nothing else, and the models are whole.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "unfinished work of an earlier run was not deleted"
+            );
+        }
+        Ok(inner)
+    }
+
+    fn remove_all_but(&self, reachable: &HashSet<Digest>) -> Result<Vec<Digest>, StoreError> {
+        let mut removed = Vec::new();
+        for digest in self.list()?.into_iter().filter(|digest| !reachable.contains(digest)) {
+            match self.remove(&digest) {
+                Ok(()) => removed.push(digest),
+                Err(StoreError::Pinned { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
     fn set_mode(&self) -> Result<(), StoreError> {
         let failed = |source| StoreError::io("setting the mode of", &self.path, source);
         let stat = retry_on_intr(|| rustix::fs::fstat(&self.root)).map_err(failed)?;

@@ -21,8 +21,8 @@ pub(crate) enum Defence {
     ClosedDescriptors,
     /// What is mounted is opened first, beneath the store, following no link.
     MountsByDescriptor,
-    /// A model that is handed over is opened beneath the store, following no link.
-    OpenedBeneath,
+    /// What root opens for a worker is a file beneath its store, by no link, and the node's own.
+    FilesAreTheStores,
     /// Files of /proc that tell about the machine or reach into it are covered.
     MaskedPaths,
     /// No file of /proc can be written to.

@@ -19,6 +19,7 @@ pub mod peer;
 mod rootfs;
 mod seccomp;
 pub mod spawner;
+mod stored;
 mod uids;
 mod userns;
 mod verification;

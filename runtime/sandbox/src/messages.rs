@@ -116,6 +116,7 @@ pub struct ReplicaSpec {
     pub replica: ReplicaId,
     /// Names a directory of the model store with `model.onnx` in it.
     pub model: Digest,
+    pub work: Work,
     pub limits: Limits,
     pub intra_op_threads: u32,
     /// Requests the worker accepts at a time.
@@ -126,6 +127,20 @@ pub struct ReplicaSpec {
     #[cfg(all(weakened, not(test)))]
     #[serde(default, skip_serializing_if = "std::collections::HashMap::is_empty")]
     pub sysctl: std::collections::HashMap<String, String>,
+}
+
+/// What a replica does with its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Work {
+    /// Answers inference requests.
+    Serve {
+        /// Names a directory of the store of prepared models with `model.ort` in it. Where there is
+        /// none, or it cannot be used, the model itself serves.
+        prepared: Option<Digest>,
+    },
+    /// Optimises it, once, and hands the result to who asks for it.
+    Prepare {},
 }
 
 /// Spawner → node.
@@ -444,6 +459,14 @@ mod tests {
             r#"{"request":"freeze","replica":"../a-1-1"}"#,
         ] {
             assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+        for text in [
+            r#"{"kind":"serve","prepared":"../../etc"}"#,
+            r#"{"kind":"serve","prepared":null,"path":"/"}"#,
+            r#"{"kind":"prepare","into":"/"}"#,
+            r#"{"kind":"run"}"#,
+        ] {
+            assert!(serde_json::from_str::<Work>(text).is_err(), "{text}");
         }
     }
 }

@@ -154,7 +154,7 @@ fn serve(
         tracing::info!(groups = swept, "removed what an earlier daemon left");
     }
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
-    let store = make_directories(&settings.data, instance, node_user)?;
+    let stores = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
     let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
     let seccomp = seccomp::worker_profile()?;
@@ -178,7 +178,7 @@ fn serve(
         listeners: &listeners,
         node_user,
         replicas_max: descriptors::raise_limit(),
-        store,
+        stores,
     };
     let result = spawner.run(uids, signals);
     if let Err(error) = groups.remove() {
@@ -193,17 +193,28 @@ fn check_single_thread() -> Result<(), SpawnerError> {
     if threads == 1 { Ok(()) } else { Err(SpawnerError::Threads(threads)) }
 }
 
-/// Directories of both halves; tells where the model store is.
-fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<PathBuf, SpawnerError> {
+/// What the node keeps for its replicas, which are given it read-only.
+#[derive(Debug)]
+struct Stores {
+    models: PathBuf,
+    prepared: PathBuf,
+}
+
+/// Directories of both halves.
+fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<Stores, SpawnerError> {
     let nodes = Some((node.uid, node.gid));
     make_directory(data, 0o755, None)?;
     let models = data.join("models");
     make_directory(&models, 0o755, nodes)?;
+    let prepared = data.join("prepared");
+    make_directory(&prepared, 0o755, nodes)?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
     make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
     make_directory(&instance.run().join("logs"), 0o700, nodes)?;
     // Absolute: creation children look it up from wherever they are.
-    fs::canonicalize(&models).map_err(io("resolving the model store"))
+    let models = fs::canonicalize(&models).map_err(io("resolving the model store"))?;
+    let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
+    Ok(Stores { models, prepared })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -20,12 +20,16 @@ pub enum Mode {
     Contained,
     /// On its own, for tests and measurements.
     Bare(BareArgs),
+    /// On its own: prepares a model, and ends.
+    Prepare(PrepareArgs),
 }
 
 /// What a worker without a container is told on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BareArgs {
     pub model: PathBuf,
+    /// The model in ORT format, to be used before `model`.
+    pub prepared: Option<PathBuf>,
     pub name: String,
     pub version: String,
     pub endpoint: Endpoint,
@@ -34,6 +38,17 @@ pub struct BareArgs {
     pub body_bytes_max: usize,
     /// Most requests taken in at once.
     pub concurrency: NonZeroUsize,
+}
+
+/// What to prepare, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrepareArgs {
+    pub model: PathBuf,
+    /// The file that is written.
+    pub prepared: PathBuf,
+    /// A V2 inference request to compare the answers on.
+    pub sample: Option<PathBuf>,
+    pub intra_op_threads: NonZeroUsize,
 }
 
 /// Where a worker without a container listens.
@@ -51,8 +66,8 @@ const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// The arguments in one line.
 const USAGE: &str = "usage: worker --onnxruntime LIBRARY [--bare --model FILE --name NAME \
-     (--socket PATH | --listen 127.0.0.1:PORT) [--version V] [--intra-op-threads N] [--body-bytes-max N] \
-     [--concurrency N]]";
+     (--socket PATH | --listen 127.0.0.1:PORT) [--prepared FILE] [--version V] [--intra-op-threads N] \
+     [--body-bytes-max N] [--concurrency N] | --prepare FILE --model FILE [--sample FILE] [--intra-op-threads N]]";
 
 /// Why a command line is wrong.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -67,6 +82,8 @@ pub enum ArgsError {
     Value { option: &'static str, value: String },
     #[error("--listen takes a loopback address only, not {0}: the bare worker asks nobody who they are")]
     NotLoopback(SocketAddr),
+    #[error("either --bare or --prepare, not both")]
+    TwoModes,
     #[error("either --socket or --listen, not both")]
     TwoEndpoints,
 }
@@ -76,6 +93,9 @@ pub enum ArgsError {
 struct Written {
     bare: bool,
     onnxruntime: Option<OsString>,
+    prepare: Option<OsString>,
+    prepared: Option<OsString>,
+    sample: Option<OsString>,
     model: Option<OsString>,
     name: Option<OsString>,
     version: Option<OsString>,
@@ -94,7 +114,12 @@ impl WorkerArgs {
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
         let mut written = Written::read(arguments)?;
         let onnxruntime = written.onnxruntime.take().ok_or(ArgsError::Missing("--onnxruntime"))?.into();
-        let mode = if written.bare { Mode::Bare(written.bare_args()?) } else { Mode::Contained };
+        let mode = match (written.bare, written.prepare.take()) {
+            (false, None) => Mode::Contained,
+            (true, None) => Mode::Bare(written.bare_args()?),
+            (false, Some(prepared)) => Mode::Prepare(written.prepare_args(prepared.into())?),
+            (true, Some(_)) => return Err(ArgsError::TwoModes),
+        };
         Ok(Self { onnxruntime, mode })
     }
 }
@@ -112,6 +137,9 @@ impl Written {
                 }
                 "--onnxruntime" => &mut written.onnxruntime,
                 "--model" => &mut written.model,
+                "--prepare" => &mut written.prepare,
+                "--prepared" => &mut written.prepared,
+                "--sample" => &mut written.sample,
                 "--name" => &mut written.name,
                 "--version" => &mut written.version,
                 "--socket" => &mut written.socket,
@@ -130,12 +158,22 @@ impl Written {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         Ok(BareArgs {
             model: self.model.ok_or(ArgsError::Missing("--model"))?.into(),
+            prepared: self.prepared.map(PathBuf::from),
             name: self.name.map(text).ok_or(ArgsError::Missing("--name"))?,
             version: self.version.map_or_else(|| "1".to_owned(), text),
             endpoint: endpoint(self.socket, self.listen)?,
             intra_op_threads: number("--intra-op-threads", self.intra_op_threads, INTRA_OP_THREADS_DEFAULT)?,
             body_bytes_max: number("--body-bytes-max", self.body_bytes_max, BODY_BYTES_MAX_DEFAULT)?,
             concurrency: number("--concurrency", self.concurrency, CONCURRENCY_DEFAULT)?,
+        })
+    }
+
+    fn prepare_args(self, prepared: PathBuf) -> Result<PrepareArgs, ArgsError> {
+        Ok(PrepareArgs {
+            model: self.model.ok_or(ArgsError::Missing("--model"))?.into(),
+            prepared,
+            sample: self.sample.map(PathBuf::from),
+            intra_op_threads: number("--intra-op-threads", self.intra_op_threads, INTRA_OP_THREADS_DEFAULT)?,
         })
     }
 }
@@ -194,6 +232,8 @@ mod tests {
             ("", "--onnxruntime is missing"),
             ("--onnxruntime", "--onnxruntime needs a value"),
             ("--onnxruntime l --wat", "unknown argument '--wat'"),
+            ("--onnxruntime l --prepare f", "--model is missing"),
+            ("--onnxruntime l --bare --prepare f --model m --name n --socket s", "either --bare or --prepare"),
             ("--onnxruntime l --bare --model m --name n", "--socket or --listen is missing"),
             ("--onnxruntime l --bare --model m --name n --socket s --listen [::1]:1", "not both"),
             ("--onnxruntime l --bare --model m --name n --listen 0.0.0.0:80", "loopback address only"),

@@ -5,12 +5,13 @@ use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::source::{AssignedSource, ModelSource};
 
 /// Largest assignment, in bytes.
 const ASSIGNMENT_BYTES_MAX: usize = 16 << 10;
@@ -27,15 +28,27 @@ const VERDICT_READY: u8 = b'R';
 /// First byte of the verdict: loading failed, the reason follows.
 const VERDICT_ERROR: u8 = b'E';
 
-/// What a worker is to serve.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Most sources of one model: the best one, and what serves where that cannot be used.
+const SOURCES_MAX: usize = 2;
+
+/// What a worker does with its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Answers inference requests.
+    Serve,
+    /// Optimises it, once, and hands the result out.
+    Prepare,
+}
+
+/// What a worker is to do, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The endpoint's name, echoed in every reply.
     pub name: String,
     /// The revision, as the protocol's version string.
     pub version: String,
-    /// The model file; external data lies beside it.
-    pub model: PathBuf,
+    pub work: Work,
     /// Threads that share one operator's work.
     pub intra_op_threads: NonZeroUsize,
     /// Limit of a body, on the wire and inflated, in bytes.
@@ -62,6 +75,29 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// An assignment as it is sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    name: String,
+    version: String,
+    work: Work,
+    /// The best one first.
+    sources: Vec<AssignedSource>,
+    intra_op_threads: NonZeroUsize,
+    body_bytes_max: usize,
+    concurrency: NonZeroUsize,
+}
+
+/// An assignment with everything that came with it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) assignment: Assignment,
+    pub(crate) listener: UnixListener,
+    /// The best one first, and at least one.
+    pub(crate) sources: Vec<ModelSource>,
+}
+
 /// Why the control channel could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
@@ -71,8 +107,12 @@ pub(crate) enum ControlError {
     Receive(#[source] Errno),
     #[error("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes")]
     TooLarge,
-    #[error("the assignment carries {0} descriptors instead of one listener")]
-    Descriptors(usize),
+    #[error("no listener came with the assignment")]
+    NoListener,
+    #[error("the assignment carries {found} descriptors of models where {expected} are to be")]
+    Descriptors { expected: usize, found: usize },
+    #[error("the assignment names {0} sources of its model instead of 1 to {SOURCES_MAX}")]
+    Sources(usize),
     #[error("the assignment is malformed")]
     Malformed(#[source] serde_json::Error),
     #[error("the verdict could not be written")]
@@ -94,11 +134,11 @@ impl ControlChannel {
         Ok(Self { socket })
     }
 
-    /// Waits for the assignment and its listener. `None` if the other end went away instead: nobody wants this
-    /// worker any more.
-    pub(crate) fn receive(&self) -> Result<Option<(Assignment, UnixListener)>, ControlError> {
+    /// Waits for the assignment, its listener and its model. `None` if the other end went away instead: nobody wants
+    /// this worker any more.
+    pub(crate) fn receive(&self) -> Result<Option<Received>, ControlError> {
         let mut message = vec![0; ASSIGNMENT_BYTES_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + SOURCES_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
             let parts = &mut [IoSliceMut::new(&mut message)];
@@ -111,10 +151,9 @@ impl ControlChannel {
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(ControlError::TooLarge);
         }
-        let listener = only_descriptor(&mut ancillary)?;
+        let descriptors = descriptors(&mut ancillary);
         message.truncate(received.bytes);
-        let assignment = serde_json::from_slice(&message).map_err(ControlError::Malformed)?;
-        Ok(Some((assignment, UnixListener::from(listener))))
+        Message::take(&message, descriptors).map(Some)
     }
 
     /// Reports that only an assignment is missing.
@@ -145,18 +184,29 @@ impl ControlChannel {
     }
 }
 
-fn only_descriptor(ancillary: &mut RecvAncillaryBuffer<'_>) -> Result<OwnedFd, ControlError> {
-    let mut descriptors: Vec<OwnedFd> = ancillary
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    match (descriptors.pop(), descriptors.len()) {
-        (Some(only), 0) => Ok(only),
-        (Some(_), others) => Err(ControlError::Descriptors(others + 1)),
-        (None, _) => Err(ControlError::Descriptors(0)),
+impl Message {
+    /// Reads the text and gives each descriptor its place.
+    fn take(text: &[u8], descriptors: Vec<OwnedFd>) -> Result<Received, ControlError> {
+        let Self { name, version, work, sources, intra_op_threads, body_bytes_max, concurrency } =
+            serde_json::from_slice(text).map_err(ControlError::Malformed)?;
+        if sources.is_empty() || sources.len() > SOURCES_MAX {
+            return Err(ControlError::Sources(sources.len()));
+        }
+        let expected = sources.iter().filter(|source| source.has_descriptor()).count();
+        let mut descriptors = descriptors.into_iter();
+        let listener = descriptors.next().ok_or(ControlError::NoListener)?.into();
+        let miscounted = ControlError::Descriptors { expected, found: descriptors.len() };
+        let taken: Option<Vec<_>> = sources.into_iter().map(|source| source.with(&mut descriptors)).collect();
+        let sources = taken.filter(|_| descriptors.len() == 0).ok_or(miscounted)?;
+        let assignment = Assignment { name, version, work, intra_op_threads, body_bytes_max, concurrency };
+        Ok(Received { assignment, listener, sources })
     }
+}
+
+fn descriptors(ancillary: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let rights = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    rights.flatten().collect()
 }

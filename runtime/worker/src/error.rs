@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::defence::Defence;
 use crate::model::RunError;
+use crate::prepare::PrepareError;
 use crate::v2::encoding::EncodingError;
 use crate::v2::request::RequestError;
 use crate::v2::response::ResponseError;
@@ -34,6 +35,8 @@ pub(crate) enum ApiError {
     Response(#[from] ResponseError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     #[error("the worker failed on this request; it goes on with the next")]
     Panicked,
     #[error("the worker is stopping")]
@@ -52,6 +55,8 @@ impl ApiError {
             Self::Encoding(EncodingError::Corrupt { .. }) | Self::Body(_) | Self::Request(_) | Self::Response(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Prepare(error) if error.is_of_sample() => StatusCode::BAD_REQUEST,
+            Self::Prepare(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Encoding(EncodingError::Compress(_)) | Self::Run(_) | Self::Panicked => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

@@ -11,14 +11,19 @@ use bytes::Bytes;
 use ort::environment::Environment;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::Assignment;
 use crate::error::ApiError;
 use crate::model::{LoadError, Model};
+use crate::prepare::{Preparer, Verified};
+use crate::source::ModelSource;
 use crate::v2::Signature;
 use crate::v2::encoding::Coding;
+use crate::{Assignment, Work};
 
 pub(crate) use answer::Answerer;
 pub(crate) use cancellation::{CancelOnDrop, Cancellation};
+
+/// The optimised model, in a directory that is this worker's alone.
+const PREPARED_FILE: &str = "model.ort";
 
 /// An inference request as it came off the wire.
 #[derive(Debug)]
@@ -32,9 +37,11 @@ pub(crate) struct Call {
 /// An answer as it goes onto the wire.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     pub(crate) header_length: Option<usize>,
     pub(crate) coding: Coding,
+    /// How the prepared model was verified, where the body is one.
+    pub(crate) verified: Option<Verified>,
 }
 
 /// A call on its way through the queue.
@@ -47,7 +54,7 @@ pub(crate) struct Job {
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
-/// What answers calls; the model, but for tests of the thread itself.
+/// What answers calls.
 pub(crate) trait Engine {
     fn infer(&mut self, call: &Call, cancellation: &Cancellation) -> Result<Reply, ApiError>;
 }
@@ -78,15 +85,25 @@ pub(crate) struct Inference {
 impl Inference {
     /// Starts the thread and waits until it has loaded the model. The session is built and used on one thread, so
     /// that ONNX Runtime's per-thread memory exists once.
-    pub(crate) fn start(environment: Environment, assignment: &Assignment) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        environment: Environment,
+        assignment: &Assignment,
+        sources: Vec<ModelSource>,
+    ) -> Result<Self, StartError> {
         let (jobs, queue) = mpsc::channel(assignment.concurrency.get());
         let (loaded, verdict) = oneshot::channel();
         let assignment = assignment.clone();
-        let main = move || match Model::load(&environment, &assignment) {
+        let main = move || match Model::load(&environment, &assignment, sources) {
             Err(error) => drop(loaded.send(Err(error))),
             Ok(model) => {
                 if loaded.send(Ok((model.signature().clone(), model.opened()))).is_ok() {
-                    work(&mut Answerer::new(model, &assignment), queue);
+                    match assignment.work {
+                        Work::Serve => work(&mut Answerer::new(model, &assignment), queue),
+                        Work::Prepare => {
+                            let place = std::env::temp_dir().join(PREPARED_FILE);
+                            work(&mut Preparer::new(environment, model, &assignment, place), queue);
+                        }
+                    }
                 }
             }
         };
@@ -127,7 +144,7 @@ mod tests {
         fn infer(&mut self, call: &Call, _: &Cancellation) -> Result<Reply, ApiError> {
             assert_ne!(call.body, b"panic"[..], "told to panic");
             self.0 += 1;
-            Ok(Reply { body: self.0.to_string().into(), header_length: None, coding: Coding::Identity })
+            Ok(Reply { body: self.0.to_string().into(), header_length: None, coding: Coding::Identity, verified: None })
         }
     }
 
@@ -153,7 +170,7 @@ mod tests {
         thread::spawn(move || work(&mut Fake(0), queue)).join().unwrap();
 
         assert!(matches!(panicked.blocking_recv().unwrap(), Err(ApiError::Panicked)));
-        assert_eq!(answer.blocking_recv().unwrap().unwrap().body, b"1", "the abandoned call was not computed");
+        assert_eq!(answer.blocking_recv().unwrap().unwrap().body, b"1"[..], "the abandoned call was not computed");
         assert_eq!(permits.available_permits(), 4);
     }
 }

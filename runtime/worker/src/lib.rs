@@ -14,16 +14,20 @@ mod control;
 mod defence;
 mod error;
 mod inference;
+mod mapping;
 mod model;
 mod onnxruntime;
+mod prepare;
+mod seeded;
 mod serve;
+mod source;
 pub mod v2;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-pub use args::{ArgsError, BareArgs, Endpoint, Mode, WorkerArgs};
-pub use control::Assignment;
+pub use args::{ArgsError, BareArgs, Endpoint, Mode, PrepareArgs, WorkerArgs};
+pub use control::{Assignment, Work};
 
 /// Runs a worker until it is told to stop with SIGTERM.
 ///
@@ -34,7 +38,8 @@ pub fn run(args: WorkerArgs) -> ExitCode {
     let begun = Instant::now();
     let outcome = match args.mode {
         Mode::Contained => contained::run(&args.onnxruntime, begun),
-        Mode::Bare(bare) => bare::run(&args.onnxruntime, bare),
+        Mode::Bare(bare) => bare::serve(&args.onnxruntime, bare),
+        Mode::Prepare(prepare) => bare::prepare(&args.onnxruntime, prepare),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,8 @@ use dormouse_driver::{
     Daemon, Node,
     script::{converse, replica_of},
 };
-use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId};
+use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, ReplicaSpec, Work};
+use dormouse_spec::Digest;
 
 /// The build in which a defence can be missing.
 pub(crate) const WEAKENED: &str = env!("CARGO_BIN_EXE_sandbox-weakened");
@@ -37,8 +38,13 @@ impl Stage {
 
     /// The same, where it may be that none comes to be.
     pub(crate) fn try_replica(&mut self) -> Result<ReplicaId, ExitCause> {
+        self.try_replica_from(None)
+    }
+
+    /// The same, of a prepared model.
+    pub(crate) fn try_replica_from(&mut self, prepared: Option<Digest>) -> Result<ReplicaId, ExitCause> {
         self.serial += 1;
-        let spec = replica_of(HOSTILE, self.serial);
+        let spec = ReplicaSpec { work: Work::Serve { prepared }, ..replica_of(HOSTILE, self.serial) };
         self.node.create(&spec);
         loop {
             match self.node.of(&spec.replica) {

@@ -14,19 +14,19 @@ use std::{
     process::ExitCode,
 };
 
-use dormouse_driver::worker::{READY, assignment, model, say};
+use dormouse_driver::worker::{Assigned, READY, assigned, say};
 
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
     descriptors::remember();
     program::second_life(arguments);
-    let (_, listener) = assignment();
+    let Assigned { listener, model, .. } = assigned();
     say(READY);
     loop {
         let (mut connection, _) = listener.accept().unwrap();
         let mut command = String::new();
         connection.read_to_string(&mut command).unwrap();
-        let answer = answer(&command);
+        let answer = if command == "model" { files::handed_over(model.as_ref()) } else { answer(&command) };
         // The caller may have gone.
         let _ = connection.write_all(answer.as_bytes());
     }
@@ -37,7 +37,6 @@ fn answer(command: &str) -> String {
     match verb {
         "bomb" => bomb::bomb(argument),
         "read" => files::read(argument),
-        "model" => model().unwrap_or_else(|error| error.to_string()),
         "list" => files::list(argument),
         "find" => files::find(argument),
         "create" => files::create(argument),

@@ -11,10 +11,10 @@ use std::{
     path::Path,
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec};
+use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
 use dormouse_spec::{Bytes, Digest, Limits, MilliCpu};
 
-use crate::machine::DEADLINE;
+use crate::{daemon::NODE_USER, machine::DEADLINE};
 
 pub const LIMITS: Limits = Limits {
     cpu: MilliCpu::from_milli(500),
@@ -27,13 +27,17 @@ pub fn model() -> Digest {
     Digest::from_sha256([7; 32])
 }
 
-/// What the node would have stored.
+/// What the node would have stored: its own.
 pub fn store_model(data: &Path) {
     let directory = data.join("models").join(model().directory_name());
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("model.onnx"), b"weights").unwrap();
     fs::set_permissions(directory.join("model.onnx"), fs::Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o555)).unwrap();
+    let node = nix::unistd::User::from_name(NODE_USER).unwrap().expect("every machine has it").uid.as_raw();
+    for path in [directory.join("model.onnx"), directory] {
+        std::os::unix::fs::chown(path, Some(node), None).unwrap();
+    }
 }
 
 /// The endpoint's name tells the worker how to behave.
@@ -42,6 +46,7 @@ pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     ReplicaSpec {
         replica: ReplicaId::new(&endpoint, 1, serial),
         model: model(),
+        work: Work::Serve { prepared: None },
         limits: LIMITS,
         intra_op_threads: 1,
         concurrency: 4,

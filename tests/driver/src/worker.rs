@@ -1,33 +1,34 @@
 //! The worker's side of its control channel, for programs that stand in for the real one.
 
 use std::{
-    collections::VecDeque,
-    fs::File,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{fs::FileExt, net::UnixListener},
+        unix::net::UnixListener,
     },
-    sync::OnceLock,
 };
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 
-/// Where the model came as a descriptor.
-static MODEL: OnceLock<File> = OnceLock::new();
-
-/// What is in the model that was handed over as a descriptor.
-pub fn model() -> io::Result<String> {
-    let model = MODEL.get().ok_or(io::ErrorKind::NotFound)?;
-    let mut bytes = vec![0; 4096];
-    let length = model.read_at(&mut bytes, 0)?;
-    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+/// What the one message of the spawner brings.
+#[derive(Debug)]
+pub struct Assigned {
+    /// Whose replica this is.
+    pub name: String,
+    pub listener: UnixListener,
+    /// The first model that came as a descriptor: in ORT format where there is one.
+    pub model: Option<OwnedFd>,
 }
 
-/// Says that it is there, and takes the one message of the spawner: whose replica this is, and its
-/// listening socket. The model may come along.
+/// Says that it is there, and takes the one message of the spawner.
 pub fn assignment() -> (String, UnixListener) {
+    let Assigned { name, listener, .. } = assigned();
+    (name, listener)
+}
+
+/// The same with the model.
+pub fn assigned() -> Assigned {
     say(b"B");
     let mut bytes = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
@@ -36,21 +37,20 @@ pub fn assignment() -> (String, UnixListener) {
     rustix::io::ioctl_fionbio(&stdin, false).unwrap();
     let slices = &mut [IoSliceMut::new(&mut bytes)];
     let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
-    let mut descriptors: VecDeque<OwnedFd> = ancillary
+    let descriptors: Vec<OwnedFd> = ancillary
         .drain()
         .flat_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
             _ => Vec::new(),
         })
         .collect();
-    let listener = descriptors.pop_front().expect("a listener comes with the assignment");
-    if let Some(model) = descriptors.pop_front() {
-        MODEL.set(model.into()).unwrap();
-    }
+    assert!(descriptors.len() <= 3, "a listener, a prepared model and the original");
+    let mut descriptors = descriptors.into_iter();
+    let listener = descriptors.next().expect("the listener comes with the assignment");
     let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(false).unwrap();
-    (assignment["name"].as_str().unwrap().to_owned(), listener)
+    Assigned { name: assignment["name"].as_str().unwrap().to_owned(), listener, model: descriptors.next() }
 }
 
 /// What a worker says once it serves: `R`, and where the time of its loading went.

@@ -18,7 +18,15 @@ use serde::Deserialize;
 pub(super) struct Assignment {
     pub(super) name: String,
     pub(super) version: String,
+    pub(super) work: Work,
     sources: Vec<Source>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Work {
+    Serve,
+    Prepare,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,6 +34,7 @@ pub(super) struct Assignment {
 enum Source {
     OnnxFile { path: PathBuf },
     OnnxDescriptor {},
+    OrtDescriptor {},
 }
 
 pub(super) struct Control;
@@ -40,7 +49,7 @@ impl Control {
     pub(super) fn receive(&self) -> (Assignment, UnixListener, PathBuf) {
         self.say(b"B");
         let mut bytes = [0; 16 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let parts = &mut [IoSliceMut::new(&mut bytes)];
         let received = rustix::net::recvmsg(stdin(), parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
@@ -52,14 +61,16 @@ impl Control {
         let listener = UnixListener::from(descriptors.next().expect("the listener comes with the assignment"));
         listener.set_nonblocking(true).unwrap();
         let assignment: Assignment = serde_json::from_slice(&bytes[..received.bytes]).expect("an assignment");
-        let script = match assignment.sources.first().expect("a model") {
-            Source::OnnxFile { path } => path.clone(),
+        // What was prepared of the script is not looked at.
+        let script = assignment.sources.iter().find_map(|source| match source {
+            Source::OnnxFile { path } => Some(path.clone()),
+            Source::OrtDescriptor {} => descriptors.next().and(None),
             // Never closed: it is read for as long as this process lives.
             Source::OnnxDescriptor {} => {
-                let model = descriptors.next().expect("the model comes with the assignment");
-                PathBuf::from(format!("/proc/self/fd/{}", model.into_raw_fd()))
+                descriptors.next().map(|model| PathBuf::from(format!("/proc/self/fd/{}", model.into_raw_fd())))
             }
-        };
+        });
+        let script = script.expect("the original is always among the sources");
         (assignment, listener, script)
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{Request, Response, header::CONTENT_LENGTH, response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -21,13 +21,14 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{LOOK_EVERY, ScriptFile, bomb};
-use crate::script::Infer;
+use super::{LOOK_EVERY, ScriptFile, bomb, control::Work};
+use crate::script::{Infer, Prepare};
 
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) version: String,
+    pub(super) work: Work,
     pub(super) script: ScriptFile,
 }
 
@@ -58,6 +59,9 @@ impl Model {
             let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             return self.infer(&body).await;
         }
+        if path.ends_with("/prepare") && self.work == Work::Prepare {
+            return self.prepare().await;
+        }
         if path.ends_with("/ready") {
             return Ok(document(&json!({ "name": self.name, "ready": true })));
         }
@@ -78,11 +82,30 @@ impl Model {
                 Infer::EatMemory => bomb::eat_memory(Duration::ZERO),
                 Infer::Bomb(bomb) => return Ok(self.tell(&json!(bomb::set_off(bomb, self.script.path())))),
                 Infer::HangUp | Infer::Deaf => return Err(io::ErrorKind::ConnectionAborted.into()),
-                Infer::BreakOff => return Ok(broken_off()),
+                Infer::BreakOff => return Ok(broken_off(Response::builder())),
                 Infer::Print { lines, bytes } => {
                     (0..lines).for_each(|line| println!("{line:0bytes$}"));
                     return Ok(self.echo(body));
                 }
+            }
+        }
+    }
+
+    /// What it makes of its model is text, which nothing of the fake ever loads.
+    async fn prepare(&self) -> io::Result<Answer> {
+        println!("{}", crate::script::ASKED_TO_PREPARE);
+        let prepared = || Response::builder().header("dormouse-verified", "seeded");
+        loop {
+            match self.script.read().prepare {
+                Prepare::Done => return Ok(prepared().body(Either::Left(Full::from("prepared"))).unwrap()),
+                Prepare::Hold => sleep(LOOK_EVERY).await,
+                Prepare::Refuse => {
+                    let refusal = json!({ "error": "the script is not prepared" }).to_string();
+                    return Ok(Response::builder().status(422).body(Either::Left(Full::from(refusal))).unwrap());
+                }
+                Prepare::Crash => abort(),
+                Prepare::EatMemory => bomb::eat_memory(Duration::ZERO),
+                Prepare::BreakOff => return Ok(broken_off(prepared())),
             }
         }
     }
@@ -106,9 +129,9 @@ fn document(value: &Value) -> Answer {
         .unwrap()
 }
 
-fn broken_off() -> Answer {
+fn broken_off(response: response::Builder) -> Answer {
     let rest = Box::pin(sleep(LOOK_EVERY));
-    Response::builder().header(CONTENT_LENGTH, 1000).body(Either::Right(Broken { began: false, rest })).unwrap()
+    response.header(CONTENT_LENGTH, 1000).body(Either::Right(Broken { began: false, rest })).unwrap()
 }
 
 /// A body that ends before its declared length, some time after its beginning.

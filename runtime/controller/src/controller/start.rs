@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoreLimits};
+use dormouse_image::{ModelStore, PreparedStore, StoreError as ModelStoreError, StoreLimits};
 use dormouse_sandbox::messages::ReplicaReport;
 use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
 use prometheus::Registry;
@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     node::{Node, Serials},
     policy::{Owner, Usage},
+    preparation::{Preparation, Preparations, prepare_missing},
     revision::Revision,
     store::{Desired, Store, StoreError},
 };
@@ -61,11 +62,13 @@ pub(super) async fn start(
     let metrics = Metrics::register(registry).map_err(StartError::Metrics)?;
     metrics.set_memory_budget(settings.memory_budget);
     let store = Store::open(&settings.data).await.map_err(|error| StartError::DesiredState(error.into()))?;
-    let models = open_models(settings.data.clone()).await?;
+    let (models, prepared) = open_stores(settings.data.clone()).await?;
+    let preparations = Preparations::new(prepared, settings.prepare_for);
     let logs = prepare_logs(&settings, &replicas).await?;
     let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
     let directory = Directory::default();
-    let desired = load(&store, &directory, &settings).await?;
+    let mut desired = load(&store, &directory, &settings).await?;
+    let missing = find_prepared(&mut desired, &preparations).await;
     let (found, strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
@@ -90,13 +93,36 @@ pub(super) async fn start(
         // without the replicas that it has.
         handle.unleased().await;
     }
-    let deploys = Deploys { node, directory, store, models, commit: Arc::new(Mutex::new(())) };
+    let deploys = Deploys { node, directory, store, models, preparations, commit: Arc::new(Mutex::new(())) };
     collect_garbage(&deploys).await;
+    tokio::spawn(prepare_missing(deploys.clone(), missing));
     Ok(deploys)
 }
 
-async fn open_models(data: PathBuf) -> Result<ModelStore, StartError> {
-    let open = move || ModelStore::open(&data, StoreLimits::default());
+/// Looks for each revision's prepared model. Returns those that have none and are to get one.
+async fn find_prepared(revisions: &mut [Revision], preparations: &Preparations) -> Vec<Revision> {
+    let mut missing = Vec::new();
+    for revision in revisions {
+        match (preparations.find(revision, None).await, preparations.refusal()) {
+            (Some(there), _) => revision.preparation = there.preparation,
+            (None, Some(refusal)) => revision.preparation = refusal,
+            (None, None) => {
+                // What was prepared for another machine is not used on this one.
+                if revision.preparation.key().is_some() {
+                    revision.preparation = Preparation::not_yet();
+                }
+                missing.push(revision.clone());
+            }
+        }
+    }
+    missing
+}
+
+async fn open_stores(data: PathBuf) -> Result<(ModelStore, PreparedStore), StartError> {
+    let open = move || {
+        let limits = StoreLimits::default();
+        Ok((ModelStore::open(&data, limits)?, PreparedStore::open(&data, limits)?))
+    };
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Models(error.into()))?;
     opened.map_err(|error: ModelStoreError| StartError::Models(error.into()))
 }
@@ -143,8 +169,9 @@ enum Unserved {
 
 fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, EndpointError> {
     let endpoint = desired.request.resolve(&settings.defaults, desired.model_bytes, settings.node_cpus)?;
-    let Desired { revision: number, model, model_bytes, metadata, .. } = desired;
-    Ok(Revision { number, endpoint, model, model_bytes, metadata })
+    let Desired { revision: number, model, model_bytes, metadata, preparation, .. } = desired;
+    let preparation = preparation.unwrap_or_else(Preparation::not_yet);
+    Ok(Revision { number, endpoint, model, model_bytes, preparation, metadata })
 }
 
 fn show_failed(

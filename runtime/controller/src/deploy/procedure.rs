@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoredModel};
 use dormouse_sandbox::messages::Request;
@@ -10,12 +10,20 @@ use crate::{
     EndpointView,
     directory::{Claim, ClaimError, Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
+    error_chain::one_line,
     link::fact_inbox,
     node::Node,
     policy::Owner,
+    preparation::{Outcome, Preparation, Preparations, Sample},
     revision::Revision,
     store::{Desired, Store},
 };
+
+/// What a deploy brings besides what it says.
+struct Brought {
+    files: Vec<ModelFile>,
+    sample: Option<OwnedFd>,
+}
 
 /// What deploys and deletes work with.
 #[derive(Debug, Clone)]
@@ -24,6 +32,7 @@ pub(crate) struct Deploys {
     pub(crate) directory: Directory,
     pub(crate) store: Store,
     pub(crate) models: ModelStore,
+    pub(crate) preparations: Preparations,
     /// Held from writing a revision down until the directory shows it, and while unreachable models
     /// are deleted: a model committed in between would be taken for unreachable.
     pub(crate) commit: Arc<Mutex<()>>,
@@ -52,10 +61,10 @@ impl Deploys {
         mut request: DeployRequest,
         progress: DeployProgress,
     ) -> Result<Deployed, DeployError> {
-        let files = std::mem::take(&mut request.files);
-        let deployed = self.store_probe_commit(&claim, &request, files, &progress).await;
+        let brought = Brought { files: std::mem::take(&mut request.files), sample: request.sample.take() };
+        let deployed = self.store_probe_commit(&claim, &request, brought, &progress).await;
         if let Err(error) = &deployed {
-            let failure = format!("the deploy failed: {}", chain(error));
+            let failure = format!("the deploy failed: {}", one_line(error));
             tracing::warn!(endpoint = %claim.name(), failure);
             self.note_failure(&claim, &request, failure).await;
             if claim.entry().and_then(Entry::served).is_none() {
@@ -72,11 +81,12 @@ impl Deploys {
         &self,
         claim: &Claim,
         request: &DeployRequest,
-        files: Vec<ModelFile>,
+        brought: Brought,
         progress: &DeployProgress,
     ) -> Result<Deployed, DeployError> {
         let served = claim.entry().and_then(Entry::served);
-        let model = self.store_model(files, progress).await?;
+        let sample = read_sample(brought.sample).await?;
+        let model = self.store_model(brought.files, progress).await?;
         let endpoint = self.resolve(request, model.bytes)?;
         self.check_fits(&endpoint)?;
         let number = served.as_ref().map_or(0, |handle| handle.view().revision).saturating_add(1);
@@ -85,17 +95,41 @@ impl Deploys {
             endpoint,
             model: model.digest,
             model_bytes: model.bytes,
+            preparation: Preparation::not_yet(),
             metadata: serde_json::Value::Null,
         };
+        let held = self.probe_and_prepare(&mut revision, sample.as_ref(), progress).await?;
+        let _ = progress.send(DeployStep::Committing).await;
+        self.commit(claim, request, revision.clone(), sample, served).await?;
+        // Until here they were pinned: from here on the directory names them.
+        drop((model, held));
+        let Revision { endpoint, model, model_bytes, preparation, .. } = revision;
+        Ok(Deployed { name: endpoint.name, revision: number, model, model_bytes, preparation })
+    }
+
+    /// Completes the revision. A model that was prepared before is probed as it will start.
+    async fn probe_and_prepare(
+        &self,
+        revision: &mut Revision,
+        sample: Option<&Sample>,
+        progress: &DeployProgress,
+    ) -> Result<Option<Outcome>, DeployError> {
+        let there = self.preparations.find(revision, sample).await;
+        let settled = there.as_ref().map(|outcome| outcome.preparation.clone()).or_else(|| self.preparations.refusal());
+        let is_settled = settled.is_some();
+        revision.preparation = settled.unwrap_or_else(Preparation::not_yet);
         // Whoever does not listen any more does not stop the deploy.
         let _ = progress.send(DeployStep::Probing).await;
-        revision.metadata = probe(&self.node, &revision).await?;
-        let _ = progress.send(DeployStep::Committing).await;
-        self.commit(claim, request, revision.clone(), served).await?;
-        // Until here it was pinned: from here on the directory names it.
-        drop(model);
-        let Revision { endpoint, model, model_bytes, .. } = revision;
-        Ok(Deployed { name: endpoint.name, revision: number, model, model_bytes })
+        let (metadata, probed) = probe(&self.node, revision).await?;
+        revision.metadata = metadata;
+        if is_settled {
+            return Ok(there);
+        }
+        let _ = progress.send(DeployStep::Preparing).await;
+        let prepared = self.preparations.prepare(&self.node, revision, sample, probed).await;
+        let outcome = prepared.map_err(DeployError::Invalid)?;
+        revision.preparation = outcome.preparation.clone();
+        Ok(Some(outcome))
     }
 
     async fn store_model(&self, files: Vec<ModelFile>, progress: &DeployProgress) -> Result<StoredModel, DeployError> {
@@ -138,11 +172,13 @@ impl Deploys {
         claim: &Claim,
         request: &DeployRequest,
         revision: Revision,
+        sample: Option<Sample>,
         served: Option<EndpointHandle>,
     ) -> Result<(), DeployError> {
         let _committing = self.commit.lock().await;
-        let Revision { number, model, model_bytes, metadata, .. } = revision.clone();
-        let desired = Desired::new(request.endpoint.clone(), number, model, model_bytes, metadata);
+        let Revision { number, model, model_bytes, metadata, preparation, .. } = revision.clone();
+        let desired = Desired::new(request.endpoint.clone(), number, model, model_bytes, metadata)
+            .with_preparation(preparation, sample.map(Sample::into_text));
         self.store.write(&desired).await.map_err(|error| failed("writing desired state", error))?;
         let handle = match served {
             Some(handle) => {
@@ -186,27 +222,27 @@ pub(crate) async fn collect_garbage(deploys: &Deploys) {
             return;
         }
     };
-    needed.extend(deploys.directory.models());
-    if let Err(error) = deploys.models.collect_garbage(needed).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "models that nobody needs were not deleted");
+    needed.extend(deploys.directory.stored());
+    for collected in [
+        deploys.models.collect_garbage(needed.clone()).await,
+        deploys.preparations.store().collect_garbage(needed).await,
+    ] {
+        if let Err(error) = collected {
+            tracing::warn!(error = &error as &dyn std::error::Error, "models that nobody needs were not deleted");
+        }
     }
 }
 
 fn invalid(error: &dyn std::error::Error) -> DeployError {
-    DeployError::Invalid(chain(error))
+    DeployError::Invalid(one_line(error))
 }
 
 fn failed(operation: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeployError {
     DeployError::Failed { operation: operation.to_owned(), source: source.into() }
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+async fn read_sample(file: Option<OwnedFd>) -> Result<Option<Sample>, DeployError> {
+    let Some(file) = file else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || Sample::read(file)).await;
+    read.map_err(|error| failed("reading the sample", error))?.map(Some).map_err(|error| invalid(&error))
 }

@@ -7,6 +7,8 @@ use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+use crate::job::AskError;
+
 /// The largest description of a model's inputs and outputs.
 const METADATA_BYTES_MAX: usize = 1 << 20;
 /// How long a replica that said it is ready may take to describe its model.
@@ -29,6 +31,12 @@ pub(super) enum SignatureError {
     Json(#[source] serde_json::Error),
     #[error("the replica did not tell its metadata within {} s", METADATA_WAIT.as_secs())]
     Silent,
+}
+
+impl AskError for SignatureError {
+    fn may_be_death(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Ask(_) | Self::Read(_))
+    }
 }
 
 /// Asks a replica what its model takes and gives.

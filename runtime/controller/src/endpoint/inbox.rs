@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{AcquireError, Lease, policy::ExpectationId, revision::Revision};
+use crate::{AcquireError, Lease, Preparation, policy::ExpectationId, revision::Revision};
 
 /// Calls that wait for one endpoint's task; a request beyond them is refused as by a full queue.
 pub(super) const CALLS_MAX: usize = 4096;
@@ -35,6 +35,10 @@ pub(super) enum Call {
     },
     Failure {
         failure: String,
+    },
+    Prepared {
+        revision: u32,
+        preparation: Preparation,
     },
     Drain {
         until: tokio::time::Instant,

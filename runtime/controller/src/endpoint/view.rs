@@ -71,6 +71,7 @@ pub(super) fn snapshot(
         revision: revision.number,
         model: Some(revision.model),
         model_bytes: revision.model_bytes,
+        preparation: Some(revision.preparation.clone()),
         metadata: revision.metadata.clone(),
         condition: condition(policy, now),
         replicas: replicas.collect(),

@@ -119,6 +119,18 @@ impl Ledger {
         orders
     }
 
+    /// Grants memory that is free and that nobody waits for, or says what is missing of it. Nobody is
+    /// evicted for it, and it does not wait.
+    pub(crate) fn reserve_free(&mut self, now: Time, owner: Owner, replica: ReplicaId, bytes: Bytes) -> Order {
+        let free = if self.waiting.is_empty() { self.free() } else { 0 };
+        let short = bytes.saturating_sub(Bytes::new(free));
+        if short > Bytes::default() {
+            return Order::Short { owner, replica, short };
+        }
+        self.adopt(now, owner.clone(), replica.clone(), bytes, Usage::Starting);
+        Order::Grant { owner, replica }
+    }
+
     /// Nothing of the replica is left, or its reservation is taken back.
     pub(crate) fn release(&mut self, now: Time, replica: &ReplicaId) -> Vec<Order> {
         self.held.remove(replica);

@@ -14,7 +14,7 @@ async fn the_first_deploy_probes_and_leaves_nothing_running() {
     let node = Node::start(&disk).await;
     node.spawner.script([Start::Hold]);
     let (progress, mut steps) = mpsc::channel(64);
-    let request = DeployRequest { endpoint: named("demo"), files: Vec::new() };
+    let request = DeployRequest { endpoint: named("demo"), files: Vec::new(), sample: None };
     assert!(matches!(node.controller.deploy(request, progress.clone()).await, Err(DeployError::Invalid(_))));
     assert_eq!(node.view("demo").condition, Condition::Failed);
 

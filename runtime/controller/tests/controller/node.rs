@@ -57,6 +57,7 @@ pub(crate) fn settings(disk: &Disk) -> ControllerSettings {
     ControllerSettings {
         data: disk.data.path().to_owned(),
         run: disk.run.path().to_owned(),
+        prepare_for: None,
         defaults: EndpointDefaults { memory: Some(REPLICA_MEMORY), ..EndpointDefaults::default() },
         memory_budget: Bytes::from_mebibytes(16 << 10),
         node_cpus: 2,
@@ -96,7 +97,7 @@ impl Node {
     /// Deploys a model with this content.
     pub(crate) async fn try_deploy(&self, endpoint: EndpointRequest, content: &str) -> Result<Deployed, DeployError> {
         let (progress, _) = mpsc::channel(1);
-        self.controller.deploy(DeployRequest { endpoint, files: vec![model(content)] }, progress).await
+        self.controller.deploy(DeployRequest { endpoint, files: vec![model(content)], sample: None }, progress).await
     }
 
     /// Asks for a lease, with a deadline in 300 s.

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     Inner, ModelStore, StoreError, blocking,
-    copy::Source,
+    copy::{FromStart, Source},
     directory,
     incoming::Incoming,
     listing::{self, StoredFile},
@@ -92,15 +92,22 @@ impl Inner {
         progress(Bytes::new(done), accepted.bytes);
         let mut stored = Vec::with_capacity(accepted.files.len());
         for (path, file, bytes) in &accepted.files {
-            let source = Source { path, file, bytes: *bytes };
-            stored.push(incoming.add(&source, cancelled, |copied| {
+            let mut source = Source { path, content: &mut FromStart::of(file), bytes: *bytes };
+            stored.push(incoming.add(&mut source, cancelled, |copied| {
                 done += copied;
                 progress(Bytes::new(done), accepted.bytes);
             })?);
         }
         incoming.seal()?;
         let digest = listing::digest(&stored);
-        let pin = self.pins.pin_after(digest, || self.place(incoming, &digest, &stored))?;
+        let keeps = |name: &str| {
+            let is_whole = self.is_whole(name, &stored);
+            if !is_whole {
+                tracing::warn!(%digest, "a stored model is damaged and is replaced");
+            }
+            is_whole
+        };
+        let (pin, ()) = self.pins.pin_after(digest, || self.place(incoming, &digest, keeps))?;
         Ok(StoredModel { digest, bytes: accepted.bytes, files: stored.len(), _pin: pin })
     }
 
@@ -129,23 +136,27 @@ impl Inner {
         }
     }
 
-    fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
+    pub(super) fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
         let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.root))
             .map_err(|source| StoreError::io("asking for the free space of", &self.path, source))?;
         let free = Bytes::new(disk.f_bavail.saturating_mul(disk.f_frsize)).saturating_sub(self.limits.free_bytes_min);
         if needs > free { Err(StoreError::DiskFull { path: self.path.clone(), needs, free }) } else { Ok(()) }
     }
 
-    /// Gives a complete copy its place, or drops it where the same model has the place already.
-    fn place(&self, incoming: Incoming<'_>, digest: &Digest, files: &[StoredFile]) -> Result<(), StoreError> {
+    /// Gives a complete copy its place, or drops it where what has the place already is kept.
+    pub(super) fn place(
+        &self,
+        incoming: Incoming<'_>,
+        digest: &Digest,
+        keeps: impl FnOnce(&str) -> bool,
+    ) -> Result<(), StoreError> {
         let name = digest.directory_name();
         if !self.take_place(&incoming, &name)? {
-            if self.is_whole(&name, files) {
+            if keeps(&name) {
                 return Ok(());
             }
-            tracing::warn!(%digest, "a stored model is damaged and is replaced");
-            if let Some(damaged) = self.move_away(&name)? {
-                directory::remove_tree(&self.root, &damaged, &self.path)?;
+            if let Some(replaced) = self.move_away(&name)? {
+                directory::remove_tree(&self.root, &replaced, &self.path)?;
             }
             self.take_place(&incoming, &name)?;
         }

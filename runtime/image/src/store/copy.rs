@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -19,15 +19,36 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// One file to copy.
 pub(super) struct Source<'a> {
     pub(super) path: &'a RelativePath,
-    pub(super) file: &'a File,
+    pub(super) content: &'a mut dyn Read,
     /// Its length when the copy was accepted.
     pub(super) bytes: u64,
+}
+
+/// Reads a file from its start, at an offset of its own: whoever handed in the descriptor may share
+/// and move its.
+pub(super) struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl<'a> FromStart<'a> {
+    pub(super) fn of(file: &'a File) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Copies all of `source` into `target`, which is empty, waits until it is on the disk and reads it
 /// back to see that it is what was read from the source. `target_path` is for errors.
 pub(super) fn copy(
-    source: &Source<'_>,
+    source: &mut Source<'_>,
     target: &mut File,
     target_path: &Path,
     cancelled: &AtomicBool,
@@ -40,7 +61,7 @@ pub(super) fn copy(
         if cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::Cancelled);
         }
-        let read = read_at(source.file, &mut buffer, at)
+        let read = retried(|| source.content.read(&mut buffer))
             .map_err(|error| StoreError::io("reading the given", source.path.as_path(), error))?;
         let chunk = buffer.get(..read).unwrap_or_default();
         at += chunk.len() as u64;
@@ -68,24 +89,22 @@ fn read_back(target: &File, path: &Path, cancelled: &AtomicBool, buffer: &mut [u
     // Only advice: where it is not taken, the copy in memory is checked.
     let _ = rustix::fs::fadvise(target, 0, None, Advice::DontNeed);
     let mut hasher = Sha256::new();
-    let mut at = 0;
+    let mut written = FromStart::of(target);
     loop {
         if cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::Cancelled);
         }
-        let read = read_at(target, buffer, at).map_err(|error| StoreError::io("reading back", path, error))?;
+        let read = retried(|| written.read(buffer)).map_err(|error| StoreError::io("reading back", path, error))?;
         if read == 0 {
             return Ok(hasher.finalize().into());
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
-        at += read as u64;
     }
 }
 
-/// Reads at an offset of our own: whoever handed in the descriptor may share and move its.
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+fn retried(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        match file.read_at(buffer, at) {
+        match read() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
@@ -101,8 +120,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abc").unwrap();
         let path = "w.bin".parse().unwrap();
-        let source = Source { path: &path, file: &file, bytes: 3 };
-        copy(&source, target, Path::new("target"), &AtomicBool::new(false), |_| {})
+        let mut source = Source { path: &path, content: &mut FromStart::of(&file), bytes: 3 };
+        copy(&mut source, target, Path::new("target"), &AtomicBool::new(false), |_| {})
     }
 
     #[test]

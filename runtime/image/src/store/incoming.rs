@@ -53,16 +53,17 @@ impl<'a> Incoming<'a> {
     /// Copies one file to its path beneath this directory.
     pub(super) fn add(
         &mut self,
-        source: &Source<'_>,
+        source: &mut Source<'_>,
         cancelled: &AtomicBool,
         copied: impl FnMut(u64),
     ) -> Result<StoredFile, StoreError> {
         self.create_directories(source.path)?;
-        let path = self.path.join(source.path.as_path());
+        let name = source.path;
+        let path = self.path.join(name.as_path());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = retry_on_intr(|| rustix::fs::openat2(&self.root, source.path.as_path(), flags, mode, resolve))
+        let file = retry_on_intr(|| rustix::fs::openat2(&self.root, name.as_path(), flags, mode, resolve))
             .map_err(|source| StoreError::io("creating", &path, source))?;
         let mut file = File::from(file);
         let stored = copy(source, &mut file, &path, cancelled, copied)?;

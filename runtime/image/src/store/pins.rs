@@ -22,16 +22,16 @@ pub(super) struct Pin {
 
 impl Pins {
     /// Pins the model after `place` has put it where it belongs, with no removal in between.
-    pub(super) fn pin_after(
+    pub(super) fn pin_after<T>(
         &self,
         digest: Digest,
-        place: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<Pin, StoreError> {
+        place: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<(Pin, T), StoreError> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        place()?;
+        let placed = place()?;
         *counts.entry(digest).or_default() += 1;
         drop(counts);
-        Ok(Pin { pins: self.clone(), digest })
+        Ok((Pin { pins: self.clone(), digest }, placed))
     }
 
     /// Does `work`, during which nobody can pin the model.

@@ -150,3 +150,8 @@ pub(crate) fn keep_descriptors() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Whatever a path leads to.
+pub(crate) fn opened_by_path(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    rustix::fs::open(path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+}

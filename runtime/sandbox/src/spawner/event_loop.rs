@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     os::fd::{AsFd, BorrowedFd},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use rustix::process::WaitStatus;
 
 use self::ending::Ending;
 use super::{
-    SpawnerError, SpawnerSettings,
+    SpawnerError, SpawnerSettings, Stores,
     listeners::Listeners,
     node::{Node, NodeError, NodeUser},
     pool::{BlankId, Pool},
@@ -84,8 +84,8 @@ pub(crate) struct Spawner<'a> {
     pub(crate) node_user: NodeUser,
     /// How many replicas this process can hold open at a time, dying ones included.
     pub(crate) replicas_max: usize,
-    /// The model store; models are opened beneath it.
-    pub(crate) store: PathBuf,
+    /// Models are opened beneath them.
+    pub(crate) stores: Stores,
 }
 
 /// What does.

@@ -65,7 +65,7 @@ mod tests {
     use dormouse_spec::{Digest, Limits};
 
     use super::*;
-    use crate::messages::ReplicaId;
+    use crate::messages::{ReplicaId, Work};
 
     const POLICY: ReplicaPolicy = ReplicaPolicy {
         memory: Bytes::from_mebibytes(100),
@@ -81,6 +81,7 @@ mod tests {
         ReplicaSpec {
             replica: ReplicaId::new(&"a".parse().unwrap(), 1, 1),
             model: Digest::from_sha256([0; 32]),
+            work: Work::Prepare {},
             limits: Limits { cpu, memory, pids, tmp: memory },
             intra_op_threads: pids,
             concurrency: POLICY.concurrency,

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{
-    assignment::{self, Assignment, ModelSource},
+    assignment::{self, Assignment, Sources},
     listeners::listen_unix,
     sandbox::{BeginError, Plan, Sandbox, Workshop},
 };
@@ -22,10 +22,11 @@ impl Replica {
         // The worker's copy of the listener is soon the only one: when it dies, the kernel refuses
         // what waits.
         let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
-        let assignment = Assignment::of(&spec, ModelSource::mounted());
+        let sources = Sources::mounted(workshop, &spec);
+        let assignment = Assignment::of(&spec, &sources);
         let plan = Plan { name: spec.replica.as_str(), uid, limits: spec.limits, model: Some(&spec.model) };
         let sandbox =
-            Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, &listener, None))?;
+            Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, &listener, &sources))?;
         Ok(Self::of(spec, sandbox))
     }
 

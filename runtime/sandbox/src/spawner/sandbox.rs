@@ -84,6 +84,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) groups: &'a InstanceGroup,
     pub(crate) store: &'a Path,
+    pub(crate) prepared: &'a Path,
     pub(crate) rootfs: &'a Rootfs,
     pub(crate) seccomp: &'a LinuxSeccomp,
     pub(crate) node_gid: u32,

@@ -55,6 +55,6 @@ impl Engine for Answerer {
             self.model.run(request, &options, |outputs: &[OutputTensor<'_>]| {
                 InferResponse::encode(name, version, id.as_deref(), outputs)
             })??;
-        Ok(Reply { body: coding.encode(body)?, header_length, coding })
+        Ok(Reply { body: coding.encode(body)?.into(), header_length, coding, verified: None })
     }
 }

@@ -10,13 +10,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::Assignment;
 use crate::defence::Defence;
 use crate::error::ApiError;
 use crate::inference::{Call, CancelOnDrop, Cancellation, Job, Reply};
 use crate::v2::Signature;
 use crate::v2::metadata::{metadata_json, ready_json};
 use crate::v2::request::HEADER_LENGTH;
+use crate::{Assignment, Work};
 
 /// How long a body may pause between two pieces. A slow upload is welcome, a dead one is not.
 const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_RESERVE_MAX: usize = 1 << 20;
 
 static INFERENCE_HEADER_LENGTH: HeaderName = HeaderName::from_static(HEADER_LENGTH);
+/// Says of a prepared model what it was verified on.
+static VERIFIED: HeaderName = HeaderName::from_static("dormouse-verified");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -37,6 +39,7 @@ pub(super) struct Handler {
     /// One for each request that may be in memory.
     permits: Arc<Semaphore>,
     body_bytes_max: usize,
+    work: Work,
 }
 
 /// What a path asks for.
@@ -45,6 +48,7 @@ enum Route {
     Metadata,
     Ready,
     Infer,
+    Prepare,
 }
 
 impl Route {
@@ -60,14 +64,24 @@ impl Route {
             [] => Some(Self::Metadata),
             ["ready"] => Some(Self::Ready),
             ["infer"] => Some(Self::Infer),
+            ["prepare"] => Some(Self::Prepare),
             _ => None,
+        }
+    }
+
+    /// A worker answers one kind of question: nobody can have a model that serves prepared, or the other way round.
+    fn is_of(&self, work: Work) -> bool {
+        match self {
+            Self::Metadata | Self::Ready => true,
+            Self::Infer => work == Work::Serve,
+            Self::Prepare => work == Work::Prepare,
         }
     }
 
     fn allowed(&self) -> &'static str {
         match self {
             Self::Metadata | Self::Ready => "GET",
-            Self::Infer => "POST",
+            Self::Infer | Self::Prepare => "POST",
         }
     }
 }
@@ -84,6 +98,7 @@ impl Handler {
             jobs,
             permits: Arc::new(Semaphore::new(assignment.concurrency.get())),
             body_bytes_max: assignment.body_bytes_max,
+            work: assignment.work,
         })
     }
 
@@ -92,11 +107,11 @@ impl Handler {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ApiError> {
-        let route = Route::of(request.uri().path()).ok_or(ApiError::NotFound)?;
+        let route = Route::of(request.uri().path()).filter(|route| route.is_of(self.work)).ok_or(ApiError::NotFound)?;
         match (route, request.method()) {
             (Route::Metadata, &Method::GET) => Ok(json_response(self.metadata.clone())),
             (Route::Ready, &Method::GET) => Ok(json_response(self.ready.clone())),
-            (Route::Infer, &Method::POST) => self.infer(request).await.map(reply_response),
+            (Route::Infer | Route::Prepare, &Method::POST) => self.infer(request).await.map(reply_response),
             (route, _) => Err(ApiError::Method { allowed: route.allowed() }),
         }
     }
@@ -153,8 +168,12 @@ fn json_response(body: Bytes) -> Response<Full<Bytes>> {
 }
 
 fn reply_response(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = json_response(reply.body.into());
+    let mut response = json_response(reply.body);
     let headers = response.headers_mut();
+    if let Some(verified) = reply.verified {
+        headers.insert(CONTENT_TYPE, OCTET_STREAM);
+        headers.insert(VERIFIED.clone(), HeaderValue::from_static(verified.name()));
+    }
     if let Some(length) = reply.header_length {
         headers.insert(CONTENT_TYPE, OCTET_STREAM);
         headers.insert(INFERENCE_HEADER_LENGTH.clone(), HeaderValue::from(length));
@@ -200,6 +219,7 @@ mod tests {
             ("/v2/models//infer", None),
             ("/v2/models/m/", None),
             ("/v2/models/m/versions//infer", None),
+            ("/v2/models/m/prepare", Some(Route::Prepare)),
             ("/v2/models/m/infer/x", None),
             ("/v2/models/m/config", None),
             ("/", None),

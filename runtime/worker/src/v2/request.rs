@@ -19,7 +19,7 @@ const SHOWN_BYTES_MAX: usize = 128;
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// A request that fits the model: every input present once, with the right datatype and a fitting shape.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InferRequest {
     /// Echoed in the response.
     pub id: Option<String>,
@@ -30,14 +30,14 @@ pub struct InferRequest {
 }
 
 /// The value of one input.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InputTensor {
     pub shape: Shape,
     pub tensor: Tensor<'static>,
 }
 
 /// One output to be answered.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestedOutput {
     /// Position in the signature's outputs.
     pub index: usize,

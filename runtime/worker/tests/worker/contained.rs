@@ -1,6 +1,8 @@
 //! The control channel: one assignment in, one verdict out.
 
-use std::io::IoSlice;
+use std::fs::File;
+use std::io::{IoSlice, Read, Write};
+use std::iter;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -10,9 +12,9 @@ use std::process::{Child, Stdio};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::http::Request;
+use crate::http::{Request, Response};
 use crate::process::{command, fixture, wait};
 
 struct Contained {
@@ -25,19 +27,30 @@ impl Contained {
     fn start() -> Self {
         let (control, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let child = command().env("ORT_DISABLE_TELEMETRY", "1").stdin(Stdio::from(theirs)).spawn().unwrap();
-        let worker = Self { child, control, directory: tempfile::tempdir().unwrap() };
+        let directory = tempfile::tempdir().unwrap();
+        let child = command()
+            .env("ORT_DISABLE_TELEMETRY", "1")
+            .env("TMPDIR", directory.path())
+            .stdin(Stdio::from(theirs))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let worker = Self { child, control, directory };
         assert_eq!(worker.verdict(), b"B", "it is there before it is assigned anything");
         worker
     }
 
     fn assign(&self, model: &Path) {
-        let assignment = json!({"name": "assigned", "version": "3", "model": model, "intra_op_threads": 2,
-            "body_bytes_max": 1 << 20, "concurrency": 4});
+        self.assign_work("serve", &[json!({"kind": "onnx-file", "path": model})], &[]);
+    }
+
+    fn assign_work(&self, work: &str, sources: &[Value], files: &[&File]) {
+        let assignment = json!({"name": "assigned", "version": "3", "work": work, "sources": sources,
+            "intra_op_threads": 2, "body_bytes_max": 1 << 20, "concurrency": 4});
         let listener = UnixListener::bind(self.socket()).unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [listener.as_fd()];
+        let descriptors: Vec<_> = iter::once(listener.as_fd()).chain(files.iter().map(|file| file.as_fd())).collect();
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
         let text = assignment.to_string();
         let parts = [IoSlice::new(text.as_bytes())];
@@ -89,10 +102,10 @@ fn reports_why_a_model_cannot_be_loaded() {
 }
 
 #[test]
-fn refuses_an_assignment_without_a_listener() {
+fn refuses_an_assignment_that_is_none() {
     let mut worker = Contained::start();
     rustix::net::send(&worker.control, b"{}", SendFlags::empty()).unwrap();
-    assert_eq!(worker.verdict(), b"Ethe assignment carries 0 descriptors instead of one listener");
+    assert_eq!(worker.verdict(), b"Ethe assignment is malformed: missing field `name` at line 1 column 2");
     assert_eq!(wait(&mut worker.child).code(), Some(1));
 }
 
@@ -110,4 +123,132 @@ fn refuses_to_start_with_telemetry_on() {
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let mut child = command().env_remove("ORT_DISABLE_TELEMETRY").stdin(Stdio::from(theirs)).spawn().unwrap();
     assert_eq!(wait(&mut child).code(), Some(1));
+}
+
+const EXTERNAL: &str = "external/model.onnx";
+const ZEROS: &str = r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP32","data":[0,0,0,0]}]}"#;
+
+fn file_source(fixture_name: &str) -> Value {
+    json!({"kind": "onnx-file", "path": fixture(fixture_name)})
+}
+
+fn descriptor_source(form: &str) -> Value {
+    json!({"kind": format!("{form}-descriptor")})
+}
+
+/// A worker that was told to prepare a fixture.
+fn preparing(fixture_name: &str) -> Contained {
+    let worker = Contained::start();
+    worker.assign_work("prepare", &[file_source(fixture_name)], &[]);
+    assert_eq!(worker.verdict(), b"R");
+    worker
+}
+
+fn prepare(worker: &Contained, sample: &str) -> Response {
+    Request::new("POST", "/v2/models/assigned/prepare", sample.as_bytes()).send(&worker.socket())
+}
+
+/// The prepared model of a fixture, in a file.
+fn prepared(fixture_name: &str) -> File {
+    let answer = prepare(&preparing(fixture_name), "").ok();
+    assert_eq!(answer.header("dormouse-verified"), Some("seeded"));
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&answer.body).unwrap();
+    file
+}
+
+fn said(worker: &mut Contained) -> String {
+    worker.child.kill().unwrap();
+    let mut said = String::new();
+    worker.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
+}
+
+#[test]
+fn a_prepared_model_serves_without_the_original_and_its_external_data() {
+    let worker = Contained::start();
+    worker.assign_work("serve", &[descriptor_source("ort")], &[&prepared(EXTERNAL)]);
+    assert_eq!(worker.verdict(), b"R");
+    let original = Contained::start();
+    original.assign(&fixture(EXTERNAL));
+    assert_eq!(original.verdict(), b"R");
+    let [prepared, original] = [worker, original].map(|it| Request::infer(ZEROS.as_bytes()).send(&it.socket()).ok());
+    assert_eq!(prepared.body, original.body);
+}
+
+#[test]
+fn an_onnx_graph_serves_from_a_descriptor() {
+    let worker = Contained::start();
+    worker.assign_work("serve", &[descriptor_source("onnx")], &[&File::open(fixture("dynamic.onnx")).unwrap()]);
+    assert_eq!(worker.verdict(), b"R");
+}
+
+#[test]
+fn a_prepared_model_that_cannot_be_loaded_leaves_the_original_to_serve() {
+    let mut damaged = tempfile::tempfile().unwrap();
+    damaged.write_all(b"no model at all").unwrap();
+    let mut cut_off = prepared(EXTERNAL);
+    let half = cut_off.metadata().unwrap().len() / 2;
+    cut_off.set_len(half).unwrap();
+    cut_off.flush().unwrap();
+    for file in [damaged, cut_off, tempfile::tempfile().unwrap()] {
+        let mut worker = Contained::start();
+        worker.assign_work("serve", &[descriptor_source("ort"), file_source(EXTERNAL)], &[&file]);
+        assert_eq!(worker.verdict(), b"R");
+        Request::infer(ZEROS.as_bytes()).send(&worker.socket()).ok();
+        let said = said(&mut worker);
+        assert!(said.contains("the next source of the model is used: the model"), "{said}");
+    }
+}
+
+#[test]
+fn only_what_prepares_can_be_told_to_and_it_answers_nothing_else() {
+    let serving = Contained::start();
+    serving.assign(&fixture(EXTERNAL));
+    assert_eq!(serving.verdict(), b"R");
+    assert_eq!(prepare(&serving, "").status, 404);
+    let preparing = preparing(EXTERNAL);
+    assert_eq!(Request::infer(ZEROS.as_bytes()).send(&preparing.socket()).status, 404);
+    prepare(&preparing, ZEROS).ok();
+    let again = prepare(&preparing, "");
+    assert!(again.status == 422 && again.text().contains("earlier preparation"), "{}", again.text());
+}
+
+#[test]
+fn a_sample_is_what_the_answers_are_compared_on() {
+    let answer = prepare(&preparing(EXTERNAL), ZEROS).ok();
+    assert_eq!(answer.header("dormouse-verified"), Some("sample"));
+    for (sample, reason) in [("{", "not a V2 inference request"), (&ZEROS.replace("[4]", "[2,2]"), "shape")] {
+        let refused = prepare(&preparing(EXTERNAL), sample);
+        assert!(refused.status == 400 && refused.text().contains(reason), "{}", refused.text());
+    }
+}
+
+#[test]
+fn what_answers_at_random_is_not_prepared() {
+    let refused = prepare(&preparing("random.onnx"), "");
+    assert!(refused.status == 422 && refused.text().contains("differently each time"), "{}", refused.text());
+}
+
+#[test]
+fn what_refuses_every_seeded_input_is_prepared_and_not_verified() {
+    let answer = prepare(&preparing("picky.onnx"), "").ok();
+    assert_eq!(answer.header("dormouse-verified"), Some("no"));
+}
+
+#[test]
+fn descriptors_and_sources_have_to_match() {
+    let file = File::open(fixture("dynamic.onnx")).unwrap();
+    for (sources, files, expected) in [
+        (vec![], vec![], "names 0 sources"),
+        (vec![descriptor_source("ort")], vec![], "0 descriptors of models where 1"),
+        (vec![file_source(EXTERNAL)], vec![&file], "1 descriptors of models where 0"),
+        (vec![file_source(EXTERNAL); 3], vec![], "names 3 sources"),
+        (vec![json!({"kind": "shell"})], vec![], "unknown variant `shell`"),
+    ] {
+        let worker = Contained::start();
+        worker.assign_work("serve", &sources, &files);
+        let verdict = String::from_utf8(worker.verdict()).unwrap();
+        assert!(verdict.starts_with('E') && verdict.contains(expected), "{verdict}");
+    }
 }

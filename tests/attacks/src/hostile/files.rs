@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{Read, Write},
+    os::fd::OwnedFd,
     path::Path,
 };
 
@@ -13,6 +14,14 @@ const DEPTH_MAX: u32 = 6;
 
 pub(super) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| errno(&error))
+}
+
+/// What is in a file that came with the assignment.
+pub(super) fn handed_over(file: Option<&OwnedFd>) -> String {
+    let Some(file) = file else { return "nothing".to_owned() };
+    let mut text = String::new();
+    let mut file = File::from(file.try_clone().unwrap());
+    file.read_to_string(&mut text).map_or_else(|error| errno(&error), |_| text)
 }
 
 pub(super) fn list(path: &str) -> String {

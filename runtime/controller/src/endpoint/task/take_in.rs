@@ -44,6 +44,12 @@ impl EndpointTask {
                 self.last_failure = Some(failure);
                 self.publisher.changed(true);
             }
+            Call::Prepared { revision, preparation } => {
+                if revision == self.revision.number {
+                    self.revision.preparation = preparation;
+                    self.publisher.changed(true);
+                }
+            }
             Call::Drain { until } => {
                 let until = self.node.clock.time(until.into_std());
                 self.account.set_floor(0).await;

@@ -51,6 +51,35 @@ fn what_does_not_fit_is_told_how_much_is_short() {
 }
 
 #[test]
+fn what_is_free_is_granted_at_once_and_nobody_is_evicted_for_more() {
+    let mut ledger = full();
+    let short = |order: &Order| matches!(order, Order::Short { .. });
+    let frozen = ledger.held.keys().next().unwrap().clone();
+    ledger.report(at(1), &frozen, Usage::Frozen);
+    assert!(short(&ledger.reserve_free(at(2), owner("new"), replica("new-1-1"), Bytes::new(1))));
+    assert_eq!(ledger.tick(at(100)), [], "it does not wait, and the frozen one stays");
+    ledger.release(at(101), &frozen);
+    let free = Bytes::new(ledger.free());
+    assert!(short(&ledger.reserve_free(at(102), owner("new"), replica("new-1-1"), free.saturating_add(Bytes::new(1)))));
+    assert_eq!(ledger.reserve_free(at(103), owner("new"), replica("new-1-1"), free), grant("new", "new-1-1"));
+    assert_eq!(ledger.free(), 0);
+}
+
+#[test]
+fn what_is_free_is_not_taken_from_who_waits_for_it() {
+    let mut ledger = full();
+    let first = ledger.held.keys().next().unwrap().clone();
+    for held in ledger.held.values_mut() {
+        held.usage = Usage::Busy;
+    }
+    let all = Bytes::new(ledger.budget);
+    ledger.reserve(at(1), owner("waits"), replica("waits-1-1"), all);
+    ledger.release(at(2), &first);
+    let order = ledger.reserve_free(at(3), owner("new"), replica("new-1-1"), Bytes::new(1));
+    assert!(matches!(order, Order::Short { .. }), "{order:?}");
+}
+
+#[test]
 fn frozen_goes_before_idle_and_the_least_recently_used_first() {
     let mut ledger = full();
     ledger.report(at(3), &replica("a-1"), Usage::Idle);

@@ -47,7 +47,8 @@ impl<'a> Loop<'a> {
         Workshop {
             instance: spawner.instance,
             groups: spawner.groups,
-            store: &spawner.store,
+            store: &spawner.stores.models,
+            prepared: &spawner.stores.prepared,
             rootfs: spawner.rootfs,
             seccomp: spawner.seccomp,
             node_gid: spawner.node_user.gid,

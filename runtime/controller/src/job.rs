@@ -1,0 +1,212 @@
+//! A confined replica that does one thing for a deploy, and ends.
+
+use std::{path::PathBuf, time::Duration};
+
+use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, Request, Work};
+use dormouse_spec::{Bytes, Limits};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    link::{Fact, MemoryFact, fact_inbox},
+    memory::Account,
+    node::Node,
+    policy::Owner,
+    revision::Revision,
+};
+
+/// One that is done has nothing to finish.
+const STOP_GRACE_MS: u32 = 1_000;
+
+/// A connection breaks a moment before the spawner tells why.
+const DEATH_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a job comes to its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// In turn; idle replicas of others end for it.
+    InTurn,
+    /// Of what is free at this moment: nobody's replica ends for it.
+    Free,
+}
+
+/// What a replica is started for.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) revision: &'a Revision,
+    pub(crate) work: Work,
+    pub(crate) limits: Limits,
+    pub(crate) claim: Claim,
+    /// From when it is asked for until it is done.
+    pub(crate) deadline: Duration,
+}
+
+/// Why asking a replica failed.
+pub(crate) trait AskError: std::error::Error + 'static {
+    /// Whether the end of the replica would look the same.
+    fn may_be_death(&self) -> bool;
+}
+
+/// Why a job was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError<E: AskError> {
+    #[error("{needs} of memory are needed for it, the node's budget is {budget}")]
+    NeverFits { needs: Bytes, budget: Bytes },
+    #[error("{short} of memory are short: other replicas hold it")]
+    Memory { short: Bytes },
+    #[error("the model was not loaded within {} s", .0.as_secs())]
+    NotLoaded(Duration),
+    #[error("it was not done within {} s", .0.as_secs())]
+    NotDone(Duration),
+    #[error("{reason}")]
+    LoadFailed { reason: String },
+    #[error("creating a replica failed: {reason}")]
+    NotCreated { reason: String },
+    #[error("the replica that was to do it ended: {0}")]
+    Died(ExitCause),
+    #[error("the spawner is gone")]
+    SpawnerGone,
+    #[error(transparent)]
+    Asked(E),
+}
+
+/// The end of a job's replica, which may come after the job's.
+#[derive(Debug)]
+pub(crate) struct Buried(JoinHandle<()>);
+
+impl Buried {
+    /// Waits until nothing of the replica is left and its memory is given back, but no longer than this.
+    pub(crate) async fn wait(self, longest: Duration) {
+        let _ = timeout(longest, self.0).await;
+    }
+}
+
+struct Running<'a> {
+    job: &'a Job<'a>,
+    replica: ReplicaId,
+    facts: mpsc::Receiver<Fact>,
+}
+
+impl Job<'_> {
+    /// Starts the replica and, once it is ready, has `ask` deal with it over its socket.
+    pub(crate) async fn run<T, E: AskError>(
+        &self,
+        ask: impl AsyncFnOnce(PathBuf) -> Result<T, E>,
+    ) -> (Result<T, JobError<E>>, Option<Buried>) {
+        let deadline = Instant::now() + self.deadline;
+        let (sender, facts) = fact_inbox();
+        let replica = self.node.new_id(&self.revision.endpoint.name, self.revision.number);
+        let account = self.node.memory.open(Owner::Probe(replica.clone()), 1, sender.clone()).await;
+        match self.claim {
+            Claim::InTurn => account.reserve(replica.clone(), self.limits.memory).await,
+            Claim::Free => account.reserve_free(replica.clone(), self.limits.memory).await,
+        }
+        let mut running = Running { job: self, replica: replica.clone(), facts };
+        if let Err(error) = running.wait_for_memory(deadline).await {
+            account.release(replica).await;
+            account.close().await;
+            return (Err(error), None);
+        }
+        let spec = self.node.replica_spec_for(self.revision, replica.clone(), self.work, self.limits);
+        self.node.outbox.create(spec, sender).await;
+        let done = running.ask(ask, deadline).await;
+        self.node.outbox.send(Request::Stop { replica: replica.clone(), grace_ms: STOP_GRACE_MS }).await;
+        (done, Some(Buried(tokio::spawn(bury(replica, running.facts, account)))))
+    }
+}
+
+/// Gives the memory back once nothing of the replica is left.
+async fn bury(replica: ReplicaId, mut facts: mpsc::Receiver<Fact>, account: Account) {
+    while let Some(fact) = facts.recv().await {
+        if let Fact::Spawner(Event::Removed { .. }, _) = fact {
+            break;
+        }
+    }
+    account.release(replica).await;
+    account.close().await;
+}
+
+impl Running<'_> {
+    async fn wait_for_memory<E: AskError>(&mut self, deadline: Instant) -> Result<(), JobError<E>> {
+        let mut short = self.job.limits.memory;
+        loop {
+            match timeout_at(deadline, self.facts.recv()).await {
+                Ok(Some(Fact::Memory(MemoryFact::Granted(_)))) => return Ok(()),
+                Ok(Some(Fact::Memory(MemoryFact::Short(_, bytes)))) if self.job.claim == Claim::Free => {
+                    return Err(JobError::Memory { short: bytes });
+                }
+                Ok(Some(Fact::Memory(MemoryFact::Short(_, bytes)))) => short = bytes,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Err(JobError::Memory { short }),
+            }
+        }
+    }
+
+    /// Waits until the replica serves and asks it, unless it dies before.
+    async fn ask<T, E: AskError>(
+        &mut self,
+        ask: impl AsyncFnOnce(PathBuf) -> Result<T, E>,
+        deadline: Instant,
+    ) -> Result<T, JobError<E>> {
+        let longest = self.job.deadline;
+        timeout_at(deadline, self.wait_for_ready()).await.map_err(|_| JobError::NotLoaded(longest))??;
+        let socket = self.job.node.socket(&self.replica);
+        tokio::select! {
+            done = timeout_at(deadline, ask(socket)) => match done {
+                Ok(Ok(done)) => Ok(done),
+                Ok(Err(error)) => {
+                    if error.may_be_death()
+                        && let Ok(death) = timeout(DEATH_TOLD_WITHIN, wait_for_death(&mut self.facts)).await
+                    {
+                        return Err(death);
+                    }
+                    Err(JobError::Asked(error))
+                }
+                Err(_) => Err(JobError::NotDone(longest)),
+            },
+            error = wait_for_death(&mut self.facts) => Err(error),
+        }
+    }
+
+    async fn wait_for_ready<E: AskError>(&mut self) -> Result<(), JobError<E>> {
+        loop {
+            match self.facts.recv().await {
+                Some(Fact::Spawner(Event::Ready { .. }, _)) => return Ok(()),
+                Some(Fact::Spawner(Event::Created { origin, .. }, log)) => {
+                    self.job.node.metrics.container(origin);
+                    if let Some(log) = log {
+                        self.job.node.logs.keep(&self.job.revision.endpoint.name, &self.replica, log);
+                    }
+                }
+                Some(fact) => end(fact).map_or(Ok(()), Err)?,
+                None => return Err(JobError::SpawnerGone),
+            }
+        }
+    }
+}
+
+async fn wait_for_death<E: AskError>(facts: &mut mpsc::Receiver<Fact>) -> JobError<E> {
+    while let Some(fact) = facts.recv().await {
+        if let Some(error) = end(fact) {
+            return error;
+        }
+    }
+    JobError::SpawnerGone
+}
+
+/// What a fact that ends the replica says of the job.
+fn end<E: AskError>(fact: Fact) -> Option<JobError<E>> {
+    let Fact::Spawner(event, _) = fact else { return None };
+    match event {
+        Event::LoadFailed { reason, .. } => Some(JobError::LoadFailed { reason }),
+        Event::Exited { cause: ExitCause::NotCreated { reason }, .. } | Event::Refused { reason, .. } => {
+            Some(JobError::NotCreated { reason })
+        }
+        Event::Exited { cause, .. } => Some(JobError::Died(cause)),
+        _ => None,
+    }
+}
