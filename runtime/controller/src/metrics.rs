@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     memory_budget: IntGauge,
     memory_used: IntGauge,
     slowest_turn: Gauge,
+    preparations: IntCounterVec,
 }
 
 impl Metrics {
@@ -85,6 +86,10 @@ impl Metrics {
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
+            preparations: IntCounterVec::new(
+                Opts::new("dormouse_preparations_total", "Models that were to be optimised"),
+                &["result"],
+            )?,
         };
         registry.register(Box::new(metrics.queue_waiters.clone()))?;
         registry.register(Box::new(metrics.replicas.clone()))?;
@@ -93,6 +98,7 @@ impl Metrics {
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
+        registry.register(Box::new(metrics.preparations.clone()))?;
         Ok(metrics)
     }
 
@@ -106,6 +112,11 @@ impl Metrics {
 
     pub(crate) fn slowest_turn(&self) -> Gauge {
         self.slowest_turn.clone()
+    }
+
+    /// A model was to be prepared, and was or was not.
+    pub(crate) fn preparation(&self, outcome: Outcome) {
+        self.preparations.with_label_values(&[outcome.label()]).inc();
     }
 
     pub(crate) fn creation(&self, phases: &CreatePhases) {
