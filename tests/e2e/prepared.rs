@@ -5,7 +5,7 @@ mod renewal;
 
 use std::{fs, path::Path};
 
-use dormouse_tests::{Daemon, Endpoint, Script, paths, wait::until_true};
+use dormouse_tests::{Daemon, Endpoint, Request, Script, paths, wait::until_true};
 use serde_json::{Value, json};
 
 use crate::{fake, real, silero};
@@ -49,6 +49,8 @@ fn replicas_map_what_was_prepared_of_their_model() {
     let _ = daemon.cli(&["infer", "m"]);
     let pids = endpoint.processes();
     let maps = fs::read_to_string(format!("/proc/{}/maps", pids[0])).unwrap();
+    // Only a replica that prepares can be told to, and no client reaches one.
+    assert_eq!(daemon.send(&Request::post(&endpoint.path("/prepare"), "")).status, 404);
     let key = told["key"].as_str().unwrap().replace(':', "-");
     let mapped: Vec<&str> = maps.lines().filter(|line| line.ends_with(&format!("{key}/model.ort"))).collect();
     assert!(!mapped.is_empty() && mapped.iter().all(|line| line.contains(" r--p ")), "{maps}");
@@ -61,6 +63,7 @@ fn one_preparation_serves_every_endpoint_of_the_model_and_goes_with_the_last() {
     let deploy = |name| daemon.cli(&["deploy", model.to_str().unwrap(), "--name", name]).ok().stderr;
     assert!(deploy("a").contains("preparing"));
     assert!(!deploy("b").contains("preparing"), "it is there");
+    assert_eq!(daemon.metrics().sum("dormouse_preparations_total", &["result=\"ok\""]), 1.0);
     let [a, b] = ["a", "b"].map(|name| Endpoint::of(&daemon, name));
     assert_eq!(preparation(&a), preparation(&b));
     a.check_echo(1);

@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     memory_used: IntGauge,
     slowest_turn: Gauge,
     blanks: IntGauge,
+    preparations: IntCounterVec,
 }
 
 impl Metrics {
@@ -75,6 +76,10 @@ impl Metrics {
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
             blanks: IntGauge::new("dormouse_blanks_ready", "Containers of the pool that wait to be claimed")?,
+            preparations: IntCounterVec::new(
+                Opts::new("dormouse_preparations_total", "Models that were to be optimised"),
+                &["result"],
+            )?,
         };
         registry.register(Box::new(metrics.queue_waiters.clone()))?;
         registry.register(Box::new(metrics.replicas.clone()))?;
@@ -86,6 +91,7 @@ impl Metrics {
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
         registry.register(Box::new(metrics.blanks.clone()))?;
+        registry.register(Box::new(metrics.preparations.clone()))?;
         Ok(metrics)
     }
 
@@ -103,6 +109,11 @@ impl Metrics {
 
     pub(crate) fn slowest_turn(&self) -> Gauge {
         self.slowest_turn.clone()
+    }
+
+    /// A model was to be prepared, and was or was not.
+    pub(crate) fn preparation(&self, outcome: Outcome) {
+        self.preparations.with_label_values(&[outcome.label()]).inc();
     }
 
     pub(crate) fn container(&self, origin: Origin) {

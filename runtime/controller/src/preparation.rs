@@ -26,6 +26,7 @@ use self::{
 use crate::{
     error_chain::one_line,
     job::{Buried, Claim, Job, JobError},
+    metrics,
     node::Node,
     revision::Revision,
 };
@@ -144,9 +145,13 @@ impl Preparations {
         }
         let order = Order { endpoint: &revision.endpoint.name, model: revision.model, sample, key };
         match self.place(node, revision, &order, before).await {
-            Ok(held) => Ok(Outcome::prepared(key, held)),
+            Ok(held) => {
+                node.metrics.preparation(metrics::Outcome::Ok);
+                Ok(Outcome::prepared(key, held))
+            }
             Err(JobError::Asked(OrderError::Sample { reason })) => Err(format!("the sample cannot be used: {reason}")),
             Err(error) => {
+                node.metrics.preparation(metrics::Outcome::Failed);
                 let reason = one_line(&error);
                 tracing::warn!(endpoint = %revision.endpoint.name, reason, "a model was not prepared");
                 Ok(Outcome::original(reason))

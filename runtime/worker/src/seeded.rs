@@ -10,7 +10,7 @@ use crate::v2::{Datatype, InferRequest, Shape, Signature, Tensor, TensorSpec};
 const SIZES: [i64; 9] = [256, 64, 512, 16, 8, 4, 3, 2, 1];
 
 /// Most elements of all inputs together: what a preparation may take of memory for a question.
-const ELEMENTS_MAX: usize = 16 << 20;
+const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Requests that a model with this signature might answer. There may be none.
 pub(crate) fn requests(signature: &Signature) -> impl Iterator<Item = InferRequest> {

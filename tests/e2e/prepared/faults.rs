@@ -37,6 +37,7 @@ fn whatever_the_replica_does_the_original_serves_and_status_says_why() {
         assert_eq!(stored(&daemon.home().data()), [""; 0], "{prepare:?}");
         endpoint.check_echo(1);
     }
+    assert_eq!(daemon.metrics().sum("dormouse_preparations_total", &["result=\"failed\""]), 4.0);
     for number in 0..4 {
         let endpoint = Endpoint::of(&daemon, &format!("m{number}"));
         until_true("only what serves runs", || endpoint.processes().len() == 1);
