@@ -1,0 +1,78 @@
+use super::rung::{Rest, Rung};
+use crate::{
+    Bench, Failure,
+    daemon::{Daemon, EndpointSettings, Wake},
+    models::{Answer, Model},
+    stats::Samples,
+};
+
+/// A daemon set up for one rung, with one model.
+#[derive(Debug)]
+pub(super) struct Stand {
+    pub(super) daemon: Daemon,
+    rung: &'static Rung,
+    endpoint: String,
+}
+
+/// What was measured of one rung.
+#[derive(Debug, Default)]
+pub(super) struct Rested {
+    pub(super) idle: Samples,
+    pub(super) churned: Samples,
+    /// The spawner's part, where the daemon tells it.
+    pub(super) spawner: Samples,
+    pub(super) spawner_churned: Samples,
+    /// Why that is not known.
+    pub(super) untold: Option<String>,
+    /// Deletes that were not answered yet when the wake was.
+    pub(super) in_flight: Samples,
+}
+
+impl Stand {
+    /// Fails with the daemon's words where it knows no such rung.
+    pub(super) fn build(
+        bench: &Bench,
+        rung: &'static Rung,
+        model: &Model,
+        reference: &Answer,
+    ) -> Result<Self, Failure> {
+        let daemon = Daemon::start(bench, rung.configuration)?;
+        let settings = match rung.rest {
+            Rest::Zero => EndpointSettings::resting("100ms", "200ms"),
+            Rest::Frozen => EndpointSettings::resting("200ms", "10m"),
+        };
+        let endpoint = model.endpoint();
+        daemon.deploy(&endpoint, model, &EndpointSettings { max_replicas: Some(1), ..settings })?;
+        let stand = Self { daemon, rung, endpoint };
+        // Whatever is done once per machine is done by now, and pages are in memory.
+        stand.wake(model, reference)?;
+        Ok(stand)
+    }
+
+    /// Waits until the endpoint rests on its rung.
+    pub(super) fn rest(&self) -> Result<(), Failure> {
+        match self.rung.rest {
+            Rest::Zero => self.daemon.until_phases(&self.endpoint, &[]),
+            Rest::Frozen => self.daemon.until_phases(&self.endpoint, &["frozen"]),
+        }
+    }
+
+    /// The first answer, whose time is that of a caller who knows nothing of the endpoint's state.
+    pub(super) fn wake(&self, model: &Model, reference: &Answer) -> Result<std::time::Duration, Failure> {
+        let (took, answer) = self.daemon.first_answer(&self.endpoint, model)?;
+        answer.check(reference)?;
+        Ok(took)
+    }
+
+    /// What the daemon tells of the wake that was just measured. A wake from another rung is no sample of this one.
+    pub(super) fn told(&self) -> Result<Result<Wake, String>, Failure> {
+        let wake = match self.daemon.last_wake(&self.endpoint) {
+            Ok(wake) => wake,
+            Err(error) => return Ok(Err(format!("the daemon does not tell: {error}"))),
+        };
+        if wake.rung == self.rung.told {
+            return Ok(Ok(wake));
+        }
+        Err(format!("a wake was to come from `{}` and came from `{}`", self.rung.told, wake.rung).into())
+    }
+}
