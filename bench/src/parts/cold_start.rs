@@ -38,10 +38,17 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     }
     eprintln!("sandboxes: {} times here and with runc …", bench.effort.sandboxes);
     let sandboxes = sandbox::measure(bench);
-    let mut report = Report { tables: vec![tables::wakes(&measured), tables::churned(&measured)], ..Report::default() };
+    let mut report = Report {
+        tables: vec![tables::wakes(&measured), tables::churned(&measured), tables::sandboxes(&sandboxes)],
+        ..Report::default()
+    };
     for wakes in &measured {
         report.rows.extend(goals::of_model(wakes));
         report.plots.push((wakes.model.to_owned(), plot(wakes)));
+        report.flags.extend(wakes.rungs.iter().filter_map(|(rung, rested)| {
+            let reason = rested.as_ref().ok()?.untold.as_ref()?;
+            Some(format!("{}, {}: where its wakes came from is not known: {reason}", wakes.model, rung.name))
+        }));
         let floor = format!("{}'s bare process", wakes.model);
         report.flags.extend(stats::spread(&floor, &wakes.floor));
         report.flags.extend(stats::drift(&floor, &wakes.floor));
@@ -64,15 +71,15 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
 fn plot(wakes: &ModelWakes) -> String {
     let mut all = Vec::new();
     for (rung, rested) in &wakes.rungs {
-        if let Ok(rested) = rested {
-            all.push(Strip { label: rung.name.to_owned(), samples: &rested.idle, is_floor: false });
-            all.push(Strip { label: format!("{}, under churn", rung.name), samples: &rested.churned, is_floor: false });
-        }
+        let rested = rested.as_ref().ok();
+        let strip = |label: String, samples| Strip { label, samples, is_floor: false };
+        all.push(strip(rung.name.to_owned(), rested.map(|rested| &rested.idle)));
+        all.push(strip(format!("{}, under churn", rung.name), rested.map(|rested| &rested.churned)));
     }
-    all.push(Strip { label: "bare process, original model".to_owned(), samples: &wakes.floor, is_floor: true });
-    if let Some(Ok(triton)) = &wakes.triton {
-        all.push(Strip { label: "Triton, tuned".to_owned(), samples: triton, is_floor: true });
+    all.push(Strip { label: "bare process, original model".to_owned(), samples: Some(&wakes.floor), is_floor: true });
+    if let Some(triton) = &wakes.triton {
+        all.push(Strip { label: "Triton, tuned".to_owned(), samples: triton.as_ref().ok(), is_floor: true });
     }
-    all.push(Strip { label: "warm".to_owned(), samples: &wakes.warm, is_floor: false });
+    all.push(Strip { label: "warm".to_owned(), samples: Some(&wakes.warm), is_floor: false });
     strips(&format!("{}: from rest to the first correct answer", wakes.model), &all)
 }

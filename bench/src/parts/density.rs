@@ -89,10 +89,7 @@ fn at_once(daemon: &Daemon, model: &Model, requests: u32) -> Result<(), Failure>
     let answered: Result<(), String> = thread::scope(|scope| {
         let ask = || daemon.first_answer(MODEL, model).map(drop).map_err(|error| error.to_string());
         let threads: Vec<_> = (0..requests).map(|_| scope.spawn(ask)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err("a client panicked".to_owned())))
-            .collect()
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("a client panicked".to_owned())))
     });
     // Leases end just after their answers; the next round is to find all replicas free.
     thread::sleep(Duration::from_millis(50));
@@ -117,9 +114,9 @@ fn rows(kind: &str, is_promised: bool, sizes: &Result<Sizes, String>) -> Vec<Row
         let (figure, interval) = ratio(four, one);
         (figure, Some(interval), four.count())
     });
-    let goal = is_promised.then_some(GOAL);
+    let (goal, aim) = if is_promised { (Some(GOAL), " (aim 1.1)") } else { (None, "") };
     vec![
-        Row::new(format!("{MODEL}: PSS of 4 replicas ÷ 1, {kind}"), Unit::Ratio, goal, ratio),
+        Row::new(format!("{MODEL}: PSS of 4 replicas ÷ 1, {kind}{aim}"), Unit::Ratio, goal, ratio),
         Row::new(format!("{MODEL}: replicas per GiB, {kind}"), Unit::Replicas, None, of(|[one, four]| fit(one, four))),
     ]
 }

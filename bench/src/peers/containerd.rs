@@ -43,7 +43,7 @@ impl Containerd {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut containerd = Self { child, version: version(&program), _directory: directory };
+        let mut containerd = Self { child, version: short(&version(&program)), _directory: directory };
         containerd.until_it_listens(&socket)?;
         Ok(containerd)
     }
@@ -69,6 +69,11 @@ impl Containerd {
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
+}
+
+/// Of `containerd github.com/containerd/containerd 1.6.20 …`.
+fn short(version: &str) -> String {
+    format!("containerd {}", version.split_whitespace().nth(2).unwrap_or("of unknown version"))
 }
 
 impl Drop for Containerd {

@@ -65,10 +65,10 @@ impl Triton {
         let mut server = self.launch()?;
         loop {
             // Nobody listens before its models are loaded.
-            if let Ok(mut connection) = server.connect() {
-                if let Ok(body) = connection.infer(MODEL, &model.request) {
-                    return Ok((begun.elapsed(), Answer::parse(&body)?, server));
-                }
+            if let Ok(mut connection) = server.connect()
+                && let Ok(body) = connection.infer(MODEL, &model.request)
+            {
+                return Ok((begun.elapsed(), Answer::parse(&body)?, server));
             }
             if let Some(status) = server.child.try_wait()? {
                 return Err(format!("tritonserver ended with {status}: {}", self.last_words()).into());

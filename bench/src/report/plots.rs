@@ -10,6 +10,8 @@ use crate::stats::Samples;
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 330.0;
 const RIGHT: f64 = 40.0;
+/// Room for figures beside bars.
+const FIGURES: f64 = 140.0;
 const TOP: f64 = 50.0;
 const LANE: f64 = 26.0;
 const GREY: &str = "#bbb";
@@ -23,7 +25,8 @@ const COLOURS: [&str; 4] = [OURS, FLOOR, "#4b7f2a", "#6d4c9f"];
 #[derive(Debug)]
 pub(crate) struct Strip<'a> {
     pub(crate) label: String,
-    pub(crate) samples: &'a Samples,
+    /// Where it could be measured.
+    pub(crate) samples: Option<&'a Samples>,
     pub(crate) is_floor: bool,
 }
 
@@ -36,7 +39,7 @@ pub(crate) struct Curve {
 
 /// Milliseconds, on a logarithmic scale that all strips share.
 pub(crate) fn strips(title: &str, strips: &[Strip<'_>]) -> String {
-    let all = || strips.iter().flat_map(|strip| strip.samples.values().iter().copied());
+    let all = || strips.iter().filter_map(|strip| strip.samples).flat_map(|it| it.values().iter().copied());
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(0.01, f64::max));
     let scale = Scale::logarithmic(((low * 0.9).max(0.001), high * 1.1), (LABELS, WIDTH - RIGHT));
     let (mut canvas, bottom) = lanes(title, strips.len());
@@ -44,8 +47,12 @@ pub(crate) fn strips(title: &str, strips: &[Strip<'_>]) -> String {
     for (strip, y) in strips.iter().zip(middles()) {
         let colour = if strip.is_floor { FLOOR } else { OURS };
         canvas.text((LABELS - 10.0, y + 4.0), 12, Anchor::End, &strip.label);
-        strip.samples.values().iter().for_each(|value| canvas.dot((scale.at(*value), y), colour));
-        let median = scale.at(strip.samples.median());
+        let Some(samples) = strip.samples.filter(|samples| samples.count() > 0) else {
+            canvas.text((LABELS + 6.0, y + 4.0), 11, Anchor::Start, "not measured");
+            continue;
+        };
+        samples.values().iter().for_each(|value| canvas.dot((scale.at(*value), y), colour));
+        let median = scale.at(samples.median());
         canvas.line((median, y - 9.0), (median, y + 9.0), INK, 2.0);
     }
     canvas.document()
@@ -53,7 +60,7 @@ pub(crate) fn strips(title: &str, strips: &[Strip<'_>]) -> String {
 
 /// Each figure as a share of its goal, which is the line at 1.
 pub(crate) fn goals(part: &str, rows: &[Row]) -> String {
-    let scale = Scale::linear((0.0, 2.5), (LABELS, WIDTH - RIGHT));
+    let scale = Scale::linear((0.0, 2.5), (LABELS, WIDTH - RIGHT - FIGURES));
     let with_goal: Vec<(&Row, f64)> = rows.iter().filter_map(|row| Some((row, row.goal?.0))).collect();
     let (mut canvas, bottom) = lanes(&format!("{part}: measured ÷ goal; up to 1 is met"), with_goal.len());
     ticks(&mut canvas, &scale, bottom, "× goal");
@@ -81,7 +88,7 @@ pub(crate) fn goals(part: &str, rows: &[Row]) -> String {
 
 /// Milliseconds over requests per second; the latency's scale is logarithmic.
 pub(crate) fn curves(title: &str, bound_ms: f64, curves: &[Curve]) -> String {
-    let (left, bottom) = (70.0, 380.0);
+    let (left, bottom) = (70.0, 400.0);
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let highest = points().map(|(_, latency)| latency).fold(bound_ms, f64::max);
     let lowest = points().map(|(_, latency)| latency).fold(bound_ms, f64::min).max(0.01);
@@ -100,9 +107,9 @@ pub(crate) fn curves(title: &str, bound_ms: f64, curves: &[Curve]) -> String {
         let placed: Vec<_> = curve.points.iter().map(|(rate, latency)| (across.at(*rate), up.at(*latency))).collect();
         canvas.path(&placed, colour);
         placed.iter().for_each(|point| canvas.dot(*point, colour));
-        let y = TOP + 16.0 * f64::from(number);
-        canvas.bar((left + 14.0, y), (10.0, 10.0), colour);
-        canvas.text((left + 30.0, y + 9.0), 12, Anchor::Start, &curve.label);
+        let x = left + 200.0 * f64::from(number);
+        canvas.bar((x, bottom + 36.0), (10.0, 10.0), colour);
+        canvas.text((x + 16.0, bottom + 45.0), 12, Anchor::Start, &curve.label);
     }
     canvas.document()
 }
@@ -146,9 +153,12 @@ mod tests {
     fn a_strip_has_a_dot_for_each_sample() {
         let (ours, floor): (Samples, Samples) =
             ([10.0, 12.0, 11.0].into_iter().collect(), [90.0].into_iter().collect());
-        let strip = |label: &str, samples, is_floor| Strip { label: label.to_owned(), samples, is_floor };
-        let svg = strips("silero", &[strip("claimed", &ours, false), strip("bare", &floor, true)]);
+        let strip =
+            |label: &str, samples, is_floor| Strip { label: label.to_owned(), samples: Some(samples), is_floor };
+        let refused = Strip { label: "template".to_owned(), samples: None, is_floor: false };
+        let svg = strips("silero", &[strip("claimed", &ours, false), strip("bare", &floor, true), refused]);
         assert_eq!((svg.matches("<circle").count(), svg.matches(FLOOR).count()), (4, 1));
+        assert_eq!(svg.matches("not measured").count(), 1);
         assert!(svg.ends_with("</svg>\n"));
     }
 

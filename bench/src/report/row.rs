@@ -107,6 +107,7 @@ impl Unit {
     /// With three digits where that says more.
     pub(crate) fn figure(self, value: f64) -> String {
         let number = match value.abs() {
+            _ if self == Self::Replicas => format!("{value:.0}"),
             size if size >= 100.0 => format!("{value:.0}"),
             size if size >= 10.0 => format!("{value:.1}"),
             _ => format!("{value:.2}"),

@@ -51,7 +51,12 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
             let ours = idle(&CLAIMED)?;
             Ok(figure(ratio(ours, triton), ours))
         });
-        rows.push(Row::new(format!("{model}: zero, claimed ÷ Triton tuned"), Unit::Ratio, Some(TRITON_GOAL), outcome));
+        rows.push(Row::new(
+            format!("{model}: zero, claimed ÷ Triton tuned (aim 0.05)"),
+            Unit::Ratio,
+            Some(TRITON_GOAL),
+            outcome,
+        ));
     }
     for (name, share, goal) in FROZEN_GOALS {
         let what = format!("{model}: frozen, added over warm, {name}");

@@ -1,5 +1,7 @@
 //! The rungs that a wake can start from: how a daemon is set up for each, and how the state is reached.
 
+use crate::daemon::EndpointSettings;
+
 /// Where the endpoint rests before it is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -7,6 +9,24 @@ pub(super) enum Rest {
     Zero,
     /// One replica, frozen.
     Frozen,
+}
+
+impl Rest {
+    /// Of an endpoint that comes to rest here soon, and stays.
+    pub(super) fn settings(self) -> EndpointSettings {
+        match self {
+            Self::Zero => EndpointSettings::resting("100ms", "200ms"),
+            Self::Frozen => EndpointSettings::resting("200ms", "10m"),
+        }
+    }
+
+    /// The phases of its replicas then.
+    pub(super) fn phases(self) -> &'static [&'static str] {
+        match self {
+            Self::Zero => &[],
+            Self::Frozen => &["frozen"],
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-use super::rung::{Rest, Rung};
+use super::rung::Rung;
 use crate::{
     Bench, Failure,
     daemon::{Daemon, EndpointSettings, Wake},
@@ -37,12 +37,8 @@ impl Stand {
         reference: &Answer,
     ) -> Result<Self, Failure> {
         let daemon = Daemon::start(bench, rung.configuration)?;
-        let settings = match rung.rest {
-            Rest::Zero => EndpointSettings::resting("100ms", "200ms"),
-            Rest::Frozen => EndpointSettings::resting("200ms", "10m"),
-        };
         let endpoint = model.endpoint();
-        daemon.deploy(&endpoint, model, &EndpointSettings { max_replicas: Some(1), ..settings })?;
+        daemon.deploy(&endpoint, model, &EndpointSettings { max_replicas: Some(1), ..rung.rest.settings() })?;
         let stand = Self { daemon, rung, endpoint };
         // Whatever is done once per machine is done by now, and pages are in memory.
         stand.wake(model, reference)?;
@@ -51,10 +47,7 @@ impl Stand {
 
     /// Waits until the endpoint rests on its rung.
     pub(super) fn rest(&self) -> Result<(), Failure> {
-        match self.rung.rest {
-            Rest::Zero => self.daemon.until_phases(&self.endpoint, &[]),
-            Rest::Frozen => self.daemon.until_phases(&self.endpoint, &["frozen"]),
-        }
+        self.daemon.until_phases(&self.endpoint, self.rung.rest.phases())
     }
 
     /// The first answer, whose time is that of a caller who knows nothing of the endpoint's state.

@@ -1,6 +1,6 @@
 //! Times, as they are: they belong to this machine.
 
-use super::wakes::ModelWakes;
+use super::{sandbox::Sandboxes, wakes::ModelWakes};
 use crate::{
     report::{Table, Unit},
     stats::Samples,
@@ -43,6 +43,19 @@ pub(super) fn churned(all: &[ModelWakes]) -> Table {
                 count.to_string(),
             ]);
         }
+    }
+    table
+}
+
+/// From the request to the first instruction inside.
+pub(super) fn sandboxes(sandboxes: &Result<Sandboxes, String>) -> Table {
+    let mut table = Table::new(&["a sandbox", "", "p50", "p99", "least", "n"]);
+    match sandboxes {
+        Ok(sandboxes) => {
+            line(&mut table, "Dormouse", "created without pool", &sandboxes.ours);
+            line(&mut table, "runc", &sandboxes.version, &sandboxes.runc);
+        }
+        Err(reason) => failed(&mut table, "Dormouse and runc", "", reason),
     }
     table
 }

@@ -11,6 +11,8 @@ use crate::{
 /// The first rate, as a share of what one thread could do if requests came one after another.
 const FIRST_SHARE: f64 = 0.1;
 const NEXT_FACTOR: f64 = 1.3;
+/// Where the first rate is not held, lower ones are tried.
+const LOWER_FACTOR: f64 = 0.25;
 /// Of the asked rate, so much must be answered in time for a rate to count as held.
 const HELD_MIN: f64 = 0.95;
 const SEED: u64 = 0xa221;
@@ -41,7 +43,7 @@ impl Step {
     }
 }
 
-/// Rate by rate until one is not held. The one that was not is the last of the answer.
+/// Rate by rate until one is not held twice: once may be what else the machine did. That one is the last of the answer.
 pub(super) fn climb(
     bench: &Bench,
     server: &Server,
@@ -51,22 +53,28 @@ pub(super) fn climb(
     bound_ms: f64,
 ) -> Result<Vec<Step>, Failure> {
     let (target, processes) = (server.target(), server.processes()?);
-    let mut steps = Vec::new();
-    let mut rate = FIRST_SHARE * 1e3 / alone_ms;
-    for seed in (SEED..).take(bench.effort.rates_max) {
+    let hold = |rate: f64, seed: u64| -> Result<Step, Failure> {
         let arrivals = poisson(rate, bench.effort.rate_for, seed);
         let before = processor_time(&processes);
         let outcome = run(&target, model, reference, &arrivals)?;
-        let processor_us = (processor_time(&processes) - before) * 1e6 / (arrivals.len().max(1)) as f64;
+        let processor_us = (processor_time(&processes) - before) * 1e6 / arrivals.len().max(1) as f64;
         // What a seed drew is what was asked, not what it was drawn from.
-        let asked = arrivals.len() as f64 / bench.effort.rate_for.as_secs_f64();
-        let step = Step { asked, outcome, processor_us };
-        let is_over = !step.holds(bound_ms);
-        steps.push(step);
-        if is_over {
-            break;
+        Ok(Step { asked: arrivals.len() as f64 / bench.effort.rate_for.as_secs_f64(), outcome, processor_us })
+    };
+    let mut steps: Vec<Step> = Vec::new();
+    let mut rate = FIRST_SHARE * 1e3 / alone_ms;
+    for seed in (SEED..).step_by(2).take(bench.effort.rates_max) {
+        let mut step = hold(rate, seed)?;
+        if !step.holds(bound_ms) {
+            step = hold(rate, seed + 1)?;
         }
-        rate *= NEXT_FACTOR;
+        let (is_held, was_one_held) = (step.holds(bound_ms), steps.iter().any(|step| step.holds(bound_ms)));
+        steps.push(step);
+        match (is_held, was_one_held) {
+            (true, _) => rate *= NEXT_FACTOR,
+            (false, false) => rate *= LOWER_FACTOR,
+            (false, true) => break,
+        }
     }
     Ok(steps)
 }

@@ -36,7 +36,7 @@ pub(super) fn write(bundle: &Path, payload: &Path, system_calls: &Path) -> Resul
     fs::create_dir(&model)?;
     fs::write(model.join("model.onnx"), b"weights")?;
     let list: Value = serde_json::from_slice(&fs::read(system_calls)?)?;
-    let spec = spec(&bundle.join("root"), &model, seccomp(&list)?);
+    let spec = spec(&bundle.join("root"), &model, &seccomp(&list)?);
     Ok(fs::write(bundle.join("config.json"), serde_json::to_vec(&spec)?)?)
 }
 
@@ -65,7 +65,7 @@ fn root_directory(root: &Path, payload: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn spec(root: &Path, model: &Path, seccomp: Value) -> Value {
+fn spec(root: &Path, model: &Path, seccomp: &Value) -> Value {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let namespaces = ["user", "mount", "pid", "network", "ipc", "uts", "cgroup"].map(|kind| json!({ "type": kind }));
     let ids = [
