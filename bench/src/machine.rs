@@ -91,11 +91,14 @@ fn version_of(onnxruntime: &Path) -> Result<String, Failure> {
     Ok(version.unwrap_or_else(|| "of unknown version".to_owned()))
 }
 
-/// What a program prints, on one line.
+/// What a program prints. Where it fails: its name, its verb and the first line of what it says.
 pub(crate) fn said(command: &mut Command) -> Result<String, Failure> {
     let output = command.output().map_err(|error| format!("running {:?}: {error}", command.get_program()))?;
     if !output.status.success() {
-        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+        let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+        let what = command.get_args().next().unwrap_or_default().to_string_lossy();
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name} {what}: {}", told.trim().lines().next().unwrap_or("it said nothing")).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_is_told_with_what_it_said() {
-        let failed = said(Command::new("sh").args(["-c", "echo why >&2; exit 3"]));
-        assert!(failed.is_err_and(|error| error.to_string().ends_with("why")));
+        let failed = said(Command::new("sh").args(["-c", "echo why >&2; echo more >&2; exit 3"]));
+        assert!(failed.is_err_and(|error| error.to_string() == "sh -c: why"));
     }
 }

@@ -12,7 +12,7 @@ mod stand;
 mod tables;
 mod wakes;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
@@ -45,14 +45,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     for wakes in &measured {
         report.rows.extend(goals::of_model(wakes));
         report.plots.push((wakes.model.to_owned(), plot(wakes)));
-        report.flags.extend(wakes.rungs.iter().filter_map(|(rung, rested)| {
-            let reason = rested.as_ref().ok()?.untold.as_ref()?;
-            Some(format!("{}, {}: where its wakes came from is not known: {reason}", wakes.model, rung.name))
-        }));
         let floor = format!("{}'s bare process", wakes.model);
         report.flags.extend(stats::spread(&floor, &wakes.floor));
         report.flags.extend(stats::drift(&floor, &wakes.floor));
     }
+    report.flags.extend(unverified(&measured));
     report.rows.extend(goals::claim(&measured));
     report.rows.push(goals::sandbox(&sandboxes));
     if let Ok(sandboxes) = &sandboxes {
@@ -68,8 +65,16 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     Ok(report)
 }
 
+/// Rungs that were asked for and of whose wakes the daemon does not say where they came from.
+fn unverified(measured: &[ModelWakes]) -> BTreeSet<String> {
+    let rungs = measured.iter().flat_map(|wakes| &wakes.rungs);
+    let untold = rungs.filter_map(|(rung, rested)| Some((rung.name, rested.as_ref().ok()?.untold.as_ref()?)));
+    untold.map(|(rung, reason)| format!("{rung}: where its wakes came from is not known: {reason}")).collect()
+}
+
 fn plot(wakes: &ModelWakes) -> String {
     let mut all = Vec::new();
+    let warm = wakes.warm();
     for (rung, rested) in &wakes.rungs {
         let rested = rested.as_ref().ok();
         let strip = |label: String, samples| Strip { label, samples, is_floor: false };
@@ -80,6 +85,6 @@ fn plot(wakes: &ModelWakes) -> String {
     if let Some(triton) = &wakes.triton {
         all.push(Strip { label: "Triton, tuned".to_owned(), samples: triton.as_ref().ok(), is_floor: true });
     }
-    all.push(Strip { label: "warm".to_owned(), samples: Some(&wakes.warm), is_floor: false });
+    all.push(Strip { label: "warm".to_owned(), samples: Some(&warm), is_floor: false });
     strips(&format!("{}: from rest to the first correct answer", wakes.model), &all)
 }

@@ -122,7 +122,9 @@ fn rows(model: &Model, bound_ms: f64, climbed: &[Climbed]) -> Vec<Row> {
             let outcome = outcome.map(|step| (figure(step), None, step.outcome.latencies.len() as usize));
             Row::new(format!("{}: {}, {what}", model.name, climbed.server), unit, None, outcome)
         };
-        let rate = format!("highest rate with p99 ≤ {bound_ms:.0} ms");
+        let is_open = climbed.steps.as_ref().is_ok_and(|steps| steps.last().is_some_and(|step| step.holds(bound_ms)));
+        let open = if is_open { ", and no higher one was tried" } else { "" };
+        let rate = format!("highest rate with p99 ≤ {bound_ms:.0} ms{open}");
         vec![
             row(&rate, Unit::PerSecond, |step| step.outcome.rate()),
             row("processor time of a request at it", Unit::Microseconds, |step| step.processor_us),

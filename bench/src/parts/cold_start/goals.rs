@@ -36,7 +36,9 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
     let model = wakes.model;
     let idle = |rung| wakes.of(rung).map(|rested| &rested.idle);
     let over_floor = |rung| -> Figure { idle(rung).map(|ours| figure(ratio(ours, &wakes.floor), ours)) };
-    let over_warm = |rung, share| -> Figure { idle(rung).map(|ours| figure(added(ours, &wakes.warm, share), ours)) };
+    let over_warm = |rung, share| -> Figure {
+        wakes.of(rung).map(|rested| figure(added(&rested.idle, &rested.warm, share), &rested.idle))
+    };
     let mut rows = vec![
         Row::new(
             format!("{model}: zero, claimed ÷ bare process"),
@@ -65,7 +67,7 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
     let what = format!("{model}: template, added over warm, p50");
     let template = over_warm(&TEMPLATE, 0.5);
     if model == "resnet50" {
-        let warm = wakes.warm.median();
+        let warm = wakes.of(&TEMPLATE).map_or(f64::NAN, |rested| rested.warm.median());
         let shares = |(figure, interval, count): (f64, Option<Interval>, usize)| {
             let interval = interval.map(|it| Interval { low: it.low / warm, high: it.high / warm });
             (figure / warm, interval, count)

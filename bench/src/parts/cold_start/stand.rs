@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::rung::Rung;
 use crate::{
     Bench, Failure,
@@ -19,6 +21,8 @@ pub(super) struct Stand {
 pub(super) struct Rested {
     pub(super) idle: Samples,
     pub(super) churned: Samples,
+    /// A further request after each of the first.
+    pub(super) warm: Samples,
     /// The spawner's part, where the daemon tells it.
     pub(super) spawner: Samples,
     pub(super) spawner_churned: Samples,
@@ -51,21 +55,20 @@ impl Stand {
     }
 
     /// The first answer, whose time is that of a caller who knows nothing of the endpoint's state.
-    pub(super) fn wake(&self, model: &Model, reference: &Answer) -> Result<std::time::Duration, Failure> {
+    pub(super) fn wake(&self, model: &Model, reference: &Answer) -> Result<Duration, Failure> {
         let (took, answer) = self.daemon.first_answer(&self.endpoint, model)?;
         answer.check(reference)?;
         Ok(took)
     }
 
-    /// What the daemon tells of the wake that was just measured. A wake from another rung is no sample of this one.
-    pub(super) fn told(&self) -> Result<Result<Wake, String>, Failure> {
-        let wake = match self.daemon.last_wake(&self.endpoint) {
-            Ok(wake) => wake,
-            Err(error) => return Ok(Err(format!("the daemon does not tell: {error}"))),
-        };
-        if wake.rung == self.rung.told {
-            return Ok(Ok(wake));
+    /// What the daemon tells of the wake by a request that was sent at `asked`. One from another rung is no sample of
+    /// this one.
+    pub(super) fn told(&self, asked: Instant) -> Result<Result<Wake, String>, Failure> {
+        match self.daemon.wake_since(&self.endpoint, asked) {
+            Ok(wake) if wake.rung != self.rung.told => {
+                Err(format!("a wake was to come from `{}` and came from `{}`", self.rung.told, wake.rung).into())
+            }
+            told => Ok(told.map_err(|error| format!("the daemon does not tell: {error}"))),
         }
-        Err(format!("a wake was to come from `{}` and came from `{}`", self.rung.told, wake.rung).into())
     }
 }

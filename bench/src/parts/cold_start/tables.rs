@@ -21,7 +21,7 @@ pub(super) fn wakes(all: &[ModelWakes]) -> Table {
             Some(Err(reason)) => failed(&mut table, wakes.model, "Triton, tuned", reason),
             None => {}
         }
-        line(&mut table, wakes.model, "warm", &wakes.warm);
+        line(&mut table, wakes.model, "warm", &wakes.warm());
     }
     table
 }

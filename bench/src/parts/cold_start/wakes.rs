@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -22,8 +24,6 @@ pub(super) struct ModelWakes {
     /// Why not, where a rung could not be measured.
     pub(super) rungs: Vec<(&'static Rung, Result<Rested, String>)>,
     pub(super) floor: Samples,
-    /// A second request after each wake, on a connection of its own.
-    pub(super) warm: Samples,
     /// Of the one model that it is measured with.
     pub(super) triton: Option<Result<Samples, String>>,
 }
@@ -32,17 +32,18 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
     let (_, reference) = first_answer(bench, model)?;
     let mut lanes: Vec<Lane> = RUNGS.iter().map(|rung| Lane::begin(bench, rung, model, &reference)).collect();
     let mut triton = (model.name == triton::MODEL).then(|| TritonLane::begin(bench, model));
-    let (mut floor, mut warm) = (Samples::default(), Samples::default());
+    let mut floor = Samples::default();
     for _ in 0..bench.effort.wakes {
         for lane in &mut lanes {
             lane.sample(|stand, rested| {
                 stand.rest()?;
                 idle();
+                let asked = Instant::now();
                 rested.idle.push(stand.wake(model, &reference)?);
-                note(&mut rested.spawner, &mut rested.untold, stand.told()?);
+                note(&mut rested.spawner, &mut rested.untold, stand.told(asked)?);
                 // The second one meets what the first left in caches, the third is as any other.
                 stand.wake(model, &reference)?;
-                warm.push(stand.wake(model, &reference)?);
+                rested.warm.push(stand.wake(model, &reference)?);
                 Ok(())
             });
         }
@@ -60,10 +61,11 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
             lane.sample(|stand, rested| {
                 let churn = Churn::prepare(bench, &stand.daemon)?;
                 stand.rest()?;
+                let asked = Instant::now();
                 let (took, in_flight) = churn.during(|| stand.wake(model, &reference))?;
                 rested.churned.push(took);
                 rested.in_flight.append([in_flight as f64].into_iter().collect());
-                note(&mut rested.spawner_churned, &mut rested.untold, stand.told()?);
+                note(&mut rested.spawner_churned, &mut rested.untold, stand.told(asked)?);
                 Ok(())
             });
         }
@@ -72,7 +74,6 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
         model: model.name,
         rungs: lanes.into_iter().map(Lane::finish).collect(),
         floor,
-        warm,
         triton: triton.map(TritonLane::finish),
     })
 }
@@ -149,10 +150,17 @@ impl ModelWakes {
         rested.as_ref().map_err(Clone::clone)
     }
 
+    /// Of every rung.
+    pub(super) fn warm(&self) -> Samples {
+        let mut all = Samples::default();
+        self.rungs.iter().filter_map(|(_, rested)| rested.as_ref().ok()).for_each(|it| all.append(it.warm.clone()));
+        all
+    }
+
     pub(super) fn json(&self) -> Value {
         let rung = |(rung, rested): &(&Rung, Result<Rested, String>)| match rested {
             Ok(rested) => json!({
-                "rung": rung.name, "idle_ms": rested.idle.values(), "churned_ms": rested.churned.values(),
+                "rung": rung.name, "idle_ms": rested.idle.values(), "churned_ms": rested.churned.values(), "warm_ms": rested.warm.values(),
                 "spawner_ms": rested.spawner.values(), "spawner_churned_ms": rested.spawner_churned.values(),
                 "spawner_untold": rested.untold, "deletes_in_flight_at_the_answer": rested.in_flight.values(),
             }),
@@ -164,7 +172,7 @@ impl ModelWakes {
         });
         json!({
             "model": self.model, "rungs": self.rungs.iter().map(rung).collect::<Vec<_>>(), "triton": triton,
-            "bare_process_ms": self.floor.values(), "warm_ms": self.warm.values(),
+            "bare_process_ms": self.floor.values(),
         })
     }
 }
