@@ -33,7 +33,7 @@ type Failure = Box<dyn std::error::Error>;
 /// A row with a goal is `met`, `missed`, or `FAILED` where it could not be measured, with the reason. Missed rows are
 /// results; the exit status is 1 only where a row or a part failed. docs/benchmarks.md tells how to read it all.
 #[derive(Debug, Parser)]
-#[command(name = "dormouse-bench", verbatim_doc_comment)]
+#[command(name = "dormouse-bench")]
 struct Arguments {
     /// What to measure; everything but `neighbours` where none is named
     #[arg(value_enum)]

@@ -169,16 +169,4 @@ fn serve<S: Read + Write>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiting_for_a_connection_counts() {
-        let mut outcome = Outcome::new().unwrap_or_else(|error| panic!("{error}"));
-        let begun = Instant::now() - Duration::from_millis(500);
-        outcome.take_in(Duration::from_millis(100), begun, Ok(()));
-        assert!(outcome.percentile_ms(0.5) >= 399.0);
-        outcome.take_in(Duration::ZERO, begun, Err("refused".into()));
-        assert_eq!((outcome.failed, outcome.latencies.len(), outcome.why.as_deref()), (1, 1, Some("refused")));
-    }
-}
+mod tests;

@@ -93,6 +93,7 @@ mod tests {
     #[test]
     fn an_error_is_no_answer() {
         assert!(Answer::parse(br#"{"error":"no"}"#).is_err());
+        assert!(Answer::parse(br#"{"outputs":[]}"#).is_err());
         assert!(Answer::parse(br#"{"outputs":[{"name":"y","shape":[1],"data":[null]}]}"#).is_err());
     }
 }

@@ -166,8 +166,8 @@ mod tests {
     fn the_goal_is_a_line_and_a_missed_row_is_red() {
         let row = |figure| Row::new("a", Unit::Ratio, Some(0.5), Ok((figure, None, 9)));
         let failed = Row::new("b", Unit::Ratio, Some(0.5), Err("no runc".to_owned()));
-        let svg = goals("cold-start", &[row(0.4), row(0.6), failed]);
-        assert_eq!((svg.matches(MISSED).count(), svg.matches("not measured").count()), (1, 1));
+        let svg = goals("cold-start", &[row(0.4), row(0.6), row(0.7), failed]);
+        assert_eq!([MISSED, OURS, "not measured"].map(|it| svg.matches(it).count()), [2, 1, 1]);
     }
 
     #[test]
