@@ -1,5 +1,6 @@
 //! The daemon under measurement: a configuration of its own, directories that go away, and its doors.
 
+pub(crate) mod configuration;
 mod endpoint;
 mod wake;
 
@@ -42,7 +43,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// With `configuration` beside what every measurement needs. Fails with the daemon's words if it refuses that.
-    pub(crate) fn start(bench: &Bench, configuration: &str) -> Result<Self, Failure> {
+    pub(crate) fn start(bench: &Bench, configuration: &[&str]) -> Result<Self, Failure> {
         // Short, as the run directory must be.
         let directory = tempfile::Builder::new().prefix("dmb").tempdir_in("/tmp")?;
         // Given back just before it is used; nobody else on a measuring machine takes it.
@@ -51,8 +52,9 @@ impl Daemon {
             directory.path().join("dormouse.toml"),
             format!(
                 "[node]\nmemory_budget = \"{MEMORY_BUDGET}\"\n[gateway]\nlisten = \"{address}\"\n[sandbox]\nonnxruntime = {:?}\n\
-                 {configuration}\n",
-                bench.onnxruntime
+                 {}\n",
+                bench.onnxruntime,
+                configuration.concat()
             ),
         )?;
         let log = File::create(directory.path().join("daemon.log"))?;

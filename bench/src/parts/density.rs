@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Bench, Failure,
-    daemon::{Daemon, EndpointSettings},
+    daemon::{
+        Daemon, EndpointSettings,
+        configuration::{WITH_TEMPLATE, WITHOUT_POOL},
+    },
     models::Model,
     process::proportional_set,
     report::{Report, Row, Table, Unit},
@@ -23,8 +26,9 @@ const MEGABYTE: f64 = 1e6;
 const GIBIBYTE: f64 = (1_u32 << 30) as f64;
 
 /// How replicas of it come about, and what the daemon is told for it.
-const KINDS: [(&str, &str); 2] =
-    [("each loads for itself", ""), ("forked from a template", "[endpoint]\ntemplate = true")];
+const KINDS: [(&str, &[&str]); 2] =
+    [("each loads for itself", &[WITHOUT_POOL]), (FORKED, &[WITHOUT_POOL, WITH_TEMPLATE])];
+const FORKED: &str = "forked from a template";
 
 /// PSS of all containers in bytes, for each of the numbers of replicas.
 type Sizes = [Samples; 2];
@@ -49,14 +53,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
                 format!("{:.0}", fit(one, four)),
             ]);
         }
-        report.rows.extend(rows(kind, !configuration.is_empty(), &sizes));
+        report.rows.extend(rows(kind, kind == FORKED, &sizes));
     }
     report.tables.push(table);
     report.data = json!({ "model": model.name, "model_bytes": model.bytes()?, "kinds": data });
     Ok(report)
 }
 
-fn sizes(bench: &Bench, model: &Model, configuration: &str) -> Result<Sizes, Failure> {
+fn sizes(bench: &Bench, model: &Model, configuration: &[&str]) -> Result<Sizes, Failure> {
     let daemon = Daemon::start(bench, configuration)?;
     let mut sizes = Sizes::default();
     for _ in 0..bench.effort.densities {

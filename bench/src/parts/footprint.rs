@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use self::idle::{Idle, of_containerd, of_daemon};
 use crate::{
     Bench, Failure,
-    daemon::{Daemon, EndpointSettings},
+    daemon::{Daemon, EndpointSettings, configuration::DEFAULT},
     models::Model,
     process::proportional_set,
     report::{Report, Row, Table, Unit},
@@ -36,7 +36,7 @@ struct Many {
 
 pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     let model = Model::named(&bench.setup, "tiny_mlp")?;
-    let daemon = Daemon::start(bench, "")?;
+    let daemon = Daemon::start(bench, &[DEFAULT])?;
     let settings = EndpointSettings::resting("100ms", "200ms");
     eprintln!("deploying {FEW} endpoints …");
     deploy(&daemon, &model, &settings, 0..FEW)?;

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use crate::{
     Bench, Failure,
-    daemon::{Daemon, EndpointSettings},
+    daemon::{Daemon, EndpointSettings, configuration::DEFAULT},
     floor::BareWorker,
     load::{Door, Target},
     models::Model,
@@ -35,7 +35,7 @@ impl Server {
     }
 
     pub(super) fn dormouse(bench: &Bench, model: &Model) -> Result<Self, Failure> {
-        let daemon = Daemon::start(bench, "")?;
+        let daemon = Daemon::start(bench, &[DEFAULT])?;
         let settings = EndpointSettings { max_replicas: Some(1), ..EndpointSettings::resting("10m", "20m") };
         let endpoint = model.endpoint();
         daemon.deploy(&endpoint, model, &settings)?;
