@@ -33,7 +33,11 @@ fn main() -> ExitCode {
 
 /// Until whoever heard the word closes the channel, or kills: one that is gone at once might be missed.
 fn stay() {
-    while std::io::stdin().lock().read(&mut [0]).is_ok_and(|bytes| bytes > 0) {}
+    let stdin = std::io::stdin();
+    // The spawner's end of a channel, and so this one, waits for nothing.
+    if rustix::io::ioctl_fionbio(&stdin, false).is_ok() {
+        while stdin.lock().read(&mut [0]).is_ok_and(|bytes| bytes > 0) {}
+    }
 }
 
 fn drive() -> ExitCode {
