@@ -1,7 +1,7 @@
 //! The rows that waking is judged by.
 
 use super::{
-    rung::{CLAIMED, CREATED, FROZEN, RUNGS, TEMPLATE},
+    rung::{CLAIMED, CREATED, FROZEN, RUNGS, Rung, TEMPLATE},
     sandbox::Sandboxes,
     wakes::ModelWakes,
 };
@@ -77,11 +77,20 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
     } else {
         rows.push(Row::new(what, Unit::Milliseconds, goal_of(&TEMPLATE_GOALS, model), template));
     }
-    rows.extend(RUNGS.map(|rung| {
-        let churned = wakes.of(rung).map(|rested| figure(ratio(&rested.churned, &rested.idle), &rested.churned));
-        Row::new(format!("{model}: {}, under churn ÷ idle", rung.name), Unit::Ratio, None, churned)
-    }));
+    rows.extend(RUNGS.map(|rung| under_churn(wakes, rung)));
     rows
+}
+
+/// The figure that the rung is judged by, taken again. What it is compared with had the machine for itself.
+fn under_churn(wakes: &ModelWakes, rung: &Rung) -> Row {
+    let taken = wakes.of(rung).and_then(|rested| Ok((rested, rested.under_churn()?)));
+    let what = |compared| format!("{}: {}, under churn{compared}, p50", wakes.model, rung.name);
+    if *rung == CREATED || *rung == CLAIMED {
+        let outcome = taken.map(|(_, churned)| figure(ratio(churned, &wakes.floor), churned));
+        return Row::new(what(" ÷ bare process"), Unit::Ratio, None, outcome);
+    }
+    let outcome = taken.map(|(rested, churned)| figure(added(churned, &rested.warm, 0.5), churned));
+    Row::new(what(", added over warm"), Unit::Milliseconds, None, outcome)
 }
 
 /// Of a blank worker, as the spawner itself counts it, over all models.

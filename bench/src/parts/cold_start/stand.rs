@@ -21,6 +21,8 @@ pub(super) struct Stand {
 pub(super) struct Rested {
     pub(super) idle: Samples,
     pub(super) churned: Samples,
+    /// What ended the samples under churn. Those without are none the worse.
+    pub(super) churn_failed: Option<String>,
     /// A further request after each of the first.
     pub(super) warm: Samples,
     /// The spawner's part, where the daemon tells it.
@@ -30,6 +32,12 @@ pub(super) struct Rested {
     pub(super) untold: Option<String>,
     /// Deletes that were not answered yet when the wake was.
     pub(super) in_flight: Samples,
+}
+
+impl Rested {
+    pub(super) fn under_churn(&self) -> Result<&Samples, String> {
+        self.churn_failed.as_ref().map_or(Ok(&self.churned), |reason| Err(reason.clone()))
+    }
 }
 
 impl Stand {

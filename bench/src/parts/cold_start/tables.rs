@@ -32,6 +32,10 @@ pub(super) fn churned(all: &[ModelWakes]) -> Table {
     for wakes in all {
         for (rung, rested) in &wakes.rungs {
             let Ok(rested) = rested else { continue };
+            if let Err(reason) = rested.under_churn() {
+                failed(&mut table, wakes.model, rung.name, &reason);
+                continue;
+            }
             let time = |share| Unit::Milliseconds.figure(rested.churned.percentile(share));
             let (in_flight, count) = (rested.in_flight.median(), rested.churned.count());
             table.row([

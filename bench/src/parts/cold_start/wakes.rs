@@ -59,13 +59,10 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
     for _ in 0..bench.effort.churned {
         for lane in &mut lanes {
             lane.sample(|stand, rested| {
-                let churn = Churn::prepare(bench, &stand.daemon)?;
-                stand.rest()?;
-                let asked = Instant::now();
-                let (took, in_flight) = churn.during(|| stand.wake(model, &reference))?;
-                rested.churned.push(took);
-                rested.in_flight.append([in_flight as f64].into_iter().collect());
-                note(&mut rested.spawner_churned, &mut rested.untold, stand.told(asked)?);
+                if rested.churn_failed.is_none() {
+                    let sampled = under_churn(bench, stand, rested, model, &reference);
+                    rested.churn_failed = sampled.err().map(|error| error.to_string());
+                }
                 Ok(())
             });
         }
@@ -76,6 +73,23 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
         floor,
         triton: triton.map(TritonLane::finish),
     })
+}
+
+fn under_churn(
+    bench: &Bench,
+    stand: &Stand,
+    rested: &mut Rested,
+    model: &Model,
+    reference: &Answer,
+) -> Result<(), Failure> {
+    let churn = Churn::prepare(bench, &stand.daemon)?;
+    stand.rest()?;
+    let asked = Instant::now();
+    let (took, in_flight) = churn.during(|| stand.wake(model, reference))?;
+    rested.churned.push(took);
+    rested.in_flight.append([in_flight as f64].into_iter().collect());
+    note(&mut rested.spawner_churned, &mut rested.untold, stand.told(asked)?);
+    Ok(())
 }
 
 fn note(spawner: &mut Samples, untold: &mut Option<String>, told: Result<Wake, String>) {
@@ -160,7 +174,8 @@ impl ModelWakes {
     pub(super) fn json(&self) -> Value {
         let rung = |(rung, rested): &(&Rung, Result<Rested, String>)| match rested {
             Ok(rested) => json!({
-                "rung": rung.name, "idle_ms": rested.idle.values(), "churned_ms": rested.churned.values(), "warm_ms": rested.warm.values(),
+                "rung": rung.name, "idle_ms": rested.idle.values(), "warm_ms": rested.warm.values(),
+                "churned_ms": rested.churned.values(), "churn_failed": rested.churn_failed,
                 "spawner_ms": rested.spawner.values(), "spawner_churned_ms": rested.spawner_churned.values(),
                 "spawner_untold": rested.untold, "deletes_in_flight_at_the_answer": rested.in_flight.values(),
             }),
