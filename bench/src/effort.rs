@@ -12,6 +12,8 @@ pub(crate) struct Effort {
     pub(crate) deletes: usize,
     /// Creations of a sandbox, on either side.
     pub(crate) sandboxes: usize,
+    /// Requests one at a time, through the daemon and to a bare worker each.
+    pub(crate) alone: usize,
     /// How long each rate is held, and how many rates there are at most.
     pub(crate) rate_for: Duration,
     pub(crate) rates_max: usize,
@@ -33,6 +35,7 @@ impl Effort {
         churned: 5,
         deletes: 50,
         sandboxes: 60,
+        alone: 300,
         rate_for: Duration::from_secs(5),
         rates_max: 16,
         densities: 3,
@@ -47,6 +50,7 @@ impl Effort {
         churned: 1,
         deletes: 8,
         sandboxes: 3,
+        alone: 20,
         rate_for: Duration::from_secs(1),
         rates_max: 3,
         densities: 1,

@@ -3,12 +3,14 @@
 //! Everybody serves one model on one inference thread: Dormouse one replica, the bare worker itself, Triton one
 //! instance.
 
+mod alone;
 mod server;
 mod steps;
 
 use serde_json::json;
 
 use self::{
+    alone::Alone,
     server::Server,
     steps::{Step, climb},
 };
@@ -17,6 +19,7 @@ use crate::{
     floor::first_answer,
     models::Model,
     report::{Curve, Report, Row, Table, Unit, curves},
+    stats::{self, added},
 };
 
 /// Those whose request is quick enough for a rate to be of interest.
@@ -32,6 +35,13 @@ struct Climbed {
     steps: Result<Vec<Step>, String>,
 }
 
+#[derive(Debug)]
+struct OfModel {
+    alone: Alone,
+    bound_ms: f64,
+    climbed: Vec<Climbed>,
+}
+
 pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     let mut report = Report::default();
     let mut table =
@@ -39,10 +49,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     let mut models = Vec::new();
     for model in bench.models()?.iter().filter(|model| MODELS.contains(&model.name)) {
         eprintln!("{}: at rising rates …", model.name);
-        let (bound_ms, climbed) = of_model(bench, model)?;
+        let OfModel { alone, bound_ms, climbed } = of_model(bench, model)?;
         for climbed in &climbed {
             lines(&mut table, model, climbed);
         }
+        report.rows.push(added_alone(model, &alone));
+        report.flags.extend(stats::spread(&format!("{}'s bare worker", model.name), &alone.bare));
         report.rows.extend(rows(model, bound_ms, &climbed));
         report.plots.push((model.name.to_owned(), plot(model, bound_ms, &climbed)));
         let servers: Vec<_> = climbed
@@ -52,24 +64,34 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
                 Err(reason) => json!({ "server": it.server, "failed": reason }),
             })
             .collect();
-        models.push(json!({ "model": model.name, "bound_p99_ms": bound_ms, "servers": servers }));
+        models.push(json!({
+            "model": model.name, "bound_p99_ms": bound_ms, "servers": servers,
+            "alone_ms": { "dormouse": alone.dormouse.values(), "bare": alone.bare.values() },
+        }));
     }
     report.tables.push(table);
     report.data = json!({ "models": models });
     Ok(report)
 }
 
-fn of_model(bench: &Bench, model: &Model) -> Result<(f64, Vec<Climbed>), Failure> {
+fn of_model(bench: &Bench, model: &Model) -> Result<OfModel, Failure> {
     let (_, reference) = first_answer(bench, model)?;
-    let floor = Server::bare(bench, model)?;
-    let alone_ms = floor.closed_loop_ms(model)?;
+    let alone = alone::measure(bench, model)?;
+    let alone_ms = alone.bare.median();
     let bound_ms = (alone_ms * BOUND_FACTOR).max(BOUND_MIN_MS);
     let mut climbed = Vec::new();
     for (name, start) in Server::kinds(model) {
         let steps = start(bench, model).and_then(|server| climb(bench, &server, model, &reference, alone_ms, bound_ms));
         climbed.push(Climbed { server: name, steps: steps.map_err(|error| error.to_string()) });
     }
-    Ok((bound_ms, climbed))
+    Ok(OfModel { alone, bound_ms, climbed })
+}
+
+/// What the way through the daemon adds to a request that has it for itself.
+fn added_alone(model: &Model, alone: &Alone) -> Row {
+    let (figure, interval) = added(&alone.dormouse, &alone.bare, 0.5);
+    let what = format!("{}: one at a time, Dormouse, added over the bare worker, p50", model.name);
+    Row::new(what, Unit::Milliseconds, None, Ok((figure, Some(interval), alone.dormouse.count())))
 }
 
 fn lines(table: &mut Table, model: &Model, climbed: &Climbed) {

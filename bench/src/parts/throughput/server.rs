@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use crate::{
     Bench, Failure,
     daemon::{Daemon, EndpointSettings, configuration::DEFAULT},
@@ -8,11 +6,7 @@ use crate::{
     models::Model,
     peers::triton::{self, Triton},
     process::family,
-    stats::Samples,
 };
-
-/// Requests one after another, to know how long one takes alone.
-const ALONE: usize = 50;
 
 /// Whoever answers, started and warm.
 #[derive(Debug)]
@@ -74,18 +68,5 @@ impl Server {
             Self::Bare { worker, .. } => family(worker.pid()),
             Self::Triton { server, .. } => family(server.pid()),
         })
-    }
-
-    /// The median of one request at a time, of the bare worker.
-    pub(super) fn closed_loop_ms(&self, model: &Model) -> Result<f64, Failure> {
-        let Self::Bare { worker, endpoint } = self else { return Err("only the floor is measured alone".into()) };
-        let mut connection = worker.connect()?;
-        let mut samples = Samples::default();
-        for _ in 0..ALONE {
-            let begun = Instant::now();
-            connection.infer(endpoint, &model.request)?;
-            samples.push(begun.elapsed());
-        }
-        Ok(samples.median())
     }
 }
