@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-neighbours clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-models bench-peers bench-neighbours clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,12 +58,20 @@ fuzz: setup-test ## Fuzz every parser of untrusted bytes for T seconds each, or 
 fuzz-smoke: setup-test ## The same for 20 seconds each.
 	fuzz/run.sh 20
 
-bench-neighbours: root setup ## Measure a neighbour's latency beside replicas that take all they can (root).
-	cargo build --locked --release --package dormouse-tests --bin dormouse-fake
-	cargo run --locked --release --package dormouse-bench -- neighbours
+# A peer that cannot be installed is no reason not to measure: its rows say that it is missing.
+bench: root build bench-models ## Measure beside a bare process and peers: ONLY=cold-start QUICK=1 (root).
+	-@configs/setup/bench-peers.sh
+	cargo build --locked --release --package dormouse-bench --package dormouse-tests --bin dormouse-bench --bin dormouse-bench-sandbox --bin dormouse-fake
+	target/release/dormouse-bench $(ONLY) $(if $(QUICK),--quick) $(if $(FILTER),--filter $(FILTER))
 
-bench: root build ## Measure cold starts, wakes and throughput (root).
-	cargo run --locked --release --package dormouse-bench
+bench-models: setup ## Build the models that are only measured with.
+	@configs/setup/bench-models.sh
+
+bench-peers: root setup ## Install what is measured beside Dormouse: runc, containerd, Triton (root).
+	@configs/setup/bench-peers.sh
+
+bench-neighbours: ## The bench of what a neighbour notices, alone (root).
+	@$(MAKE) bench ONLY=neighbours
 
 clean: ## Remove builds; keep what set-up fetched.
 	rm -rf target/debug target/release target/guest target/fuzz

@@ -1,85 +1,104 @@
+//! The daemon under measurement: a configuration of its own, directories that go away, and its doors.
+
+pub(crate) mod configuration;
+mod endpoint;
+mod wake;
+
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use dormouse_tests::processes;
+use serde_json::Value;
+
+pub(crate) use endpoint::EndpointSettings;
+pub(crate) use wake::Wake;
+
 use crate::{
-    Failure,
+    Bench, Failure,
     http::Connection,
-    model::{FREEZES_SOON, Model, SLEEPS_SOON},
+    machine::said,
+    models::{Answer, Model},
 };
 
 /// Longest wait for a state that must come by itself.
-const STATE_DEADLINE: Duration = Duration::from_secs(30);
-/// How often the metrics are read while waiting. Far from the samples: an idle second follows.
+const STATE_DEADLINE: Duration = Duration::from_secs(60);
+/// How often one looks while waiting. Far from the samples: an idle second follows.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What limits of replicas may add up to. They are declared and not used: fifty small replicas take some 2 GiB.
+const MEMORY_BUDGET: &str = "32Gi";
 
-/// The daemon under measurement with one model under two names.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
     address: SocketAddr,
-    program: PathBuf,
+    instance: String,
+    program: std::path::PathBuf,
     directory: tempfile::TempDir,
 }
 
 impl Daemon {
-    pub(crate) fn start(program: &Path, onnxruntime: &Path, model: &Model) -> Result<Self, Failure> {
-        let directory = tempfile::tempdir()?;
+    /// With `configuration` beside what every measurement needs. Fails with the daemon's words if it refuses that.
+    pub(crate) fn start(bench: &Bench, configuration: &[&str]) -> Result<Self, Failure> {
+        // Short, as the run directory must be.
+        let directory = tempfile::Builder::new().prefix("dmb").tempdir_in("/tmp")?;
         // Given back just before it is used; nobody else on a measuring machine takes it.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let configuration = directory.path().join("dormouse.toml");
         std::fs::write(
-            &configuration,
-            format!("[gateway]\nlisten = \"{address}\"\n[sandbox]\nonnxruntime = \"{}\"\n", onnxruntime.display()),
+            directory.path().join("dormouse.toml"),
+            format!(
+                "[node]\nmemory_budget = \"{MEMORY_BUDGET}\"\n[gateway]\nlisten = \"{address}\"\n[sandbox]\nonnxruntime = {:?}\n\
+                 {}\n",
+                bench.onnxruntime,
+                configuration.concat()
+            ),
         )?;
         let log = File::create(directory.path().join("daemon.log"))?;
-        let child = Command::new(program)
-            .args(["daemon", "--config"])
-            .arg(&configuration)
-            .args(Self::directories(directory.path()))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let daemon = Self { child, address, program: program.to_owned(), directory };
-        daemon.until("the daemon answers", || Ok(daemon.get("/healthz").is_ok()))?;
-        daemon.deploy(SLEEPS_SOON, model, "100ms", "200ms")?;
-        daemon.deploy(FREEZES_SOON, model, "200ms", "10m")?;
+        let mut command = Command::new(&bench.program);
+        command.arg("daemon").args(options(directory.path())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn()?;
+        let mut daemon = Self { child, address, instance: String::new(), program: bench.program.clone(), directory };
+        daemon.until_it_serves()?;
         Ok(daemon)
     }
 
-    fn directories(under: &Path) -> [String; 4] {
-        let path = |name: &str| under.join(name).display().to_string();
-        ["--data".into(), path("data"), "--run".into(), path("run")]
+    fn until_it_serves(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + STATE_DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("the daemon ended with {status}: {}", self.last_words()).into());
+            }
+            if let Ok(node) = self.admin("GET", "/v1/node") {
+                self.instance = node["instance"].as_str().unwrap_or_default().to_owned();
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the daemon does not serve: {}", self.last_words()).into());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
-    fn deploy(&self, name: &str, model: &Model, freeze_after: &str, zero_after: &str) -> Result<(), Failure> {
-        let manifest = self.directory.path().join(format!("{name}.yaml"));
-        std::fs::write(
-            &manifest,
-            format!(
-                "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata:\n  name: {name}\n  annotations:\n    \
-                 dormouse.dev/freeze-after: {freeze_after}\n    dormouse.dev/zero-after: {zero_after}\nspec:\n  predictor:\n    \
-                 minReplicas: 0\n    model:\n      modelFormat: {{name: onnx}}\n      protocolVersion: v2\n      \
-                 storageUri: file://{}\n",
-                model.path.canonicalize()?.display()
-            ),
-        )?;
-        let output = Command::new(&self.program)
-            .arg("deploy")
-            .args(Self::directories(self.directory.path()))
-            .arg("-f")
-            .arg(&manifest)
-            .output()?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("deploying {name}: {}", String::from_utf8_lossy(&output.stderr)).into())
-        }
+    /// A command of the command line; what it prints.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
+        said(Command::new(&self.program).args(arguments).args(options(self.directory.path())))
+    }
+
+    /// Deploys a model; the endpoint is named after it where nothing else is said.
+    pub(crate) fn deploy(&self, name: &str, model: &Model, settings: &EndpointSettings) -> Result<(), Failure> {
+        self.deploy_manifest(name, &settings.manifest(name, model)?)
+    }
+
+    /// One manifest or several.
+    pub(crate) fn deploy_manifest(&self, name: &str, manifest: &str) -> Result<(), Failure> {
+        let path = self.directory.path().join(format!("{name}.yaml"));
+        std::fs::write(&path, manifest)?;
+        let path = path.to_str().ok_or("a path that is no text")?;
+        self.cli(&["deploy", "-f", path]).map(drop).map_err(|error| format!("deploying {name}: {error}").into())
     }
 
     pub(crate) fn connect(&self) -> Result<Connection<TcpStream>, Failure> {
@@ -88,52 +107,83 @@ impl Daemon {
         Ok(Connection::new(stream))
     }
 
-    pub(crate) fn infer(&self, endpoint: &str, model: &Model) -> Result<(), Failure> {
-        Ok(self.connect()?.infer(endpoint, model)?)
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    pub(crate) fn until_zero(&self, endpoint: &str) -> Result<(), Failure> {
-        self.until("the endpoint is at zero", || Ok(self.phases(endpoint)?.is_empty()))
+    /// On a connection of its own, which belongs to what a first caller waits for.
+    pub(crate) fn first_answer(&self, endpoint: &str, model: &Model) -> Result<(Duration, Answer), Failure> {
+        let begun = Instant::now();
+        let body = self.connect()?.infer(endpoint, &model.request)?;
+        let took = begun.elapsed();
+        Ok((took, Answer::parse(&body)?))
     }
 
-    pub(crate) fn until_frozen(&self, endpoint: &str) -> Result<(), Failure> {
-        self.until("the replica is frozen", || Ok(self.phases(endpoint)? == ["frozen"]))
+    /// A connection to the control plane.
+    pub(crate) fn admin_connection(&self) -> Result<Connection<UnixStream>, Failure> {
+        Ok(Connection::new(UnixStream::connect(self.directory.path().join("run/admin.sock"))?))
     }
 
-    /// The phases that some replica of the endpoint is in.
+    pub(crate) fn admin(&self, method: &str, path: &str) -> Result<Value, Failure> {
+        let body = self.admin_connection()?.ask(method, path)?;
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? })
+    }
+
+    /// The phases of the endpoint's replicas.
     fn phases(&self, endpoint: &str) -> Result<Vec<String>, Failure> {
-        let metrics = self.get("/metrics")?;
-        let prefix = format!("dormouse_replicas{{endpoint=\"{endpoint}\",phase=\"");
-        let phases = BufReader::new(metrics.as_slice())
-            .lines()
-            .map_while(Result::ok)
-            .filter(|line| !line.ends_with(" 0"))
-            .filter_map(|line| Some(line.strip_prefix(&prefix)?.split('"').next()?.to_owned()))
-            .collect();
-        Ok(phases)
+        let status = self.admin("GET", &format!("/v1/endpoints/{endpoint}"))?;
+        let replicas = status["replicas"].as_array().cloned().unwrap_or_default();
+        let phases = replicas.iter().filter_map(|replica| replica["phase"].as_str());
+        Ok(phases.filter(|phase| *phase != "exited").map(str::to_owned).collect())
     }
 
-    fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        Ok(self.connect()?.send("GET", path, b"")?)
-    }
-
-    fn until(&self, what: &str, holds: impl Fn() -> Result<bool, Failure>) -> Result<(), Failure> {
+    /// Waits until its replicas are in exactly these phases; none is zero.
+    pub(crate) fn until_phases(&self, endpoint: &str, phases: &[&str]) -> Result<(), Failure> {
         let deadline = Instant::now() + STATE_DEADLINE;
-        while !holds()? {
+        loop {
+            let now = self.phases(endpoint)?;
+            if now == phases {
+                return Ok(());
+            }
             if Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.directory.path().join("daemon.log")).unwrap_or_default();
-                return Err(format!("waited in vain until {what}; the daemon said:\n{log}").into());
+                return Err(
+                    format!("{endpoint} stays {now:?} and does not become {phases:?}: {}", self.last_words()).into()
+                );
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        Ok(())
     }
+
+    /// The spawner and the node.
+    pub(crate) fn halves(&self) -> Result<[i32; 2], Failure> {
+        let spawner = self.child.id().cast_signed();
+        Ok([spawner, processes::child(spawner, "node").ok_or("the daemon has no node process")?])
+    }
+
+    /// Everything in its control groups but its own two halves: replicas, and what they are made from.
+    pub(crate) fn contained(&self) -> Result<Vec<i32>, Failure> {
+        let halves = self.halves()?;
+        Ok(processes::of_instance(&self.instance).into_iter().filter(|pid| !halves.contains(pid)).collect())
+    }
+
+    /// The last line that it logged.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.directory.path().join("daemon.log")).unwrap_or_default();
+        log.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+}
+
+fn options(under: &std::path::Path) -> [std::ffi::OsString; 6] {
+    let path = |name: &str| under.join(name).into_os_string();
+    ["--config".into(), path("dormouse.toml"), "--data".into(), path("data"), "--run".into(), path("run")]
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // SIGTERM by the one program that every machine has: it drains and leaves nothing.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        // It drains and leaves nothing.
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
         let _ = self.child.wait();
     }
 }

@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 
-use crate::model::Model;
+use crate::models::Request;
 
 /// One kept connection over which requests go one after another. A client of its own, so that the
 /// thing measured is not measured with itself.
@@ -14,28 +14,42 @@ impl<S: Read + Write> Connection<S> {
         Self { stream: BufReader::new(stream) }
     }
 
-    /// One inference; fails unless it is answered with 200 and outputs.
-    pub(crate) fn infer(&mut self, endpoint: &str, model: &Model) -> std::io::Result<()> {
-        let body = self.send("POST", &format!("/v2/models/{endpoint}/infer"), &model.request)?;
-        let has_outputs = body.windows(9).any(|window| window == b"\"outputs\"");
-        if has_outputs { Ok(()) } else { Err(std::io::Error::other("an answer without outputs")) }
+    /// One inference; the body of its answer, unread. Fails unless it is answered with success.
+    pub(crate) fn infer(&mut self, endpoint: &str, request: &Request) -> std::io::Result<Vec<u8>> {
+        let tensors = request.json_length.map(|length| format!("Inference-Header-Content-Length: {length}\r\n"));
+        self.exchange("POST", &format!("/v2/models/{endpoint}/infer"), &tensors.unwrap_or_default(), &request.body)
     }
 
-    pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// A request without a body, and the body of its answer.
+    pub(crate) fn ask(&mut self, method: &str, path: &str) -> std::io::Result<Vec<u8>> {
+        self.exchange(method, path, "", b"")
+    }
+
+    fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        self.write(method, path, headers, body)?;
+        self.answer().map_err(|error| std::io::Error::other(format!("{method} {path}: {error}")))
+    }
+
+    /// Sends a request and does not wait for its answer.
+    pub(crate) fn write(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
         let length = body.len();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n"
         );
         let stream = self.stream.get_mut();
         stream.write_all(&[head.as_bytes(), body].concat())?;
-        stream.flush()?;
+        stream.flush()
+    }
+
+    /// The body of the next answer.
+    pub(crate) fn answer(&mut self) -> std::io::Result<Vec<u8>> {
         let (status, length) = self.head()?;
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer)?;
-        if status == "200" {
+        if status.starts_with('2') {
             Ok(answer)
         } else {
-            Err(std::io::Error::other(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&answer))))
+            Err(std::io::Error::other(format!("{status} {}", String::from_utf8_lossy(&answer))))
         }
     }
 

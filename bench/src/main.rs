@@ -1,45 +1,75 @@
-//! Measures what waking costs, side by side with the floor: the same worker in a bare process. And
-//! what a neighbour notices of a replica that takes all it can get ([`neighbours`]).
+//! Measures what is promised in numbers, side by side with a floor and with others who do the same.
 //!
-//! Absolute times belong to one machine on one day. What is claimed are ratios and differences of
-//! samples that were taken in turns, in one run.
+//! Absolute times belong to one machine on one day. What is claimed are ratios and differences of samples that were
+//! taken in turns, in one run. [`parts`] are what is measured, [`load`] with which arrivals, [`floor`] and [`peers`]
+//! beside whom, [`stats`] and [`report`] how it is told.
 
 mod daemon;
+mod effort;
 mod floor;
 mod http;
-mod model;
-mod neighbours;
+mod load;
+mod machine;
+mod models;
+mod parts;
+mod peers;
+mod process;
 mod report;
-mod samples;
+mod stats;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use daemon::Daemon;
-use floor::BareWorker;
-use model::Model;
-use report::{Report, Row};
-use samples::Samples;
+use clap::Parser;
+use effort::Effort;
+use parts::Part;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Wakes from zero, and bare starts, per model.
-const COLD_SAMPLES: usize = 12;
-/// Wakes from frozen, and the warm requests before them, per model.
-const FROZEN_SAMPLES: usize = 20;
-/// Warm requests per model, through the gateway and around it.
-const WARM_SAMPLES: usize = 300;
-/// Before every wake, since an idle machine is what a wake meets: caches cool, and the kernel's
-/// slow path for moving processes between v1 groups comes back after 200 ms.
-const IDLE_BEFORE_WAKE: Duration = Duration::from_secs(1);
+/// Measures Dormouse beside a bare process and its peers. Prints tables, and writes JSON and SVG.
+///
+/// A row with a goal is `met`, `missed`, or `FAILED` where it could not be measured, with the reason. Missed rows are
+/// results; the exit status is 1 only where a row or a part failed. docs/benchmarks.md tells how to read it all.
+#[derive(Debug, Parser)]
+#[command(name = "dormouse-bench")]
+struct Arguments {
+    /// What to measure; everything but `neighbours` where none is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// A handful of samples: shows that each part works, and proves nothing
+    #[arg(long)]
+    quick: bool,
+    /// The daemon to measure
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Measure models, and kinds of bombs, whose names contain this only
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    filter: String,
+    /// Where JSON and plots go
+    #[arg(long, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+}
+
+/// Where things are, and how much is to be done.
+#[derive(Debug)]
+struct Bench {
+    workspace: PathBuf,
+    program: PathBuf,
+    setup: PathBuf,
+    onnxruntime: PathBuf,
+    filter: String,
+    effort: Effort,
+}
 
 fn main() -> ExitCode {
-    let measured = match std::env::args().nth(1).as_deref() {
-        None => wakes(),
-        Some("neighbours") => neighbours::run(&workspace(), &std::env::args().nth(2).unwrap_or_default()),
-        Some(other) => Err(format!("there is no bench `{other}`: `neighbours`, or none for the wakes").into()),
-    };
-    match measured {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            eprintln!("dormouse-bench: {failed} rows or parts could not be measured; each says why above");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("dormouse-bench: {error}");
             ExitCode::FAILURE
@@ -47,74 +77,70 @@ fn main() -> ExitCode {
     }
 }
 
-fn workspace() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+/// How many rows and parts could not be measured.
+fn run(arguments: Arguments) -> Result<usize, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("containers and control groups need root: run `sudo make bench`".into());
+    }
+    let workspace = dormouse_tests::paths::repository();
+    let output = arguments.output.clone().unwrap_or_else(|| workspace.join("target/bench"));
+    std::fs::create_dir_all(&output).map_err(|error| format!("making {}: {error}", output.display()))?;
+    let parts = if arguments.parts.is_empty() { Part::USUAL.to_vec() } else { arguments.parts.clone() };
+    let bench = Bench::new(workspace, arguments)?;
+    let facts = machine::Facts::gather(&bench.workspace, &bench.program, &bench.onnxruntime)?;
+    println!("{}", facts.line());
+    let failed = parts.into_iter().map(|part| measure(part, &bench, &facts, &output));
+    let failed = failed.sum::<Result<usize, Failure>>()?;
+    eprintln!("JSON and plots are in {}", output.display());
+    Ok(failed)
 }
 
-fn wakes() -> Result<(), Failure> {
-    let workspace = workspace();
-    let program = workspace.join("target/release/dormouse");
-    let setup = workspace.join("target/setup");
-    let onnxruntime = setup.join("onnxruntime/libonnxruntime.so");
-    let mut report = Report::default();
-    for model in Model::all(&setup.join("models")) {
-        eprintln!("{}: waking, {COLD_SAMPLES} times from zero …", model.name);
-        let daemon = Daemon::start(&program, &onnxruntime, &model)?;
-        report.add(from_zero(&daemon, &program, &onnxruntime, &model)?);
-        eprintln!("{}: thawing, {FROZEN_SAMPLES} times …", model.name);
-        report.add(from_frozen(&daemon, &model)?);
-        eprintln!("{}: warm, {WARM_SAMPLES} times …", model.name);
-        report.add(warm(&daemon, &program, &onnxruntime, &model)?);
+/// A part that fails as a whole does not keep the others from being measured.
+fn measure(part: Part, bench: &Bench, facts: &machine::Facts, output: &Path) -> Result<usize, Failure> {
+    eprintln!("measuring {} …", part.name());
+    let watch = stats::Watch::begin();
+    match part.measure(bench) {
+        Ok(mut report) => {
+            report.flags.extend(watch.end());
+            report.publish(part.name(), facts, output)?;
+            Ok(report.rows.iter().filter(|row| row.has_failed()).count())
+        }
+        Err(error) => {
+            println!("\n## {}\n\nFAILED: {error}", part.name());
+            Ok(1)
+        }
     }
-    report.print();
-    report.write(&workspace.join("target/bench.json"))
 }
 
-/// Zero → first answer, beside exec → first answer of the bare worker.
-fn from_zero(
-    daemon: &Daemon,
-    program: &std::path::Path,
-    onnxruntime: &std::path::Path,
-    model: &Model,
-) -> Result<Row, Failure> {
-    let (mut ours, mut floor) = (Samples::default(), Samples::default());
-    for _ in 0..COLD_SAMPLES {
-        daemon.until_zero(model::SLEEPS_SOON)?;
-        std::thread::sleep(IDLE_BEFORE_WAKE);
-        ours.time(|| daemon.infer(model::SLEEPS_SOON, model))?;
-        std::thread::sleep(IDLE_BEFORE_WAKE);
-        floor.time(|| BareWorker::start(program, onnxruntime, model)?.infer(model))?;
+impl Bench {
+    fn new(workspace: PathBuf, arguments: Arguments) -> Result<Self, Failure> {
+        let setup = workspace.join("target/setup");
+        let bench = Self {
+            program: arguments.program.unwrap_or_else(|| workspace.join("target/release/dormouse")),
+            onnxruntime: setup.join("onnxruntime/libonnxruntime.so"),
+            setup,
+            workspace,
+            filter: arguments.filter,
+            effort: if arguments.quick { Effort::QUICK } else { Effort::FULL },
+        };
+        for (file, make) in [(&bench.program, "make build"), (&bench.onnxruntime, "make setup")] {
+            if !file.is_file() {
+                return Err(format!("{} is missing: run `{make}`", file.display()).into());
+            }
+        }
+        Ok(bench)
     }
-    Ok(Row::ratio(model.name, "zero → answer", "÷ bare process → answer", &ours, &floor))
-}
 
-/// Frozen → answer, beside a warm answer of the same replica.
-fn from_frozen(daemon: &Daemon, model: &Model) -> Result<Row, Failure> {
-    let (mut frozen, mut warm) = (Samples::default(), Samples::default());
-    for _ in 0..FROZEN_SAMPLES {
-        daemon.infer(model::FREEZES_SOON, model)?;
-        warm.time(|| daemon.infer(model::FREEZES_SOON, model))?;
-        daemon.until_frozen(model::FREEZES_SOON)?;
-        std::thread::sleep(IDLE_BEFORE_WAKE);
-        frozen.time(|| daemon.infer(model::FREEZES_SOON, model))?;
+    /// Those of the filter.
+    fn models(&self) -> Result<Vec<models::Model>, Failure> {
+        let mut models = models::Model::all(&self.setup)?;
+        models.retain(|model| model.name.contains(&self.filter));
+        Ok(models)
     }
-    Ok(Row::added(model.name, "frozen → answer", "added over warm", &frozen, &warm))
-}
 
-/// A warm answer through the gateway, beside the same worker asked directly.
-fn warm(
-    daemon: &Daemon,
-    program: &std::path::Path,
-    onnxruntime: &std::path::Path,
-    model: &Model,
-) -> Result<Row, Failure> {
-    let bare = BareWorker::start(program, onnxruntime, model)?;
-    let (mut ours, mut floor) = (Samples::default(), Samples::default());
-    let mut through = daemon.connect()?;
-    let mut around = bare.connect()?;
-    for _ in 0..WARM_SAMPLES {
-        ours.time(|| Ok(through.infer(model::FREEZES_SOON, model)?))?;
-        floor.time(|| Ok(around.infer(model.name, model)?))?;
+    /// A program that is built beside this one.
+    fn sibling(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = std::env::current_exe()?.with_file_name(name);
+        if path.is_file() { Ok(path) } else { Err(format!("{} is missing: run `make bench`", path.display()).into()) }
     }
-    Ok(Row::added(model.name, "warm, through the gateway", "added over asking the worker", &ours, &floor))
 }

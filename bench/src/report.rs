@@ -1,99 +1,57 @@
-use std::path::Path;
+//! What a part tells: tables to read, rows with their goals, data for machines, and plots.
+
+mod plots;
+mod row;
+mod svg;
+mod table;
+
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{Failure, samples::Samples};
+pub(crate) use plots::{Curve, Strip, curves, goals, strips};
+pub(crate) use row::{Row, Unit};
+pub(crate) use table::Table;
 
-/// One measurement beside what it is compared with.
-#[derive(Debug)]
-pub(crate) struct Row {
-    model: &'static str,
-    what: &'static str,
-    compared: &'static str,
-    /// In milliseconds where times are subtracted, without unit where they are divided.
-    figure: f64,
-    is_ratio: bool,
-    median_ms: f64,
-    p99_ms: f64,
-    floor_ms: f64,
-    samples: usize,
-}
+use crate::{Failure, machine};
 
+/// The outcome of one part.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Row>);
-
-impl Row {
-    pub(crate) fn ratio(
-        model: &'static str,
-        what: &'static str,
-        compared: &'static str,
-        ours: &Samples,
-        floor: &Samples,
-    ) -> Self {
-        let figure = ours.median_ms() / floor.median_ms();
-        Self { figure, is_ratio: true, ..Self::added(model, what, compared, ours, floor) }
-    }
-
-    pub(crate) fn added(
-        model: &'static str,
-        what: &'static str,
-        compared: &'static str,
-        ours: &Samples,
-        floor: &Samples,
-    ) -> Self {
-        Self {
-            model,
-            what,
-            compared,
-            figure: ours.median_ms() - floor.median_ms(),
-            is_ratio: false,
-            median_ms: ours.median_ms(),
-            p99_ms: ours.percentile_ms(0.99),
-            floor_ms: floor.median_ms(),
-            samples: ours.count(),
-        }
-    }
-
-    fn figure(&self) -> String {
-        if self.is_ratio { format!("{:.2}", self.figure) } else { format!("{:+.2} ms", self.figure) }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "model": self.model, "what": self.what, "compared": self.compared, "figure": self.figure,
-            "unit": if self.is_ratio { "ratio" } else { "ms" }, "median_ms": self.median_ms, "p99_ms": self.p99_ms,
-            "floor_median_ms": self.floor_ms, "samples": self.samples,
-        })
-    }
+pub(crate) struct Report {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) rows: Vec<Row>,
+    /// Everything that was measured, for whoever wants to calculate on.
+    pub(crate) data: Value,
+    /// File name without extension, and an SVG document.
+    pub(crate) plots: Vec<(String, String)>,
+    /// Why not to believe it.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, row: Row) {
-        self.0.push(row);
-    }
-
-    pub(crate) fn print(&self) {
-        println!("| model | what | figure | compared | median ms | p99 ms | floor ms | n |");
-        println!("|---|---|---|---|---|---|---|---|");
-        for row in &self.0 {
-            println!(
-                "| {} | {} | {} | {} | {:.2} | {:.2} | {:.2} | {} |",
-                row.model,
-                row.what,
-                row.figure(),
-                row.compared,
-                row.median_ms,
-                row.p99_ms,
-                row.floor_ms,
-                row.samples
-            );
+    /// Prints all of it and writes `PART.json` and the plots into `directory`.
+    pub(crate) fn publish(&self, part: &str, facts: &machine::Facts, directory: &Path) -> Result<(), Failure> {
+        println!("\n## {part}\n");
+        self.tables.iter().for_each(|table| println!("{table}"));
+        if !self.rows.is_empty() {
+            println!("{}", row::table(&self.rows));
         }
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let rows: Vec<Value> = self.0.iter().map(Row::json).collect();
-        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
-        eprintln!("written to {}", path.display());
+        self.flags.iter().for_each(|flag| println!("noisy: {flag}"));
+        let write = |name: String, content: &[u8]| {
+            let path = directory.join(name);
+            fs::write(&path, content).map_err(|error| format!("writing {}: {error}", path.display()))
+        };
+        let document = json!({
+            "part": part, "machine": facts.json(), "noise": self.flags,
+            "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(), "data": self.data,
+        });
+        write(format!("{part}.json"), &serde_json::to_vec_pretty(&document)?)?;
+        for (name, svg) in &self.plots {
+            write(format!("{part}-{name}.svg"), svg.as_bytes())?;
+        }
+        if self.rows.iter().any(Row::has_goal) {
+            write(format!("{part}-goals.svg"), goals(part, &self.rows).as_bytes())?;
+        }
         Ok(())
     }
 }

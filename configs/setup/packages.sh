@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, and checks the Rust toolchain.
-# Usage: packages.sh run|test
+# Usage: packages.sh run|test|bench
 . "$(dirname "$0")/steps.sh"
 
 RUN_PACKAGES="ca-certificates gcc libc6-dev libseccomp-dev make pkg-config python3 python3-venv"
@@ -11,7 +11,9 @@ TEST_PACKAGES="binutils busybox-static cpio g++ qemu-system-x86 strace"
 case ${1:-} in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
-*) fail "usage: packages.sh run|test" ;;
+# Triton's Python backend embeds the distribution's interpreter.
+bench) packages="runc containerd libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ;;
+*) fail "usage: packages.sh run|test|bench" ;;
 esac
 
 minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

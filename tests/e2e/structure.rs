@@ -27,7 +27,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("controller-weakened", &["spec", "image", "sandbox-weakened", "faults"]),
     ("gateway-weakened", &["spec", "image", "sandbox-weakened", "controller-weakened", "worker-weakened"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
-    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests"]),
+    ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests", "driver"]),
     ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
     ("fuzz", &["spec", "sandbox", "worker", "gateway"]),
 ];

@@ -6,7 +6,6 @@
 //! waits behind a late one is late as well.
 
 use std::{
-    path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -18,10 +17,14 @@ use dormouse_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{Failure, http::Connection, model::Model, samples::Samples};
+use crate::{
+    Bench, Failure,
+    http::Connection,
+    models::Model,
+    report::{Report, Row, Table, Unit},
+    stats::Samples,
+};
 
-/// How often each kind is measured, alone and beside.
-const ROUNDS: usize = 5;
 /// Requests of one measurement, and between two of them.
 const REQUESTS: usize = 400;
 const REQUEST_EVERY: Duration = Duration::from_millis(10);
@@ -55,7 +58,7 @@ fn bombs() -> Vec<(&'static str, Infer, usize)> {
 }
 
 /// Figures of one kind, in milliseconds: medians of the rounds'.
-struct Row {
+struct Figures {
     bomb: &'static str,
     alone: [f64; 2],
     beside: [f64; 2],
@@ -63,10 +66,9 @@ struct Row {
     set_off: usize,
 }
 
-/// Of the bombs whose names contain `filter`.
-pub(crate) fn run(workspace: &Path, filter: &str) -> Result<(), Failure> {
-    let [model, ..] = Model::all(&workspace.join("target/setup/models"));
-    let program = workspace.join("target/release/dormouse-fake");
+pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
+    let model = Model::named(&bench.setup, "silero_vad")?;
+    let program = bench.sibling("dormouse-fake")?;
     let daemon = Home::of(program.to_str().ok_or("a path that is no text")?)
         .endpoint("memory", &format!("\"{MEMORY_MIB}Mi\""))
         .endpoint("timeout", "\"1h\"")
@@ -77,42 +79,46 @@ pub(crate) fn run(workspace: &Path, filter: &str) -> Result<(), Failure> {
         .set("endpoint.crash_back_off", "max", "\"1s\"")
         .start();
     daemon.deploy("neighbour", &model.path);
-    let load = load_average()?;
-    measure(&daemon, &model)?;
-    let mut rows = Vec::new();
-    println!("| beside | p50 alone ms | p99 alone | p50 beside | p99 beside | p99 beside ÷ alone | set off |");
-    println!("|---|---|---|---|---|---|---|");
-    for (bomb, infer, padding) in bombs().into_iter().filter(|(name, ..)| name.contains(filter)) {
-        let row = rounds(&daemon, &model, bomb, infer, padding)?;
-        let Row { bomb, alone, beside, ratio, set_off } = &row;
-        println!(
-            "| {bomb} | {:.2} | {:.2} | {:.2} | {:.2} | {ratio:.2}{} | {set_off} |",
-            alone[0],
-            alone[1],
-            beside[0],
-            beside[1],
-            if *ratio > RATIO_GOAL { " (missed)" } else { "" },
-        );
-        rows.push(row);
+    requests(&daemon, &model)?;
+    let mut report = Report::default();
+    let mut table = Table::new(&[
+        "beside",
+        "p50 alone ms",
+        "p99 alone",
+        "p50 beside",
+        "p99 beside",
+        "p99 beside ÷ alone",
+        "set off",
+    ]);
+    let mut data = Vec::new();
+    for (bomb, infer, padding) in bombs().into_iter().filter(|(name, ..)| name.contains(&bench.filter)) {
+        eprintln!("beside a replica with {bomb} …");
+        let figures = rounds(bench.effort.rounds, &daemon, &model, bomb, infer, padding)?;
+        figures.line(&mut table);
+        let outcome = Ok((figures.ratio, None, bench.effort.rounds));
+        report.rows.push(Row::new(format!("beside {bomb}: p99 ÷ alone"), Unit::Ratio, Some(RATIO_GOAL), outcome));
+        data.push(figures.json());
     }
-    let after = load_average()?;
-    println!(
-        "\nmedians of {ROUNDS} rounds of {REQUESTS} requests to {}, one every {REQUEST_EVERY:?}; the machine's load was \
-         {load} before and {after} after",
-        model.name
-    );
-    let path = workspace.join("target/bench-neighbours.json");
-    let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-    std::fs::write(&path, serde_json::to_vec_pretty(&json!({ "load": [load, after], "rows": rows }))?)?;
-    eprintln!("written to {}", path.display());
-    Ok(())
+    report.tables.push(table);
+    report.data = json!({
+        "model": model.name, "rounds": bench.effort.rounds, "requests": REQUESTS,
+        "request_every_ms": REQUEST_EVERY.as_secs_f64() * 1e3, "bombs": data,
+    });
+    Ok(report)
 }
 
 /// Alone and beside in turns.
-fn rounds(daemon: &Daemon, model: &Model, bomb: &'static str, infer: Infer, padding: usize) -> Result<Row, Failure> {
+fn rounds(
+    rounds: usize,
+    daemon: &Daemon,
+    model: &Model,
+    bomb: &'static str,
+    infer: Infer,
+    padding: usize,
+) -> Result<Figures, Failure> {
     let (mut alone, mut beside, mut set_off) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..ROUNDS {
-        alone.push(figures(&measure(daemon, model)?));
+    for _ in 0..rounds {
+        alone.push(figures(&requests(daemon, model)?));
         let script = Script::echo().infer(infer).salt("bomber").to_padded_model(padding);
         let bomber = daemon.deploy("bomber", &daemon.home().write("bomber.onnx", script));
         forget_pages(&bomber)?;
@@ -120,7 +126,7 @@ fn rounds(daemon: &Daemon, model: &Model, bomb: &'static str, infer: Infer, padd
         let times = AtomicUsize::new(0);
         let measured = thread::scope(|scope| {
             scope.spawn(|| set_off_until(&bomber, &over, &times));
-            let measured = measure(daemon, model).map_err(|error| error.to_string());
+            let measured = requests(daemon, model).map_err(|error| error.to_string());
             over.store(true, Ordering::Release);
             // Whoever waits for an answer of it gets one now.
             bomber.delete();
@@ -131,7 +137,7 @@ fn rounds(daemon: &Daemon, model: &Model, bomb: &'static str, infer: Infer, padd
     }
     let ratio = median(alone.iter().zip(&beside).map(|(alone, beside)| beside[1] / alone[1]));
     let medians = |figures: &[[f64; 2]]| [0, 1].map(|which| median(figures.iter().map(|figures| figures[which])));
-    Ok(Row { bomb, alone: medians(&alone), beside: medians(&beside), ratio, set_off })
+    Ok(Figures { bomb, alone: medians(&alone), beside: medians(&beside), ratio, set_off })
 }
 
 /// Calls the bomber again and again, whatever it answers.
@@ -150,7 +156,7 @@ fn set_off_until(bomber: &Endpoint<'_>, over: &AtomicBool, times: &AtomicUsize) 
 }
 
 /// Requests at their times, by clients that share them.
-fn measure(daemon: &Daemon, model: &Model) -> Result<Samples, Failure> {
+fn requests(daemon: &Daemon, model: &Model) -> Result<Samples, Failure> {
     thread::sleep(SETTLE);
     let begun = Instant::now() + REQUEST_EVERY;
     let next = AtomicUsize::new(0);
@@ -177,20 +183,18 @@ fn client(daemon: &Daemon, model: &Model, begun: Instant, next: &AtomicUsize) ->
         }
         let due = begun + REQUEST_EVERY * u32::try_from(number).unwrap_or(u32::MAX);
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        connection.infer("neighbour", model).map_err(failed)?;
+        connection.infer("neighbour", &model.request).map_err(failed)?;
         samples.push(due.elapsed());
     }
 }
 
 /// p50 and p99.
 fn figures(samples: &Samples) -> [f64; 2] {
-    [samples.median_ms(), samples.percentile_ms(0.99)]
+    [samples.median(), samples.percentile(0.99)]
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    values.collect::<Samples>().median()
 }
 
 /// The node's copy of a model is in memory; what reads it next has to fetch it, and is charged for it.
@@ -200,17 +204,26 @@ fn forget_pages(endpoint: &Endpoint<'_>) -> Result<(), Failure> {
     Ok(rustix::fs::fadvise(&std::fs::File::open(model)?, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
-fn load_average() -> Result<String, Failure> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
-}
+impl Figures {
+    fn line(&self, table: &mut Table) {
+        let ms = |value: f64| format!("{value:.2}");
+        let [[alone, alone_p99], [beside, beside_p99]] = [self.alone, self.beside];
+        table.row([
+            self.bomb.to_owned(),
+            ms(alone),
+            ms(alone_p99),
+            ms(beside),
+            ms(beside_p99),
+            ms(self.ratio),
+            self.set_off.to_string(),
+        ]);
+    }
 
-impl Row {
     fn json(&self) -> Value {
         let times = |[p50, p99]: [f64; 2]| json!({ "p50_ms": p50, "p99_ms": p99 });
         json!({
             "bomb": self.bomb, "alone": times(self.alone), "beside": times(self.beside), "p99_ratio": self.ratio,
-            "goal": RATIO_GOAL, "set_off": self.set_off, "rounds": ROUNDS, "requests": REQUESTS,
+            "set_off": self.set_off,
         })
     }
 }
