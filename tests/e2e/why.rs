@@ -51,7 +51,7 @@ fn a_wake_from_nothing_and_one_from_the_freezer() {
         assert!(micros(&created, phase) > 0, "{created}");
     }
     let parts = ["fork_us", "cgroup_us", "container_us", "release_us"];
-    let parts: u64 = parts.iter().map(|part| created["creation"][part].as_u64().unwrap()).sum();
+    let parts: u64 = parts.iter().map(|part| created["origin"]["created"][part].as_u64().unwrap()).sum();
     assert!(0 < parts && parts <= micros(&created, "create"), "{created}");
 
     let metrics = daemon.metrics();

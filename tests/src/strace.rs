@@ -21,7 +21,7 @@ const FILTER_LOADED: &str = "seccomp(SECCOMP_SET_MODE_FILTER";
 /// A thread's id in the tracer's own numbering, behind the one in the container's.
 const OUTER_ID: &str = " in strace's PID NS";
 /// The worker's word that it serves.
-const READY: &str = ", \"R\", 1,";
+const READY: &str = ", \"R{";
 const MISSING: &str = "= -1 ENOSYS";
 
 /// A part of a worker's life under its filter.

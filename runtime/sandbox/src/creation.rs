@@ -138,7 +138,9 @@ impl Creation<'_> {
         }
         let joined = Instant::now();
         let scratch = Scratch::mount(self.rootfs.scratch())?;
-        hide_control_groups()?;
+        if Defence::NoHostSysfs.stands() {
+            hide_control_groups()?;
+        }
         if let Some(model) = self.model {
             scratch.attach_model(self.store, model)?;
         }

@@ -61,6 +61,12 @@ impl Contained {
         self.directory.path().join("socket")
     }
 
+    /// Says that it serves.
+    fn serves(&self) {
+        let verdict = self.verdict();
+        assert!(verdict.starts_with(b"R"), "{}", String::from_utf8_lossy(&verdict));
+    }
+
     /// The next datagram from the worker; empty at the end of the channel.
     fn verdict(&self) -> Vec<u8> {
         let mut buffer = vec![0; 8192];
@@ -140,7 +146,7 @@ fn descriptor_source(form: &str) -> Value {
 fn preparing(fixture_name: &str) -> Contained {
     let worker = Contained::start();
     worker.assign_work("prepare", &[file_source(fixture_name)], &[]);
-    assert_eq!(worker.verdict(), b"R");
+    worker.serves();
     worker
 }
 
@@ -168,10 +174,10 @@ fn said(worker: &mut Contained) -> String {
 fn a_prepared_model_serves_without_the_original_and_its_external_data() {
     let worker = Contained::start();
     worker.assign_work("serve", &[descriptor_source("ort")], &[&prepared(EXTERNAL)]);
-    assert_eq!(worker.verdict(), b"R");
+    worker.serves();
     let original = Contained::start();
     original.assign(&fixture(EXTERNAL));
-    assert_eq!(original.verdict(), b"R");
+    original.serves();
     let [prepared, original] = [worker, original].map(|it| Request::infer(ZEROS.as_bytes()).send(&it.socket()).ok());
     assert_eq!(prepared.body, original.body);
 }
@@ -180,7 +186,7 @@ fn a_prepared_model_serves_without_the_original_and_its_external_data() {
 fn an_onnx_graph_serves_from_a_descriptor() {
     let worker = Contained::start();
     worker.assign_work("serve", &[descriptor_source("onnx")], &[&File::open(fixture("dynamic.onnx")).unwrap()]);
-    assert_eq!(worker.verdict(), b"R");
+    worker.serves();
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn a_prepared_model_that_cannot_be_loaded_leaves_the_original_to_serve() {
     for file in [damaged, cut_off, tempfile::tempfile().unwrap()] {
         let mut worker = Contained::start();
         worker.assign_work("serve", &[descriptor_source("ort"), file_source(EXTERNAL)], &[&file]);
-        assert_eq!(worker.verdict(), b"R");
+        worker.serves();
         Request::infer(ZEROS.as_bytes()).send(&worker.socket()).ok();
         let said = said(&mut worker);
         assert!(said.contains("the next source of the model is used: the model"), "{said}");
@@ -205,7 +211,7 @@ fn a_prepared_model_that_cannot_be_loaded_leaves_the_original_to_serve() {
 fn only_what_prepares_can_be_told_to_and_it_answers_nothing_else() {
     let serving = Contained::start();
     serving.assign(&fixture(EXTERNAL));
-    assert_eq!(serving.verdict(), b"R");
+    serving.serves();
     assert_eq!(prepare(&serving, "").status, 404);
     let preparing = preparing(EXTERNAL);
     assert_eq!(Request::infer(ZEROS.as_bytes()).send(&preparing.socket()).status, 404);
