@@ -30,7 +30,9 @@ fn of_task(task: &std::path::Path) -> u64 {
 
 #[test]
 fn nothing_wakes_up_where_every_endpoint_is_at_zero() {
-    let daemon = fake().endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"10ms\"").start();
+    // With containers that wait for a model, which do nothing either.
+    let daemon =
+        fake().set("pool", "size", "2").endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"10ms\"").start();
     for number in 0..ENDPOINTS {
         let endpoint = daemon.deploy_fake(&format!("m{number}"), Script::echo(), &[]);
         endpoint.check_echo(1);

@@ -17,6 +17,7 @@ mod herd;
 mod idle;
 mod logs;
 mod node_restart;
+mod pool;
 mod prepared;
 mod protocol;
 mod rights;

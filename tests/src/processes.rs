@@ -79,6 +79,15 @@ pub fn of_replica(instance: &str, replica: &str) -> BTreeSet<i32> {
     processes(control_groups(instance).iter().filter(|group| group.ends_with(replica)))
 }
 
+/// The processes of a daemon that wait for a model, and of replicas that did.
+#[must_use]
+pub fn of_blanks(instance: &str) -> BTreeSet<i32> {
+    let is_blank = |group: &&PathBuf| {
+        group.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("blank-"))
+    };
+    processes(control_groups(instance).iter().filter(is_blank))
+}
+
 /// Every process in a control group of a daemon.
 #[must_use]
 pub fn of_instance(instance: &str) -> BTreeSet<i32> {

@@ -175,7 +175,7 @@ impl Default for Sandbox {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { size: 2, memory: 64 * MIB }
+        Self { size: 2, memory: 32 * MIB }
     }
 }
 

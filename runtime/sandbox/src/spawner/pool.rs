@@ -84,6 +84,7 @@ impl Pool {
     /// Takes the blank that has waited longest.
     pub(super) fn take(&mut self) -> Option<(BlankId, Sandbox)> {
         let id = self.blanks.iter().find(|(_, blank)| is_ready(blank)).map(|(id, _)| *id)?;
+        self.retry = None;
         self.blanks.remove(&id).map(|blank| (id, blank))
     }
 
@@ -130,15 +131,12 @@ impl Pool {
         Ok(())
     }
 
-    /// One did not come to be, or ended while it waited.
+    /// One did not come to be, or ended while it waited. That another one waits forgives nothing: it may
+    /// end likewise. A claim does, or that nothing failed for long.
     pub(super) fn failed(&mut self, now: Instant) {
-        let wait = self.retry.as_ref().map_or(RETRY_FIRST, |retry| retry.next_in);
+        let recent = self.retry.as_ref().filter(|retry| now < retry.at + RETRY_MAX);
+        let wait = recent.map_or(RETRY_FIRST, |retry| retry.next_in);
         self.retry = Some(Retry { at: now + wait, next_in: (wait * 2).min(RETRY_MAX) });
-    }
-
-    /// One came to be.
-    pub(super) fn succeeded(&mut self) {
-        self.retry = None;
     }
 }
 

@@ -136,6 +136,9 @@ impl Sandbox {
         let mut group = workshop.groups.create(plan.name, &plan.limits)?;
         let begun = channel::pair().map_err(BeginError::from).and_then(|(control, workers)| {
             channel::refuse_descriptors(&control);
+            // The worker has nothing else to do than to wait for what it is told.
+            rustix::io::ioctl_fionbio(&workers, false)
+                .map_err(|error| BeginError::Io { operation: "preparing the control channel", source: error.into() })?;
             tell(control.as_fd())?;
             let (life, log) = fork_creation(workshop, &plan, &group, workers)?;
             Ok((control, life, log))

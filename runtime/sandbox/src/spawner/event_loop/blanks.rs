@@ -91,7 +91,7 @@ impl<'a> Loop<'a> {
 
     pub(super) fn on_blank_said(&mut self, id: BlankId, said: Said) {
         match said {
-            Said::Blank => self.pool.succeeded(),
+            Said::Blank => {}
             Said::LoadFailed(reason) => tracing::warn!(blank = id.0, "a blank cannot start: {reason}"),
             // It has no model to be ready with: whatever it is, it is no worker of ours any more.
             Said::Ready(_) | Said::NothingMore => self.end_blank(id),
