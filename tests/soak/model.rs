@@ -32,10 +32,12 @@ impl Worker {
     }
 
     pub(crate) fn home(self) -> Home {
-        Home::of(match self {
+        let home = Home::of(match self {
             Self::Scripted => env!("CARGO_BIN_EXE_dormouse-fake"),
             Self::Real => env!("CARGO_BIN_EXE_dormouse-real"),
-        })
+        });
+        // As a daemon is by default: most wakes take a container that waited, the others make one.
+        home.set("pool", "size", "2")
     }
 
     /// A model that differs from those of another `salt`, of less than 128 bytes.

@@ -139,7 +139,13 @@ fn settled(daemon: &Daemon, before: Option<&Picture>) -> Picture {
 fn count_wakes(world: &World, daemon: &Daemon, base: &[String], share: Share) {
     let metrics = daemon.metrics();
     let cold = |name: &String| {
-        metrics.sum("dormouse_starts_total", &[&format!("endpoint=\"{name}\""), "rung=\"created\"", "result=\"ok\""])
+        ["created", "claimed"]
+            .map(|rung| {
+                let labels = [format!("endpoint=\"{name}\""), format!("rung=\"{rung}\""), "result=\"ok\"".to_owned()];
+                metrics.sum("dormouse_starts_total", &labels.each_ref().map(String::as_str))
+            })
+            .into_iter()
+            .sum::<f64>()
     };
     let starts: f64 = base.iter().map(cold).sum();
     let expected = (share.wakes + WARM_UP) as f64;

@@ -78,10 +78,17 @@ impl Subject {
         serde_json::from_slice(&record).unwrap_or_default()
     }
 
-    /// A path with the daemon's own part of it left out.
+    /// A path with the daemon's own part of it left out, and which of its blanks it is of.
     fn shown(&self, path: &str) -> String {
-        path.replace(self.home.to_str().unwrap_or_default(), "HOME").replace(&self.instance, "ID")
+        let path = path.replace(self.home.to_str().unwrap_or_default(), "HOME").replace(&self.instance, "ID");
+        without_number_of_blank(&path)
     }
+}
+
+/// Blanks are numbered for as long as the daemon lives, and one is as good as another.
+fn without_number_of_blank(path: &str) -> String {
+    let Some((before, after)) = path.split_once("blank-") else { return path.to_owned() };
+    format!("{before}blank-N{}", after.trim_start_matches(|character: char| character.is_ascii_digit()))
 }
 
 impl MachineState {

@@ -16,7 +16,10 @@ pub(super) fn control_groups(instance: &str) -> Vec<(String, Vec<String>)> {
     let of = |root: PathBuf| {
         let mut found = Vec::new();
         collect(&root.join(format!("dormouse-{instance}")), &mut found, &|path| path.is_dir());
-        let below = |path: &PathBuf| path.strip_prefix(&root).unwrap().display().to_string().replace(instance, "ID");
+        let below = |path: &PathBuf| {
+            let path = path.strip_prefix(&root).unwrap().display().to_string();
+            super::without_number_of_blank(&path.replace(instance, "ID"))
+        };
         let name = root.file_name().map_or("everything".into(), |name| name.to_string_lossy().into_owned());
         (name, found.iter().map(below).collect())
     };

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{ModelStore, PreparedStore, StoreError as ModelStoreError, StoreLimits};
-use dormouse_sandbox::messages::ReplicaReport;
+use dormouse_sandbox::messages::{ReplicaId, ReplicaReport};
 use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
 use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -69,7 +69,7 @@ pub(super) async fn start(
     let directory = Directory::default();
     let mut desired = load(&store, &directory, &settings).await?;
     let missing = find_prepared(&mut desired, &preparations).await;
-    let (found, strays) = assign(desired, replicas);
+    let (found, strays, logs_of_strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
     let daemon = DaemonSigns { drain, slowest_turn: metrics.slowest_turn(), blanks: metrics.blanks() };
@@ -77,6 +77,10 @@ pub(super) async fn start(
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
     let settings = Arc::new(settings);
+    // Else their files would stay until the next start.
+    for (replica, log) in logs_of_strays {
+        logs.keep(replica.endpoint(), &replica, log);
+    }
     let node = Node { settings, clock, outbox: outbox.clone(), memory, logs, metrics, serials };
 
     // All memory that is in use is entered before anybody may ask for more.
@@ -189,8 +193,10 @@ fn show_failed(
     Ok(())
 }
 
-/// Gives each replica to its endpoint; the others are strays.
-fn assign(revisions: Vec<Revision>, replicas: Vec<(ReplicaReport, OwnedFd)>) -> (Vec<Found>, Vec<ReplicaReport>) {
+type Assigned = (Vec<Found>, Vec<ReplicaReport>, Vec<(ReplicaId, OwnedFd)>);
+
+/// Gives each replica to its endpoint; the others are strays, whose logs come beside them.
+fn assign(revisions: Vec<Revision>, replicas: Vec<(ReplicaReport, OwnedFd)>) -> Assigned {
     let mut found: BTreeMap<EndpointName, Found> = revisions
         .into_iter()
         .map(|revision| {
@@ -199,14 +205,17 @@ fn assign(revisions: Vec<Revision>, replicas: Vec<(ReplicaReport, OwnedFd)>) -> 
             (name, Found { revision, replicas: Vec::new(), facts, facts_sender })
         })
         .collect();
-    let mut strays = Vec::new();
+    let (mut strays, mut logs) = (Vec::new(), Vec::new());
     for (report, log) in replicas {
         match found.get_mut(report.spec.replica.endpoint()) {
             Some(found) => found.replicas.push((report, log)),
-            None => strays.push(report),
+            None => {
+                logs.push((report.spec.replica.clone(), log));
+                strays.push(report);
+            }
         }
     }
-    (found.into_values().collect(), strays)
+    (found.into_values().collect(), strays, logs)
 }
 
 fn routes(found: &[Found], strays: &[ReplicaReport], strays_sender: &FactSender) -> Routes {
