@@ -1,12 +1,12 @@
 //! Classes 7 and 10: a node that was taken over puts into its messages what is not theirs to say.
 
-use std::fs;
+use std::{fs, os::unix::net::UnixStream};
 
 use crate::stage::Stage;
 use dormouse_attacks::{Attack, Ground, Outcome};
 use dormouse_driver::{
     machine::{self, until},
-    script::replica_of,
+    script::{converse, replica_of},
 };
 use dormouse_sandbox::messages::Request;
 
@@ -62,20 +62,21 @@ fn ask_for_sysctl(ground: &Ground) -> Outcome {
     let sysctl = format!("{last},\"sysctl\":{{\"net.ipv4.ip_default_ttl\":\"{INJECTED}\"}}");
     stage.node.send_bytes(create(&last, &sysctl).as_bytes());
     let replica = replica_of("hostile", 1).replica;
-    let mut is_there = false;
+    let mut connection = None;
     until("the request is answered", || {
-        is_there = stage.node.socket(&replica).exists();
-        is_there || stage.node.is_closed()
+        // A socket has a name before it listens.
+        connection = UnixStream::connect(stage.node.socket(&replica)).ok();
+        connection.is_some() || stage.node.is_closed()
     });
-    if !is_there {
+    let Some(connection) = connection else {
         stage.node = stage.daemon.node();
         let own = stage.replica();
         let written = stage.ask(&own, &format!("overwrite {PARAMETER} {INJECTED}"));
         stage.leave();
         assert_ne!(written, "ok");
         return Outcome::Stopped(format!("the node is replaced; from inside: {written}"));
-    }
-    let value = stage.ask(&replica, &format!("read {PARAMETER}")).trim().to_owned();
+    };
+    let value = converse(&connection, &format!("read {PARAMETER}")).trim().to_owned();
     stage.leave();
     if value == INJECTED {
         Outcome::GotThrough(format!("{PARAMETER} is {value} in the container"))
