@@ -76,9 +76,10 @@ impl Pool {
         }
     }
 
-    /// Whether a replica with these limits can be made of a blank.
-    pub(super) fn suits(&self, limits: &Limits) -> bool {
-        limits.tmp == self.settings.tmp && limits.memory >= self.settings.memory
+    /// Whether a blank waits that a replica with these limits can be made of.
+    pub(super) fn has_one_for(&self, limits: &Limits) -> bool {
+        let fits = limits.tmp == self.settings.tmp && limits.memory >= self.settings.memory;
+        fits && self.blanks.values().any(is_ready)
     }
 
     /// Takes the blank that has waited longest.

@@ -63,7 +63,7 @@ impl<'a> Loop<'a> {
         spec: &ReplicaSpec,
         asked: Instant,
     ) -> Result<Option<(Replica, Claim)>, ListenError> {
-        if !self.pool.suits(&spec.limits) {
+        if !self.pool.has_one_for(&spec.limits) {
             return Ok(None);
         }
         let Some(claiming) = Claiming::prepare(&self.workshop(), spec)? else { return Ok(None) };
