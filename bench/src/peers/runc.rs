@@ -58,7 +58,7 @@ impl Runc {
         let status = child.wait()?;
         drop(ours);
         self.delete(&name)?;
-        if heard.is_ok() && word == *b"R" && status.success() {
+        if heard.is_ok() && word == *b"B" && status.success() {
             return Ok(took);
         }
         let told = [&log, &words].map(|path| std::fs::read_to_string(path).unwrap_or_default()).concat();
