@@ -72,6 +72,7 @@ pub(super) fn summary(wake: &WakeStatus) -> String {
     let rung = match wake.rung {
         Rung::Created => "created",
         Rung::Claimed => "claimed",
+        Rung::Forked => "forked",
         Rung::Frozen => "thawed",
     };
     let asked = match wake.asked {

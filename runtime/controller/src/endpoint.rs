@@ -168,7 +168,7 @@ pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaRe
     let mut wanted = node.replica_spec(revision, report.spec.replica.clone());
     // From what it started is no reason to end it.
     if let Work::Serve { .. } = report.spec.work {
-        wanted.work = report.spec.work;
+        wanted.work = report.spec.work.clone();
     }
     match report.state {
         ReplicaState::Stopping => AdoptedState::Stopping,

@@ -111,7 +111,7 @@ impl Job<'_> {
             account.close().await;
             return (Err(error), None);
         }
-        let spec = self.node.replica_spec_for(self.revision, replica.clone(), self.work, self.limits);
+        let spec = self.node.replica_spec_for(self.revision, replica.clone(), self.work.clone(), self.limits);
         self.node.outbox.create(spec, sender).await;
         let done = running.ask(ask, deadline).await;
         self.node.outbox.send(Request::Stop { replica: replica.clone(), grace_ms: STOP_GRACE_MS }).await;

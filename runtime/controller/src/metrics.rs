@@ -127,6 +127,7 @@ impl Metrics {
                 }
             }
             Origin::Claimed(claim) => self.claim_seconds.observe(seconds(claim.claim_us)),
+            Origin::Forked(_) => {}
         }
     }
 

@@ -14,18 +14,21 @@ pub enum Rung {
     Created,
     /// From nothing: a container that waited for a model became it.
     Claimed,
+    /// From the endpoint's template, which had the model loaded.
+    Forked,
     /// It was frozen.
     Frozen,
 }
 
 impl Rung {
-    pub(crate) const ALL: [Self; 3] = [Self::Created, Self::Claimed, Self::Frozen];
+    pub(crate) const ALL: [Self; 4] = [Self::Created, Self::Claimed, Self::Forked, Self::Frozen];
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Claimed => "claimed",
+            Self::Forked => "forked",
             Self::Frozen => "frozen",
         }
     }
@@ -34,6 +37,7 @@ impl Rung {
     pub(crate) fn container(self) -> WakePhase {
         match self {
             Self::Claimed => WakePhase::Claim,
+            Self::Forked => WakePhase::Fork,
             Self::Created | Self::Frozen => WakePhase::Create,
         }
     }
@@ -42,7 +46,7 @@ impl Rung {
     pub(crate) fn waits_for_runtime(self) -> bool {
         match self {
             Self::Created => true,
-            Self::Claimed | Self::Frozen => false,
+            Self::Claimed | Self::Forked | Self::Frozen => false,
         }
     }
 }
@@ -52,6 +56,7 @@ impl From<Origin> for Rung {
         match origin {
             Origin::Created(_) => Self::Created,
             Origin::Claimed(_) => Self::Claimed,
+            Origin::Forked(_) => Self::Forked,
         }
     }
 }
@@ -75,6 +80,8 @@ pub enum WakePhase {
     Create,
     /// Until a container that waited had its assignment.
     Claim,
+    /// Until the template had its order.
+    Fork,
     /// Until the frozen replica ran.
     Thaw,
     /// Until the program's first instruction, and messages: what the next three leave of the time until
@@ -94,10 +101,11 @@ pub enum WakePhase {
 
 impl WakePhase {
     /// In their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Queue,
         Self::Create,
         Self::Claim,
+        Self::Fork,
         Self::Thaw,
         Self::Start,
         Self::Runtime,
@@ -113,6 +121,7 @@ impl WakePhase {
             Self::Queue => "queue",
             Self::Create => "create",
             Self::Claim => "claim",
+            Self::Fork => "fork",
             Self::Thaw => "thaw",
             Self::Start => "start",
             Self::Runtime => "runtime",

@@ -9,7 +9,7 @@ use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -130,7 +130,7 @@ pub struct ReplicaSpec {
 }
 
 /// What a replica does with its model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Work {
     /// Answers inference requests.
@@ -138,6 +138,17 @@ pub enum Work {
         /// Names a directory of the store of prepared models with `model.ort` in it. Where there is
         /// none, or it cannot be used, the model itself serves.
         prepared: Option<Digest>,
+    },
+    /// Loads it, on one thread, and reads no request: replicas are forked from it.
+    Template {
+        /// As of [`Work::Serve`]; a model that could not be prepared has no template.
+        prepared: Digest,
+    },
+    /// Answers inference requests with the session that its template loaded.
+    Fork {
+        /// A replica of the same endpoint and revision that is ready, and differs from this one in
+        /// nothing else.
+        template: ReplicaId,
     },
     /// Optimises it, once, and hands the result to who asks for it.
     Prepare {},
@@ -251,6 +262,17 @@ pub enum Origin {
     Created(CreatePhases),
     /// It waited as a blank, whose control group keeps its name: `blank-<number>`.
     Claimed(Claim),
+    /// It is a fork of its template, in the template's container and in a control group of its own.
+    Forked(Fork),
+}
+
+/// A server that was forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fork {
+    /// From the request's arrival until the template could read its order, in microseconds: the control
+    /// group is made in it.
+    pub order_us: u64,
 }
 
 /// A blank that became a replica.
@@ -337,6 +359,8 @@ pub enum ExitCause {
     },
     /// It answered nothing any more, so the node had it killed. Told among the parts of the node only.
     Silent,
+    /// The template that it was forked from ended, and it with it.
+    TemplateEnded,
     /// It was told to end, and did.
     Stopped,
 }
@@ -375,6 +399,7 @@ impl fmt::Display for ExitCause {
                 write!(f, "out of processes: reached its limit of {limit} processes and threads, then {ended}")
             }
             Self::Silent => f.write_str("it answered nothing any more and was killed"),
+            Self::TemplateEnded => f.write_str("the template that it was forked from ended"),
             Self::Stopped => f.write_str("stopped"),
         }
     }

@@ -86,7 +86,7 @@ pub(crate) fn note_origin(group: &str, replica: &ReplicaId, origin: Origin) {
     let key = (group.to_owned(), replica.clone());
     let mut claimed = CLAIMED.lock().unwrap();
     match origin {
-        Origin::Created(_) => claimed.remove(&key),
+        Origin::Created(_) | Origin::Forked(_) => claimed.remove(&key),
         Origin::Claimed(claim) => claimed.insert(key, format!("blank-{}", claim.blank)),
     };
 }

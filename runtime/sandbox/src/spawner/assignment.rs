@@ -34,6 +34,7 @@ pub(super) struct Assignment {
 #[serde(rename_all = "kebab-case")]
 enum AssignedWork {
     Serve,
+    Template,
     Prepare,
 }
 
@@ -108,7 +109,7 @@ impl Sources {
 
 /// One that is not there, or is not what it should be, costs time and nothing else.
 fn open_prepared(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Option<OwnedFd> {
-    let Work::Serve { prepared: Some(name) } = &spec.work else { return None };
+    let (Work::Serve { prepared: Some(name) } | Work::Template { prepared: name }) = &spec.work else { return None };
     let opened = stored::open(workshop.prepared, name, stored::PREPARED).inspect_err(|error| {
         let replica = spec.replica.as_str();
         tracing::warn!(replica, "the original model serves: {}", error_chain::one_line(error));
@@ -122,7 +123,8 @@ impl Assignment {
             name: spec.replica.endpoint().to_string(),
             version: spec.replica.revision().to_string(),
             work: match spec.work {
-                Work::Serve { .. } => AssignedWork::Serve,
+                Work::Serve { .. } | Work::Fork { .. } => AssignedWork::Serve,
+                Work::Template { .. } => AssignedWork::Template,
                 Work::Prepare {} => AssignedWork::Prepare,
             },
             sources: sources.named(),

@@ -29,7 +29,7 @@ fn process_of(daemon: &Daemon, blank: u64) -> i32 {
 fn blank_of(started: &Started) -> Option<u64> {
     match started.origin {
         Origin::Claimed(claim) => Some(claim.blank),
-        Origin::Created(_) => None,
+        Origin::Created(_) | Origin::Forked(_) => None,
     }
 }
 
