@@ -21,8 +21,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The largest message: a welcome with its settings.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// A welcome carries two listeners, everything else one descriptor or none.
-pub const DESCRIPTORS_MAX: usize = 8;
+/// A welcome carries two listeners; an order to fork a server a listener, a log, a channel and an
+/// entrance into each hierarchy of control groups; everything else fewer.
+pub const DESCRIPTORS_MAX: usize = 20;
 /// The kernel's own limit of descriptors with one message (`SCM_MAX_FD`).
 const KERNEL_DESCRIPTORS_MAX: usize = 253;
 /// `SO_PASSRIGHTS`, of Linux 6.16: whether others may send descriptors to a socket.

@@ -11,6 +11,7 @@ mod descriptors;
 mod event_loop;
 mod listeners;
 mod node;
+mod order;
 mod policy;
 mod pool;
 mod preflight;
@@ -42,7 +43,7 @@ use crate::{
     error_chain,
     instance::{Instance, InstanceError, make_directory},
     rootfs::{Rootfs, RootfsError},
-    seccomp::{self, SeccompError},
+    seccomp::{Profiles, SeccompError},
     uids::{UidBlock, UidError, UidRecord},
 };
 
@@ -157,7 +158,7 @@ fn serve(
     let stores = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
     let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
-    let seccomp = seccomp::worker_profile()?;
+    let seccomp = Profiles::built_in()?;
     let rootfs = Rootfs::prepare(&instance.private(), &found.program, &settings.onnxruntime)?;
     let signals = Signals::block().map_err(io("blocking signals"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))

@@ -5,7 +5,7 @@
 //! first process waits meanwhile: it has its filter, its ids and its root, and has run nothing of
 //! the payload's.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
 
@@ -34,6 +34,43 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
     // The one that tells, then the one that the payload will be told by.
     is_procfs("/proc".to_owned())?;
     is_procfs(format!("/proc/{pid}/root/proc"))?;
+    of_process(pid, uid, "1")?;
+    let score = read(format!("/proc/{pid}/oom_score_adj"))?;
+    in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
+}
+
+/// Checks a server, `pid`, which says that it serves: it is as its template was, under one filter more, and
+/// in the control group `group` in every hierarchy that limits anything.
+pub(crate) fn of_server(pid: i32, uid: u32, group: &Path) -> Result<(), VerificationError> {
+    if !Defence::RealProc.stands() {
+        return Ok(());
+    }
+    of_process(pid, uid, "2")?;
+    let memberships = read(format!("/proc/{pid}/cgroup"))?;
+    let strays = strays(&memberships, group);
+    in_force("outside its control group", strays.join(" "), "")
+}
+
+/// The lines of a /proc/PID/cgroup that are of another group.
+fn strays<'a>(memberships: &'a str, group: &Path) -> Vec<&'a str> {
+    let controllers = |line: &'a str| line.split(':').nth(1).unwrap_or_default();
+    let is_limiting = |line: &&'a str| !controllers(line).is_empty() && !controllers(line).starts_with("name=");
+    let limiting: Vec<&str> = memberships.lines().filter(is_limiting).collect();
+    // Pure v2 has one line, which names no controller.
+    let counted = if limiting.is_empty() { memberships.lines().collect() } else { limiting };
+    let is_its =
+        |line: &&str| line.splitn(3, ':').nth(2).is_some_and(|path| Path::new(path).ends_with(relative(group)));
+    counted.into_iter().filter(|line| !is_its(line)).collect()
+}
+
+/// Where the daemon runs in a group of its own namespace, paths begin elsewhere.
+fn relative(group: &Path) -> &Path {
+    group.strip_prefix("/").unwrap_or(group)
+}
+
+/// What a process is allowed, under so many filters.
+fn of_process(pid: i32, uid: u32, filters: &'static str) -> Result<(), VerificationError> {
+    let has_filter = Defence::SystemCallFilter.stands();
     let status = read(format!("/proc/{pid}/status"))?;
     let ids = [uid; 4].map(|uid| uid.to_string()).join(" ");
     for (field, expected) in [
@@ -41,7 +78,8 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
         ("Gid:", &ids),
         ("Groups:", ""),
         ("NoNewPrivs:", "1"),
-        ("Seccomp:", if Defence::SystemCallFilter.stands() { "2" } else { "0" }),
+        ("Seccomp:", if has_filter { "2" } else { "0" }),
+        ("Seccomp_filters:", if has_filter { filters } else { "0" }),
     ] {
         in_force(field, field_of(&status, field), expected)?;
     }
@@ -50,8 +88,7 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
             in_force(set, field_of(&status, set), "0000000000000000")?;
         }
     }
-    let score = read(format!("/proc/{pid}/oom_score_adj"))?;
-    in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
+    Ok(())
 }
 
 fn read(path: String) -> Result<String, VerificationError> {
@@ -96,5 +133,18 @@ mod tests {
         assert_eq!(field_of(status, "Uid:"), "7 7 7 7");
         let error = in_force("NoNewPrivs:", field_of(status, "NoNewPrivs:"), "1").map_err(|error| error.to_string());
         assert!(error.is_err_and(|text| text.contains("NoNewPrivs: is `0`, not `1`")));
+    }
+
+    #[test]
+    fn a_server_is_in_its_group_in_every_hierarchy_that_limits() {
+        let group = Path::new("/dormouse-1f/a-1-2");
+        let strays = |memberships| strays(memberships, group);
+        let none: [&str; 0] = [];
+        assert_eq!(strays("0::/dormouse-1f/a-1-2\n"), none);
+        assert_eq!(strays("0::/outer/dormouse-1f/a-1-2\n"), none);
+        assert_eq!(strays("0::/dormouse-1f/a-1-1\n"), ["0::/dormouse-1f/a-1-1"]);
+        let hybrid = "9:name=systemd:/\n8:pids:/dormouse-1f/a-1-2\n7:cpu,cpuacct:/dormouse-1f/a-1-1\n0::/\n";
+        assert_eq!(strays(hybrid), ["7:cpu,cpuacct:/dormouse-1f/a-1-1"]);
+        assert_eq!(strays(""), none);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use dormouse_sandbox::cgroup::Removal;
@@ -39,6 +39,18 @@ pub fn set_pool_size(size: u32) {
 
 pub fn pool_size() -> u32 {
     POOL_SIZE.load(Ordering::Relaxed)
+}
+
+/// Whether replicas are forked of templates.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// From now on each replica that is to serve is forked of a template of its own, or no more.
+pub fn set_forked(forked: bool) {
+    FORKED.store(forked, Ordering::Relaxed);
+}
+
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
 }
 
 /// The part of the settings that tests vary.

@@ -12,7 +12,7 @@ use std::{
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
-    messages::{Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request},
+    messages::{Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -23,7 +23,7 @@ use rustix::{
 use crate::{
     daemon,
     machine::{self, DEADLINE, is_readable, until},
-    script::LIMITS,
+    script::{self, LIMITS},
 };
 
 /// The node process: standard input is its channel, standard output the driver. It lives until the
@@ -239,12 +239,28 @@ impl Node {
         }
     }
 
-    /// Asks for a replica. Where the suite runs with a pool, there is a blank that it can be made of.
+    /// Asks for a replica. Where the suite runs with a pool, there is a blank that it can be made of;
+    /// where it runs with templates, one that it is forked of.
     pub fn create(&mut self, spec: &ReplicaSpec) {
         if daemon::pool_size() > 0 {
             self.wait_for_blanks(1);
         }
-        self.ask(&Request::Create(Box::new(spec.clone())));
+        let spec = if daemon::is_forked() { self.to_fork(spec) } else { spec.clone() };
+        self.ask(&Request::Create(Box::new(spec)));
+    }
+
+    /// The same replica as a fork of a template that is started for it, unless it does not serve or there
+    /// can be no template.
+    fn to_fork(&mut self, spec: &ReplicaSpec) -> ReplicaSpec {
+        let Work::Serve { .. } = spec.work else { return spec.clone() };
+        let template = script::template_of(spec);
+        self.ask(&Request::Create(Box::new(template.clone())));
+        let id = template.replica;
+        let forked = ReplicaSpec { work: Work::Fork { template: id.clone() }, ..spec.clone() };
+        if let (Event::Created { .. }, _) = self.of_with_descriptors(&id) {
+            assert!(matches!(self.of(&id), Event::Ready { .. }));
+        }
+        forked
     }
 
     /// What is told of a replica that was created.
@@ -261,6 +277,12 @@ impl Node {
     pub fn start(&mut self, spec: &ReplicaSpec) -> Started {
         self.create(spec);
         let started = self.created(&spec.replica);
+        let is_to_be_forked = match spec.work {
+            Work::Serve { .. } => daemon::is_forked(),
+            Work::Fork { .. } => true,
+            Work::Template { .. } | Work::Prepare {} => false,
+        };
+        assert_eq!(matches!(started.origin, Origin::Forked(_)), is_to_be_forked);
         let is_claimed = matches!(started.origin, Origin::Claimed(_));
         let suits = spec.limits.memory >= daemon::BLANK_MEMORY && spec.limits.tmp == LIMITS.tmp;
         assert!(is_claimed || daemon::pool_size() == 0 || !suits, "{:?}", started.origin);

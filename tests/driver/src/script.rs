@@ -54,6 +54,17 @@ pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     }
 }
 
+/// Serials of templates begin here.
+const TEMPLATES: u64 = 1_000_000;
+
+/// The template that such a replica can be forked of.
+pub fn template_of(spec: &ReplicaSpec) -> ReplicaSpec {
+    let (endpoint, revision) = (spec.replica.endpoint(), spec.replica.revision());
+    let serial: u64 = spec.replica.as_str().rsplit('-').next().unwrap().parse().unwrap();
+    let replica = ReplicaId::new(endpoint, revision, TEMPLATES + serial);
+    ReplicaSpec { replica, work: Work::Template { prepared: model() }, ..spec.clone() }
+}
+
 pub fn replica() -> ReplicaSpec {
     replica_of("plain", 1)
 }

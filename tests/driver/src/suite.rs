@@ -8,23 +8,42 @@ use crate::{daemon, machine};
 pub type Test = (&'static str, fn());
 
 /// The tests, and after them those whose name contains one of `claimed` once more, with replicas that
-/// are made of blanks.
+/// are made of blanks, and those of `forked` with replicas that are forked of templates.
 #[derive(Debug, Clone, Copy)]
 pub struct Suite {
     pub tests: &'static [Test],
     pub claimed: &'static [&'static str],
+    pub forked: &'static [&'static str],
+}
+
+/// Where replicas come from in a round of the suite.
+#[derive(Debug, Clone, Copy)]
+enum Round {
+    Created,
+    Claimed,
+    Forked,
 }
 
 /// How many blanks the second round has.
 const BLANKS: u32 = 1;
 
+impl Round {
+    fn begin(self) {
+        daemon::set_pool_size(if let Self::Claimed = self { BLANKS } else { 0 });
+        daemon::set_forked(matches!(self, Self::Forked));
+    }
+}
+
 impl Suite {
-    /// Each with its name, and whether it is of the second round.
-    fn all(self) -> impl Iterator<Item = (String, bool, fn())> {
-        let is_claimed = move |name: &str| self.claimed.iter().any(|part| name.contains(part));
-        let first = self.tests.iter().map(|(name, test)| ((*name).to_owned(), false, *test));
-        let again = self.tests.iter().filter(move |(name, _)| is_claimed(name));
-        first.chain(again.map(|(name, test)| (format!("claimed::{name}"), true, *test)))
+    fn all(self) -> impl Iterator<Item = (String, Round, fn())> {
+        let round = move |prefix: &'static str, round: Round, parts: &'static [&'static str]| {
+            let is_of_it = move |name: &str| parts.iter().any(|part| name.contains(part));
+            let tests = self.tests.iter().filter(move |(name, _)| is_of_it(name));
+            tests.map(move |(name, test)| (format!("{prefix}{name}"), round, *test))
+        };
+        let claimed = round("claimed::", Round::Claimed, self.claimed);
+        let forked = round("forked::", Round::Forked, self.forked);
+        round("", Round::Created, &[""]).chain(claimed).chain(forked)
     }
 }
 
@@ -49,8 +68,8 @@ pub fn run(suite: Suite, arguments: &[String]) -> ExitCode {
     let (asked, filtered): (Vec<_>, Vec<_>) = suite.all().partition(|(name, ..)| is_asked(name));
     println!("\nrunning {} tests", asked.len());
     let mut failed = 0;
-    for (name, is_claimed, test) in &asked {
-        daemon::set_pool_size(if *is_claimed { BLANKS } else { 0 });
+    for (name, round, test) in &asked {
+        round.begin();
         print!("test {name} ... ");
         let _ = std::io::stdout().flush();
         let passed = panic::catch_unwind(|| {

@@ -1,5 +1,7 @@
 //! The worker's side of its control channel, for programs that stand in for the real one.
 
+pub mod template;
+
 use std::{
     io::{self, IoSliceMut},
     mem::MaybeUninit,
@@ -10,6 +12,10 @@ use std::{
 };
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use serde_json::Value;
+
+/// Descriptors with one message: what a server is given, entrances to its group included.
+const DESCRIPTORS_MAX: usize = 20;
 
 /// What the one message of the spawner brings.
 #[derive(Debug)]
@@ -27,11 +33,29 @@ pub fn assignment() -> (String, UnixListener) {
     (name, listener)
 }
 
-/// The same with the model.
+/// The same with the model. A template does not come back from here, each of its servers does.
 pub fn assigned() -> Assigned {
     say(b"B");
+    let (assignment, descriptors) = receive().expect("nobody gives up a worker that waits");
+    let name = assignment["name"].as_str().unwrap().to_owned();
+    let mut descriptors = descriptors.into_iter();
+    let listener = if assignment["work"] == "template" {
+        assert!(descriptors.len() <= 2, "a prepared model and the original");
+        say(READY);
+        template::serve(&name)
+    } else {
+        assert!(descriptors.len() <= 3, "a listener, a prepared model and the original");
+        descriptors.next().expect("the listener comes with the assignment")
+    };
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(false).unwrap();
+    Assigned { name, listener, model: descriptors.next() }
+}
+
+/// The spawner's next message; none where it closed the channel.
+fn receive() -> Option<(Value, Vec<OwnedFd>)> {
     let mut bytes = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let stdin = io::stdin();
     rustix::io::ioctl_fionbio(&stdin, false).unwrap();
@@ -44,13 +68,7 @@ pub fn assigned() -> Assigned {
             _ => Vec::new(),
         })
         .collect();
-    assert!(descriptors.len() <= 3, "a listener, a prepared model and the original");
-    let mut descriptors = descriptors.into_iter();
-    let listener = descriptors.next().expect("the listener comes with the assignment");
-    let assignment: serde_json::Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
-    let listener = UnixListener::from(listener);
-    listener.set_nonblocking(false).unwrap();
-    Assigned { name: assignment["name"].as_str().unwrap().to_owned(), listener, model: descriptors.next() }
+    (received.bytes > 0).then(|| (serde_json::from_slice(&bytes[..received.bytes]).unwrap(), descriptors))
 }
 
 /// What a worker says once it serves: `R`, and where the time of its loading went.

@@ -146,6 +146,31 @@ impl ReplicaGroup {
         Ok(processes.into_iter().collect())
     }
 
+    /// The one process in the group, where there is one; looked for in one part of it.
+    ///
+    /// # Errors
+    /// Where the list cannot be read.
+    pub fn only_process(&self) -> Result<Option<i32>, CgroupError> {
+        let Some(directory) = self.kernel.directories().first() else { return Ok(None) };
+        match interface::processes(directory)?.as_slice() {
+            [process] => Ok(Some(*process)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Asks every process in the group to end. Their numbers are theirs until their parent has waited for
+    /// them, which it must not do before it is told to.
+    ///
+    /// # Errors
+    /// Where the list cannot be read.
+    pub fn terminate(&self) -> Result<(), CgroupError> {
+        for process in self.processes()? {
+            // One that has ended needs no asking.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGTERM);
+        }
+        Ok(())
+    }
+
     /// How often the kernel killed a process for exceeding the memory limit. Not a number of
     /// processes: where v2 kills the whole group, it counts the first one twice.
     ///

@@ -1,9 +1,6 @@
 //! What a worker is told to do, and where it finds its model.
 
-use std::os::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    unix::net::UnixListener,
-};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::Serialize;
 
@@ -16,7 +13,7 @@ use crate::{
     stored,
 };
 
-/// One message with the listening socket attached, and after it the sources that are descriptors, in
+/// One message with the listening socket attached, where there is one, and after it the sources that are descriptors, in
 /// their order.
 #[derive(Debug, Serialize)]
 pub(super) struct Assignment {
@@ -138,9 +135,9 @@ impl Assignment {
 pub(super) fn send(
     channel: BorrowedFd<'_>,
     assignment: &Assignment,
-    listener: &UnixListener,
+    listener: Option<BorrowedFd<'_>>,
     sources: &Sources,
 ) -> Result<(), ChannelError> {
-    let descriptors: Vec<_> = std::iter::once(listener.as_fd()).chain(sources.descriptors()).collect();
+    let descriptors: Vec<_> = listener.into_iter().chain(sources.descriptors()).collect();
     channel::send(channel, assignment, &descriptors)
 }

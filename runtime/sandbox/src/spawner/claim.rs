@@ -1,6 +1,6 @@
 //! Making a replica of a blank.
 
-use std::os::unix::net::UnixListener;
+use std::os::{fd::AsFd, unix::net::UnixListener};
 
 use super::{
     assignment::{self, Assignment, Sources},
@@ -39,6 +39,6 @@ impl Claiming {
     pub(super) fn assign(&self, blank: &mut Sandbox, spec: &ReplicaSpec) -> Result<(), ClaimError> {
         blank.set_limits(&spec.limits)?;
         let channel = blank.channel().ok_or(ChannelError::Closed)?;
-        Ok(assignment::send(channel, &self.assignment, &self.listener, &self.sources)?)
+        Ok(assignment::send(channel, &self.assignment, Some(self.listener.as_fd()), &self.sources)?)
     }
 }

@@ -4,6 +4,7 @@ mod blanks;
 mod ending;
 mod reaping;
 mod requests;
+mod templates;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,7 +15,6 @@ use std::{
 };
 
 use dormouse_spec::EndpointName;
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -42,6 +42,7 @@ use crate::{
     instance::Instance,
     messages::{Event, Origin, ReplicaId, Request},
     rootfs::Rootfs,
+    seccomp::Profiles,
     uids::UidRecord,
 };
 
@@ -79,7 +80,7 @@ pub(crate) struct Spawner<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) groups: &'a InstanceGroup,
     pub(crate) rootfs: &'a Rootfs,
-    pub(crate) seccomp: &'a LinuxSeccomp,
+    pub(crate) seccomp: &'a Profiles,
     pub(crate) listeners: &'a Listeners,
     pub(crate) node_user: NodeUser,
     /// How many replicas this process can hold open at a time, dying ones included.
@@ -114,6 +115,8 @@ struct Loop<'a> {
     companion_started: bool,
     ending: Ending,
     longest_turn: Duration,
+    /// Servers that templates were told to fork.
+    servers: u64,
 }
 
 /// Whose sandbox it is.
@@ -130,6 +133,8 @@ enum Source {
     Creation(Whose),
     Control(Whose),
     MemoryAlarm(Whose),
+    /// The end of a server that has no more to say.
+    ServerGone(ReplicaId),
 }
 
 impl Spawner<'_> {
@@ -155,6 +160,7 @@ impl Spawner<'_> {
             companion_started: false,
             ending: Ending::default(),
             longest_turn: Duration::ZERO,
+            servers: 0,
         };
         turn.forget_undesired();
         turn.start_node()?;
@@ -176,6 +182,7 @@ impl Loop<'_> {
                     Source::Creation(whose) => self.on_creation_report(&whose),
                     Source::Control(whose) => self.on_worker_said(&whose),
                     Source::MemoryAlarm(whose) => self.on_memory_alarm(&whose),
+                    Source::ServerGone(id) => self.on_server_gone(&id),
                 }
             }
             self.on_time(Instant::now())?;
@@ -220,7 +227,12 @@ impl Loop<'_> {
             let alarm = sandbox.memory_alarm().map(|alarm| readable(Source::MemoryAlarm(whose), alarm.as_fd()));
             creation.into_iter().chain(control).chain(alarm)
         });
-        std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(sandboxes)
+        let servers = self.replicas.iter().filter_map(|(id, replica)| {
+            let lifeline = replica.sandbox.lifeline()?;
+            // Its end is told whether it is asked for or not; what is said before is not.
+            Some((Source::ServerGone(id.clone()), PollFd::new(lifeline, PollFlags::empty())))
+        });
+        std::iter::once(readable(Source::Signals, self.signals.as_fd())).chain(node).chain(sandboxes).chain(servers)
     }
 
     fn sandboxes(&self) -> impl Iterator<Item = (Whose, &Sandbox)> {
@@ -245,7 +257,8 @@ impl Loop<'_> {
         let looks = self.sandboxes().any(|(_, it)| is_looked_at(it)).then(|| Instant::now() + LOOK_EVERY);
         let kills = self.sandboxes().filter_map(|(_, it)| it.kill_at()).min();
         let blank = self.blank_due(Instant::now());
-        [looks, kills, blank, self.restart_node_at, self.hello_due(), self.ending.next_due()]
+        let reaps = self.replicas.values().filter_map(|replica| replica.sandbox.waits_until()).min();
+        [looks, kills, blank, reaps, self.restart_node_at, self.hello_due(), self.ending.next_due()]
             .into_iter()
             .flatten()
             .min()
@@ -342,7 +355,9 @@ impl Loop<'_> {
             Whose::Replica(id) => match said {
                 Said::Ready(load) => self.tell(Event::Ready { replica: id.clone(), load }, None),
                 Said::LoadFailed(reason) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
-                Said::Blank | Said::NothingMore => {}
+                Said::ServerEnded(ended) => self.on_server_ended(id, ended),
+                Said::NothingMore => self.on_nothing_more(id),
+                Said::Blank => {}
             },
         }
     }
@@ -362,7 +377,7 @@ impl Loop<'_> {
             }
         }
         for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| sandbox.kill_at().is_some_and(|at| now >= at)) {
-            if let Err(error) = sandbox.kill() {
+            if let Err(error) = sandbox.kill_unasked() {
                 tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));
             }
         }
@@ -371,6 +386,7 @@ impl Loop<'_> {
         for (id, freeze) in looked {
             self.tell_freeze(id, freeze);
         }
+        self.give_up_silent_templates(now);
         self.fill_pool(now);
         if self.restart_node_at.is_some_and(|at| now >= at) {
             self.start_node_again();

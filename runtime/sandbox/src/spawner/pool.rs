@@ -126,7 +126,7 @@ impl Pool {
         self.made += 1;
         let name = format!("blank-{}", self.made);
         let limits = Limits { cpu: BLANK_CPU, memory: self.settings.memory, pids: BLANK_PIDS, tmp: self.settings.tmp };
-        let plan = Plan { name: &name, uid, limits, model: None };
+        let plan = Plan { name: &name, uid, limits, model: None, is_template: false };
         let blank = Sandbox::begin(workshop, plan, |_| Ok(()))?;
         self.blanks.insert(BlankId(self.made), blank);
         Ok(())

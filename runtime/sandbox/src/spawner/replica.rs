@@ -1,13 +1,17 @@
 //! One replica in the spawner's table.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    os::{fd::AsFd, unix::net::UnixListener},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     assignment::{self, Assignment, Sources},
-    listeners::listen_unix,
+    listeners::{ListenError, listen_unix},
+    order::ServerNumber,
     sandbox::{BeginError, Plan, Sandbox, Workshop},
 };
-use crate::messages::{ReplicaReport, ReplicaSpec, ReplicaState};
+use crate::messages::{ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
 
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -19,15 +23,44 @@ pub(crate) struct Replica {
 impl Replica {
     /// Begins a sandbox for it, with its model mounted and its assignment waiting.
     pub(crate) fn begin(workshop: &Workshop<'_>, spec: ReplicaSpec, uid: u32) -> Result<Self, BeginError> {
-        // The worker's copy of the listener is soon the only one: when it dies, the kernel refuses
-        // what waits.
-        let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
         let sources = Sources::mounted(workshop, &spec);
         let assignment = Assignment::of(&spec, &sources);
-        let plan = Plan { name: spec.replica.as_str(), uid, limits: spec.limits, model: Some(&spec.model) };
+        let is_template = matches!(spec.work, Work::Template { .. });
+        let plan =
+            Plan { name: spec.replica.as_str(), uid, limits: spec.limits, model: Some(&spec.model), is_template };
+        // Nobody connects to a template.
+        let listener = if is_template { None } else { Some(listen(workshop, &spec)?) };
+        let listener = listener.as_ref().map(AsFd::as_fd);
         let sandbox =
-            Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, &listener, &sources))?;
+            Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))?;
         Ok(Self::of(spec, sandbox))
+    }
+
+    /// Has `template` fork it. It differs from its template in nothing but its id and what it does.
+    pub(crate) fn fork(
+        workshop: &Workshop<'_>,
+        spec: ReplicaSpec,
+        template: &Self,
+        number: ServerNumber,
+    ) -> Result<Self, BeginError> {
+        let listener = listen(workshop, &spec)?;
+        let plan = Plan {
+            name: spec.replica.as_str(),
+            uid: template.sandbox.uid(),
+            limits: spec.limits,
+            model: None,
+            is_template: false,
+        };
+        let of = (&template.spec.replica, &template.sandbox);
+        let sandbox = Sandbox::fork(workshop, &plan, of, number, listener)?;
+        Ok(Self::of(spec, sandbox))
+    }
+
+    /// Whether `spec` can be forked of it.
+    pub(crate) fn is_template_of(&self, spec: &ReplicaSpec) -> bool {
+        let mine = ReplicaSpec { replica: spec.replica.clone(), work: spec.work.clone(), ..self.spec.clone() };
+        let of = |id: &ReplicaId| (id.endpoint().clone(), id.revision());
+        self.sandbox.is_template() && mine == *spec && of(&self.spec.replica) == of(&spec.replica)
     }
 
     /// A replica that `sandbox` was told to be.
@@ -54,4 +87,9 @@ impl Replica {
         };
         ReplicaReport { spec: self.spec.clone(), state, started_at_ms: self.started_at_ms }
     }
+}
+
+/// The worker's copy of it is soon the only one: when it dies, the kernel refuses what waits.
+fn listen(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Result<UnixListener, ListenError> {
+    listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)
 }

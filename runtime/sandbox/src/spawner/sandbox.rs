@@ -1,61 +1,48 @@
-//! One container with all that the spawner holds of it, whatever it is for: a replica's, or a blank
-//! that waits to become one.
+//! What runs in one control group with all that the spawner holds of it, whatever it is for: a
+//! replica's container, a blank that waits to become one, a server in the container of its template.
+
+mod begin;
+mod server;
 
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
 
-use dormouse_spec::{Digest, Limits};
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use dormouse_spec::Limits;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use rustix::process::WaitStatus;
 
+pub(crate) use self::begin::{BeginError, Plan, Workshop};
 use super::{
     child::fork_child,
-    listeners::ListenError,
+    order::ServerNumber,
     sweep::{SweepError, remove_group},
     word::{Said, Word},
 };
 use crate::{
     cgroup::{CgroupError, FreezerState, InstanceGroup, MemoryAlarm, ReplicaGroup},
-    channel::{self, ChannelError},
-    creation::{Creation, REPORT_BYTES_MAX, Report},
+    creation::{REPORT_BYTES_MAX, Report},
     error_chain,
-    instance::Instance,
-    messages::{End, ExitCause},
-    rootfs::Rootfs,
+    messages::{End, ExitCause, ReplicaId},
 };
 
 /// A group that takes longer to freeze is thawed and reported: something in it cannot stop.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
 /// After an alarm the kernel's kill is looked for this long: an alarm may be of a group above this one.
 const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
+/// Between two attempts to kill a server that may have yet to join its group.
+const KILL_SERVER_EVERY: Duration = Duration::from_millis(50);
+/// What an end is told as that nobody saw.
+const UNKNOWN_STATUS: i32 = -1;
 /// How often what is left of a sandbox is tried to be removed before that waits for the next start.
 const REMOVALS_MAX: u32 = 5;
-
-/// Why a sandbox could not be begun.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BeginError {
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("making the control channel failed")]
-    Channel(#[from] ChannelError),
-    #[error("{operation} failed")]
-    Io {
-        operation: &'static str,
-        #[source]
-        source: io::Error,
-    },
-}
 
 #[derive(Debug)]
 enum Life {
@@ -63,10 +50,37 @@ enum Life {
     Creating { child: Pid, report: File },
     /// The payload's first process runs; the spawner is its parent.
     Running { pid: Pid },
+    /// A server runs, or is about to; its template is its parent.
+    Forked,
+    /// A server whose processes were killed: its template is asked how it ended.
+    Reaping,
     /// No process is left; a child removes the rest.
     Removing { child: Pid },
     /// The payload ended and the node was told; nothing removes the rest yet.
     Dead,
+}
+
+/// With a template whose server was killed: it has to be told of the end of its channel, and then to tell
+/// how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Unneeded,
+    Until(Instant),
+    /// The template is being ended, and its end will be the server's.
+    Over,
+}
+
+/// What runs in it, as far as that makes a difference here.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Worker,
+    /// A worker whose servers are forks of it.
+    Template,
+    Server {
+        template: ReplicaId,
+        number: ServerNumber,
+        patience: Patience,
+    },
 }
 
 /// What became of a freeze.
@@ -78,34 +92,10 @@ pub(crate) enum Freeze {
     GaveUp,
 }
 
-/// What all creations share.
-#[derive(Debug)]
-pub(crate) struct Workshop<'a> {
-    pub(crate) instance: &'a Instance,
-    pub(crate) groups: &'a InstanceGroup,
-    pub(crate) store: &'a Path,
-    pub(crate) prepared: &'a Path,
-    pub(crate) rootfs: &'a Rootfs,
-    pub(crate) seccomp: &'a LinuxSeccomp,
-    pub(crate) node_gid: u32,
-    pub(crate) setup_uid: u32,
-}
-
-/// What one container is made with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan<'a> {
-    /// Of its control group, and in its creation's errors.
-    pub(crate) name: &'a str,
-    /// The host's uid of its payload.
-    pub(crate) uid: u32,
-    pub(crate) limits: Limits,
-    /// The model that is mounted in it; a blank has none yet.
-    pub(crate) model: Option<&'a Digest>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     name: String,
+    kind: Kind,
     uid: u32,
     /// As they are in force.
     limits: Limits,
@@ -125,54 +115,6 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes what the spawner keeps of a sandbox and forks the child that makes the container. What
-    /// `tell` writes to the worker's channel waits there until the worker reads it. Where anything
-    /// fails, the group is gone too.
-    pub(crate) fn begin(
-        workshop: &Workshop<'_>,
-        plan: Plan<'_>,
-        tell: impl FnOnce(BorrowedFd<'_>) -> Result<(), ChannelError>,
-    ) -> Result<Self, BeginError> {
-        let mut group = workshop.groups.create(plan.name, &plan.limits)?;
-        let begun = channel::pair().map_err(BeginError::from).and_then(|(control, workers)| {
-            channel::refuse_descriptors(&control);
-            // The worker has nothing else to do than to wait for what it is told.
-            rustix::io::ioctl_fionbio(&workers, false)
-                .map_err(|error| BeginError::Io { operation: "preparing the control channel", source: error.into() })?;
-            tell(control.as_fd())?;
-            let (life, log) = fork_creation(workshop, &plan, &group, workers)?;
-            Ok((control, life, log))
-        });
-        match begun {
-            Ok((control, life, log)) => {
-                group.close_entrance();
-                Ok(Self {
-                    name: plan.name.to_owned(),
-                    uid: plan.uid,
-                    limits: plan.limits,
-                    group,
-                    life,
-                    control: Some(control),
-                    word: Word::default(),
-                    log,
-                    frozen: false,
-                    freezing_until: None,
-                    memory_looked_at_until: None,
-                    stop_asked: false,
-                    kill_at: None,
-                    removals: 0,
-                })
-            }
-            Err(error) => {
-                if let Err(error) = group.remove() {
-                    let reason = error_chain::one_line(&error);
-                    tracing::error!("a control group is left for the next start to remove: {reason}");
-                }
-                Err(error)
-            }
-        }
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -214,10 +156,11 @@ impl Sandbox {
     }
 
     /// The same from when it runs until it said its last word. After that it is held and not looked
-    /// at: a worker could otherwise keep the spawner and the node busy with it.
+    /// at: a worker could otherwise keep the spawner and the node busy with it. A template has answers
+    /// to give for as long as it lives.
     pub(crate) fn awaited_channel(&self) -> Option<BorrowedFd<'_>> {
-        let is_awaited = self.word.is_awaited() && !matches!(self.life, Life::Creating { .. });
-        self.channel().filter(|_| is_awaited)
+        let has_more = self.word.is_awaited() || (self.kind == Kind::Template && self.word.is_ready());
+        self.channel().filter(|_| has_more && matches!(self.life, Life::Running { .. } | Life::Forked))
     }
 
     /// Reads what the creation child reported, if it did.
@@ -252,6 +195,7 @@ impl Sandbox {
     /// Reads one message of the worker's, if one waits.
     pub(crate) fn read_word(&mut self) -> Option<Said> {
         let said = self.word.read(self.awaited_channel()?)?;
+        let said = self.checked(said);
         if said == Said::NothingMore {
             self.control = None;
         }
@@ -283,6 +227,15 @@ impl Sandbox {
 
     /// The payload's first process ended, and with it, by its pid namespace, every other.
     pub(crate) fn ended(&mut self, status: Option<WaitStatus>) -> ExitCause {
+        let ended = match status.and_then(WaitStatus::terminating_signal) {
+            Some(signal) => End::Signal(signal),
+            // The kernel was asked only for children that ended: one or the other is told.
+            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(UNKNOWN_STATUS)),
+        };
+        self.ended_so(ended)
+    }
+
+    fn ended_so(&mut self, ended: End) -> ExitCause {
         self.life = Life::Dead;
         if self.stop_asked {
             return ExitCause::Stopped;
@@ -291,11 +244,6 @@ impl Sandbox {
         if self.exceeded_memory() {
             return ExitCause::OutOfMemory { limit_bytes: self.limits.memory.get() };
         }
-        let ended = match status.and_then(WaitStatus::terminating_signal) {
-            Some(signal) => End::Signal(signal),
-            // The kernel was asked only for children that ended: one or the other is told.
-            None => End::Code(status.and_then(WaitStatus::exit_status).unwrap_or(-1)),
-        };
         if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
             return ExitCause::OutOfProcesses { limit: self.limits.pids, ended };
         }
@@ -404,11 +352,18 @@ impl Sandbox {
         if grace.is_zero() {
             return self.kill();
         }
-        if let Life::Running { pid } = self.life {
-            // A frozen process does not see a signal.
-            self.thaw()?;
-            // It can only fail where the payload has ended, which is about to be told.
-            let _ = kill(pid, Signal::SIGTERM);
+        match self.life {
+            Life::Running { pid } => {
+                // A frozen process does not see a signal.
+                self.thaw()?;
+                // It can only fail where the payload has ended, which is about to be told.
+                let _ = kill(pid, Signal::SIGTERM);
+            }
+            Life::Forked => {
+                self.thaw()?;
+                self.group.terminate()?;
+            }
+            Life::Creating { .. } | Life::Reaping | Life::Removing { .. } | Life::Dead => {}
         }
         self.kill_at = Some(now + grace);
         Ok(())
@@ -417,7 +372,17 @@ impl Sandbox {
     /// Ends everything of it, its creation included.
     pub(crate) fn kill(&mut self) -> Result<(), CgroupError> {
         self.stop_asked = true;
+        self.kill_unasked()
+    }
+
+    /// The same where its end is to be told as what it was.
+    pub(crate) fn kill_unasked(&mut self) -> Result<(), CgroupError> {
         self.kill_at = None;
+        if let Life::Forked = self.life {
+            // It may have yet to join its group.
+            self.kill_at = Some(Instant::now() + KILL_SERVER_EVERY);
+            self.begin_to_wait(Instant::now());
+        }
         self.freezing_until = None;
         self.frozen = false;
         if let Life::Creating { child, .. } = self.life {
@@ -433,42 +398,4 @@ impl Sandbox {
     pub(crate) fn kill_at(&self) -> Option<Instant> {
         self.kill_at
     }
-}
-
-fn fork_creation(
-    workshop: &Workshop<'_>,
-    plan: &Plan<'_>,
-    group: &ReplicaGroup,
-    workers_control: OwnedFd,
-) -> Result<(Life, OwnedFd), BeginError> {
-    let requested = Instant::now();
-    let io = |operation| move |source| BeginError::Io { operation, source };
-    let (log, log_writer) = std::io::pipe().map_err(io("making the log pipe"))?;
-    let (report, report_writer) = std::io::pipe().map_err(io("making the report pipe"))?;
-    let creation = Creation {
-        name: plan.name,
-        rootfs: workshop.rootfs,
-        group,
-        store: workshop.store,
-        model: plan.model,
-        tmp_bytes: plan.limits.tmp.get(),
-        setup_uid: workshop.setup_uid,
-        uid: plan.uid,
-        seccomp: workshop.seccomp,
-        control: workers_control,
-        log: log_writer.into(),
-        report: report_writer.into(),
-        requested,
-    };
-    let own = [&creation.control, &creation.log, &creation.report];
-    let entrances = group.entrances().map(|fd| fd.as_raw_fd());
-    let keep: Vec<_> = entrances.chain(own.map(AsRawFd::as_raw_fd)).collect();
-    let child = fork_child(&keep, || {
-        creation.run();
-        0
-    })
-    .map_err(io("forking the creation child"))?;
-    let report = OwnedFd::from(report);
-    rustix::io::ioctl_fionbio(&report, true).map_err(|error| io("preparing the report pipe")(error.into()))?;
-    Ok((Life::Creating { child, report: report.into() }, log.into()))
 }

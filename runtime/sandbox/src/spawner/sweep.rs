@@ -39,8 +39,14 @@ pub(super) fn sweep(instance: &Instance, hierarchy: &Hierarchy) -> Result<usize,
     let leftovers = hierarchy.leftovers(&name)?;
     if !leftovers.is_empty() {
         let groups = hierarchy.instance(&name)?;
-        for leftover in &leftovers {
-            remove_group(&groups.open(leftover)?, leftover)?;
+        let opened: Vec<_> =
+            leftovers.iter().map(|it| Ok((groups.open(it)?, it))).collect::<Result<_, CgroupError>>()?;
+        // All before any is waited for: a template does not end before its servers, frozen ones too.
+        for (group, _) in &opened {
+            group.kill()?;
+        }
+        for (group, leftover) in opened {
+            remove_group(&group, leftover)?;
         }
         groups.remove()?;
     }

@@ -1,10 +1,17 @@
-//! What a worker says on its control channel: that it is there, and then that it serves or why not.
+//! What a worker says on its control channel: that it is there, and then that it serves or why not. A
+//! template says besides how servers ended that were forked of it.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::{io::Errno, net::RecvFlags};
 
-use crate::{error_chain, messages::LoadPhases};
+use serde::Deserialize;
+
+use super::order::ServerNumber;
+use crate::{
+    error_chain,
+    messages::{End, LoadPhases},
+};
 
 /// The longest reason a worker may give for a failed load.
 const REASON_BYTES_MAX: usize = 4_096;
@@ -19,8 +26,18 @@ pub(crate) enum Said {
     Blank,
     Ready(LoadPhases),
     LoadFailed(String),
+    /// How a server ended, of which a template was asked; none where it knows no such server.
+    ServerEnded(ServerEnded),
     /// It closed its end, or said something that is not in the contract.
     NothingMore,
+}
+
+/// A template's answer to an order to reap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerEnded {
+    pub(crate) server: ServerNumber,
+    pub(crate) ended: Option<End>,
 }
 
 /// How far the conversation has come. It goes one way, so a worker has no more to say than this.
@@ -53,7 +70,12 @@ impl Word {
                 Some((b'R', phases)) if self == Self::Blank => {
                     LoadPhases::of_worker(phases).map_or(Said::NothingMore, Said::Ready)
                 }
-                Some((b'E', reason)) => Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason))),
+                Some((b'X', ended)) if self == Self::Ready => {
+                    serde_json::from_slice(ended).map_or(Said::NothingMore, Said::ServerEnded)
+                }
+                Some((b'E', reason)) if self.is_awaited() => {
+                    Said::LoadFailed(error_chain::on_one_line(&String::from_utf8_lossy(reason)))
+                }
                 _ => Said::NothingMore,
             }),
             Err(Errno::AGAIN | Errno::INTR) => None,
@@ -64,7 +86,7 @@ impl Word {
     pub(crate) fn heard(&mut self, said: &Said) {
         *self = match said {
             Said::Blank => Self::Blank,
-            Said::Ready(_) => Self::Ready,
+            Said::Ready(_) | Said::ServerEnded(_) => Self::Ready,
             Said::LoadFailed(_) | Said::NothingMore => Self::Ended,
         };
     }

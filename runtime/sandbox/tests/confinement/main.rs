@@ -16,6 +16,7 @@ mod protocol;
 mod restart;
 mod start;
 mod system_calls;
+mod templates;
 mod worker;
 
 use std::process::ExitCode;
@@ -63,6 +64,18 @@ const TESTS: &[suite::Test] = tests![
     pool::a_dead_blank_is_replaced_and_costs_nobody_a_replica,
     pool::a_burst_takes_what_there_is_and_the_rest_is_created,
     pool::blanks_outlive_the_node,
+    templates::servers_serve_each_in_its_own_group,
+    templates::a_crashed_server_is_told_and_forked_again,
+    templates::a_server_out_of_memory_ends_alone,
+    templates::a_killed_template_takes_its_servers_along,
+    templates::a_stopped_template_takes_its_servers_along,
+    templates::what_is_no_template_of_it_forks_nothing,
+    templates::a_server_that_does_not_load_says_why,
+    templates::a_server_that_is_not_confined_does_not_serve,
+    templates::a_template_that_breaks_the_contract_is_ended,
+    templates::stop_reaches_a_server_that_is_being_forked,
+    templates::nothing_is_left_of_a_server,
+    templates::a_request_names_a_template_by_its_id_alone,
     restart::a_killed_node_finds_its_replicas,
     restart::no_connection_is_lost_without_a_node,
     restart::a_node_that_does_not_say_hello_is_replaced,
@@ -117,7 +130,29 @@ const CLAIMED: &[&str] = &[
     "protocol::what_a_worker",
 ];
 
-const SUITE: suite::Suite = suite::Suite { tests: TESTS, claimed: CLAIMED };
+/// What holds of a server that was forked of a template as well.
+const FORKED: &[&str] = &[
+    "inside::",
+    "system_calls::what_opens",
+    "system_calls::code",
+    "system_calls::other",
+    "system_calls::a_process",
+    "limits::are_in",
+    "limits::of_processes",
+    "limits::of_devices",
+    "life::a_",
+    "life::stop_asks",
+    "life::nothing_is_left",
+    "restart::a_killed_node",
+    "restart::no_connection",
+    "ending::",
+    "protocol::ids_of",
+    "protocol::limits_end",
+    "protocol::storms",
+    "protocol::what_a_worker",
+];
+
+const SUITE: suite::Suite = suite::Suite { tests: TESTS, claimed: CLAIMED, forked: FORKED };
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -5,11 +5,11 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use dormouse_sandbox::messages::{PROTOCOL_VERSION, ReplicaState, Request};
+use dormouse_sandbox::messages::{PROTOCOL_VERSION, ReplicaSpec, ReplicaState, Request, Work};
 use rustix::process::Signal;
 
 use dormouse_driver::{
-    daemon::Daemon,
+    daemon::{Daemon, is_forked},
     machine::{self, is_readable, status_of, until},
     script::{read_log, replica_of},
 };
@@ -31,12 +31,20 @@ pub(crate) fn a_killed_node_finds_its_replicas() {
     let mut node = daemon.node();
     assert_ne!(node.pid(), first);
     assert_eq!(status_of(node.pid(), "CapEff:"), "0000000000000000");
-    let mut adopted = std::mem::take(&mut node.adopted);
+    let (mut adopted, templates): (Vec<_>, Vec<_>) = std::mem::take(&mut node.adopted)
+        .into_iter()
+        .partition(|(report, _)| !matches!(report.spec.work, Work::Template { .. }));
+    assert_eq!(templates.len(), if is_forked() { before.len() } else { 0 });
+    assert!(templates.iter().all(|(report, _)| report.state == ReplicaState::Ready));
     adopted.sort_by(|(one, _), (other, _)| one.spec.replica.cmp(&other.spec.replica));
     before.sort_by(|(one, ..), (other, ..)| one.replica.cmp(&other.replica));
     assert_eq!(adopted.len(), before.len());
     for ((report, log), (spec, started_at_ms, pid)) in adopted.into_iter().zip(before) {
-        assert_eq!(report.spec, spec);
+        let work = match &report.spec.work {
+            Work::Fork { template } if is_forked() => Work::Fork { template: template.clone() },
+            _ => spec.work.clone(),
+        };
+        assert_eq!(report.spec, ReplicaSpec { work, ..spec.clone() });
         assert_eq!(report.started_at_ms, started_at_ms);
         assert_eq!(machine::process(&daemon.group(), &spec.replica), pid, "the same process lives");
         if report.state == ReplicaState::Frozen {

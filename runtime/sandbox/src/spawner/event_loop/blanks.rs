@@ -94,7 +94,7 @@ impl<'a> Loop<'a> {
             Said::Blank => {}
             Said::LoadFailed(reason) => tracing::warn!(blank = id.0, "a blank cannot start: {reason}"),
             // It has no model to be ready with: whatever it is, it is no worker of ours any more.
-            Said::Ready(_) | Said::NothingMore => self.end_blank(id),
+            Said::Ready(_) | Said::ServerEnded(_) | Said::NothingMore => self.end_blank(id),
         }
     }
 

@@ -100,11 +100,12 @@ impl Loop<'_> {
     }
 
     /// Tells that no process is left, and begins to remove the rest.
-    fn on_over(&mut self, whose: &Whose, cause: ExitCause) {
+    pub(super) fn on_over(&mut self, whose: &Whose, cause: ExitCause) {
         match whose {
             Whose::Replica(id) => {
                 self.tell(Event::Exited { replica: id.clone(), cause }, None);
                 self.remove(whose);
+                self.on_template_over(id);
             }
             Whose::Blank(id) => self.on_blank_over(*id, &cause),
         }

@@ -11,7 +11,7 @@ use dormouse_spec::{Bytes, EndpointName};
 use super::{Loop, slow_turn};
 use crate::{
     error_chain,
-    messages::{Claim, Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaSpec},
+    messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaSpec, Work},
     spawner::{listeners::ListenError, node::NodeError, policy::PolicyError, replica::Replica, sandbox::Sandbox},
 };
 
@@ -24,6 +24,8 @@ enum CreateError {
     Ending,
     #[error("the daemon holds {0} replicas already, as many as its limit of open files is for")]
     TooMany(usize),
+    #[error("there is no template of these settings that is ready to be forked")]
+    NoTemplate,
     #[error("the node's policy does not allow it")]
     Policy(#[from] PolicyError),
     #[error(transparent)]
@@ -78,12 +80,12 @@ impl Loop<'_> {
     pub(super) fn on_create(&mut self, spec: ReplicaSpec) {
         let id = spec.replica.clone();
         match self.create(spec) {
-            Ok((replica, claim)) => {
+            Ok((replica, origin)) => {
                 self.replicas.insert(id.clone(), replica);
-                if let Some(claim) = claim {
+                if let Some(origin) = origin {
                     // First, so that nobody who hears of the replica counts its blank.
                     self.tell_blanks();
-                    self.tell_created(&id, Origin::Claimed(claim));
+                    self.tell_created(&id, origin);
                 }
             }
             Err(CreateError::Exists) => self.refuse(Some(id), &CreateError::Exists.to_string()),
@@ -95,8 +97,9 @@ impl Loop<'_> {
         }
     }
 
-    /// Makes it of a blank where one suits, which is told at once, else begins a sandbox for it.
-    fn create(&mut self, spec: ReplicaSpec) -> Result<(Replica, Option<Claim>), CreateError> {
+    /// Has its template fork it, or makes it of a blank where one suits; either is told at once. Else
+    /// begins a sandbox for it.
+    fn create(&mut self, spec: ReplicaSpec) -> Result<(Replica, Option<Origin>), CreateError> {
         let asked = Instant::now();
         if self.replicas.contains_key(&spec.replica) {
             return Err(CreateError::Exists);
@@ -109,10 +112,18 @@ impl Loop<'_> {
         self.spawner.settings.policy.admit(&spec, self.memory_held())?;
         self.forgotten.remove(spec.replica.endpoint());
         if let Some((replica, claim)) = self.claim(&spec, asked)? {
-            return Ok((replica, Some(claim)));
+            return Ok((replica, Some(Origin::Claimed(claim))));
         }
         if self.replicas.len() + self.pool.blanks.len() >= self.spawner.replicas_max {
             return Err(CreateError::TooMany(self.spawner.replicas_max));
+        }
+        if let Work::Fork { template } = &spec.work {
+            let (template, number) = (template.clone(), self.next_server());
+            let template = self.replicas.get(&template).filter(|it| it.is_template_of(&spec));
+            let template = template.ok_or(CreateError::NoTemplate)?;
+            let replica = Replica::fork(&self.workshop(), spec, template, number)?;
+            let order_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+            return Ok((replica, Some(Origin::Forked(Fork { order_us }))));
         }
         let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
         let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;

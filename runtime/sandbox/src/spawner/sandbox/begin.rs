@@ -1,0 +1,183 @@
+//! The beginning of a sandbox with a container of its own.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Instant,
+};
+
+use dormouse_spec::{Digest, Limits};
+
+use super::{Kind, Life, Sandbox};
+use crate::{
+    cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
+    channel::{self, ChannelError},
+    creation::Creation,
+    error_chain,
+    instance::Instance,
+    rootfs::Rootfs,
+    seccomp::Profiles,
+    spawner::{child::fork_child, listeners::ListenError, word::Word},
+};
+
+/// Why a sandbox could not be begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("making the control channel failed")]
+    Channel(#[from] ChannelError),
+    #[error("{operation} failed")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What all creations share.
+#[derive(Debug)]
+pub(crate) struct Workshop<'a> {
+    pub(crate) instance: &'a Instance,
+    pub(crate) groups: &'a InstanceGroup,
+    pub(crate) store: &'a Path,
+    pub(crate) prepared: &'a Path,
+    pub(crate) rootfs: &'a Rootfs,
+    pub(crate) seccomp: &'a Profiles,
+    pub(crate) node_gid: u32,
+    pub(crate) setup_uid: u32,
+}
+
+/// What one container is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// Of its control group, and in its creation's errors.
+    pub(crate) name: &'a str,
+    /// The host's uid of its payload.
+    pub(crate) uid: u32,
+    pub(crate) limits: Limits,
+    /// The model that is mounted in it; a blank has none yet.
+    pub(crate) model: Option<&'a Digest>,
+    /// Whether its worker is a template, which may fork.
+    pub(crate) is_template: bool,
+}
+
+impl Sandbox {
+    /// Makes what the spawner keeps of a sandbox and forks the child that makes the container. What
+    /// `tell` writes to the worker's channel waits there until the worker reads it. Where anything
+    /// fails, the group is gone too.
+    pub(crate) fn begin(
+        workshop: &Workshop<'_>,
+        plan: Plan<'_>,
+        tell: impl FnOnce(BorrowedFd<'_>) -> Result<(), ChannelError>,
+    ) -> Result<Self, BeginError> {
+        let kind = if plan.is_template { Kind::Template } else { Kind::Worker };
+        let group = workshop.groups.create(plan.name, &plan.limits)?;
+        Self::of(kind, &plan, group, |group| {
+            let (control, workers) = control_channel()?;
+            tell(control.as_fd())?;
+            let (life, log) = fork_creation(workshop, &plan, group, workers)?;
+            Ok(Begun { life, control, word: Word::default(), log })
+        })
+    }
+
+    /// What `begin` began in `group`, whose entrance is closed then; where it fails, the group is gone too.
+    pub(super) fn of(
+        kind: Kind,
+        plan: &Plan<'_>,
+        mut group: ReplicaGroup,
+        begin: impl FnOnce(&ReplicaGroup) -> Result<Begun, BeginError>,
+    ) -> Result<Self, BeginError> {
+        let Begun { life, control, word, log } = begin(&group).inspect_err(|_| {
+            if let Err(error) = group.remove() {
+                let reason = error_chain::one_line(&error);
+                tracing::error!("a control group is left for the next start to remove: {reason}");
+            }
+        })?;
+        group.close_entrance();
+        Ok(Self {
+            name: plan.name.to_owned(),
+            kind,
+            uid: plan.uid,
+            limits: plan.limits,
+            group,
+            life,
+            control: Some(control),
+            word,
+            log,
+            frozen: false,
+            freezing_until: None,
+            memory_looked_at_until: None,
+            stop_asked: false,
+            kill_at: None,
+            removals: 0,
+        })
+    }
+}
+
+/// What differs between the ways to begin.
+pub(super) struct Begun {
+    pub(super) life: Life,
+    pub(super) control: OwnedFd,
+    pub(super) word: Word,
+    /// The reading end.
+    pub(super) log: OwnedFd,
+}
+
+/// The spawner's end of a new control channel, and the worker's.
+pub(super) fn control_channel() -> Result<(OwnedFd, OwnedFd), BeginError> {
+    let (control, workers) = channel::pair()?;
+    channel::refuse_descriptors(&control);
+    // The worker has nothing else to do than to wait for what it is told.
+    rustix::io::ioctl_fionbio(&workers, false)
+        .map_err(|error| BeginError::Io { operation: "preparing the control channel", source: error.into() })?;
+    Ok((control, workers))
+}
+
+/// The reading end of a new log, and the writing one.
+pub(super) fn log_pipe() -> Result<(OwnedFd, OwnedFd), BeginError> {
+    let (log, writer) =
+        std::io::pipe().map_err(|source| BeginError::Io { operation: "making the log pipe", source })?;
+    Ok((log.into(), writer.into()))
+}
+
+fn fork_creation(
+    workshop: &Workshop<'_>,
+    plan: &Plan<'_>,
+    group: &ReplicaGroup,
+    workers_control: OwnedFd,
+) -> Result<(Life, OwnedFd), BeginError> {
+    let requested = Instant::now();
+    let io = |operation| move |source| BeginError::Io { operation, source };
+    let (log, log_writer) = log_pipe()?;
+    let (report, report_writer) = std::io::pipe().map_err(io("making the report pipe"))?;
+    let creation = Creation {
+        name: plan.name,
+        rootfs: workshop.rootfs,
+        group,
+        store: workshop.store,
+        model: plan.model,
+        tmp_bytes: plan.limits.tmp.get(),
+        setup_uid: workshop.setup_uid,
+        uid: plan.uid,
+        seccomp: if plan.is_template { &workshop.seccomp.template } else { &workshop.seccomp.worker },
+        control: workers_control,
+        log: log_writer,
+        report: report_writer.into(),
+        requested,
+    };
+    let own = [&creation.control, &creation.log, &creation.report];
+    let entrances = group.entrances().map(|fd| fd.as_raw_fd());
+    let keep: Vec<_> = entrances.chain(own.map(AsRawFd::as_raw_fd)).collect();
+    let child = fork_child(&keep, || {
+        creation.run();
+        0
+    })
+    .map_err(io("forking the creation child"))?;
+    let report = OwnedFd::from(report);
+    rustix::io::ioctl_fionbio(&report, true).map_err(|error| io("preparing the report pipe")(error.into()))?;
+    Ok((Life::Creating { child, report: report.into() }, log))
+}

@@ -1,0 +1,84 @@
+//! A stand-in for a template: it forks servers and tells how they ended.
+#![allow(unsafe_code)]
+
+use std::{fs::File, io::Write, os::fd::OwnedFd, process::exit};
+
+use nix::{
+    libc,
+    sys::wait::{WaitStatus, waitpid},
+    unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork},
+};
+use serde_json::{Value, json};
+
+use super::{receive, say};
+
+/// A server of an endpoint of this name does not join its control group.
+pub const STAYS_BEHIND: &str = "stays-behind";
+/// One of this name loads no filter.
+pub const UNFILTERED: &str = "unfiltered";
+/// A template of this name tells no server's end.
+pub const TELLS_NOTHING: &str = "tells-nothing";
+/// One of this name tells the end of a server that nobody asked for.
+pub const TELLS_TOO_MUCH: &str = "tells-too-much";
+
+/// Takes orders until nobody gives any more. Returns in each server, with its listener.
+pub(super) fn serve(name: &str) -> OwnedFd {
+    let mut servers = Vec::<(u64, Pid)>::new();
+    while let Some((order, descriptors)) = receive() {
+        let server = order["server"].as_u64().unwrap();
+        match order["order"].as_str().unwrap() {
+            "fork" => {
+                // SAFETY: this process has one thread.
+                match unsafe { fork() }.unwrap() {
+                    ForkResult::Child => return become_server(name, descriptors),
+                    ForkResult::Parent { child } => servers.push((server, child)),
+                }
+                if name == TELLS_TOO_MUCH {
+                    tell(server, &json!({ "code": 0 }));
+                }
+            }
+            "reap" if name == TELLS_NOTHING => {}
+            "reap" => {
+                let pid = servers.iter().find(|(known, _)| *known == server).map(|(_, pid)| *pid);
+                let ended = pid.map_or(Value::Null, |pid| match waitpid(pid, None).unwrap() {
+                    WaitStatus::Exited(_, code) => json!({ "code": code }),
+                    WaitStatus::Signaled(_, signal, _) => json!({ "signal": signal as i32 }),
+                    other => panic!("{other:?}"),
+                });
+                tell(server, &ended);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    exit(0)
+}
+
+fn tell(server: u64, ended: &Value) {
+    say(format!("X{}", json!({ "server": server, "ended": ended })).as_bytes());
+}
+
+/// Joins its control group, takes its log and its channel in place of its template's, and goes under a
+/// filter of its own, which allows all that the one before does.
+fn become_server(name: &str, descriptors: Vec<OwnedFd>) -> OwnedFd {
+    let mut descriptors = descriptors.into_iter();
+    let [listener, log, control] = [(); 3].map(|()| descriptors.next().expect("a server is given three of its own"));
+    for entrance in descriptors.filter(|_| name != STAYS_BEHIND) {
+        File::from(entrance).write_all(b"0").unwrap();
+    }
+    dup2_stdout(&log).unwrap();
+    dup2_stderr(&log).unwrap();
+    dup2_stdin(&control).unwrap();
+    if name != UNFILTERED {
+        allow_everything();
+    }
+    listener
+}
+
+fn allow_everything() {
+    const RETURN_ALLOW: [libc::sock_filter; 1] = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 }];
+    let program = libc::sock_fprog { len: 1, filter: RETURN_ALLOW.as_ptr().cast_mut() };
+    let (operation, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    // SAFETY: the kernel reads one instruction, which lives for ever.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, operation, flags, &raw const program) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
