@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::net::Shutdown;
+use rustix::net::{RecvFlags, Shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -19,6 +19,9 @@ use crate::process::{command, eventually, fixture};
 
 const MODEL: &str = "external/model.onnx";
 const REQUEST: &str = r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP32","data":[1,-2,3.5,0]}]}"#;
+/// What the model `dynamic` fails on.
+pub(crate) const MISMATCHED: &str = r#"{"inputs":[{"name":"a","shape":[1,3],"datatype":"FP32","data":[1,2,3]},
+    {"name":"b","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#;
 /// Programs that a server loads.
 const FILTERS: u32 = 2;
 
@@ -87,6 +90,12 @@ impl Template {
         server
     }
 
+    /// Gives it no more orders, and waits until it is gone.
+    pub(crate) fn end(&mut self) {
+        rustix::net::shutdown(&self.worker.control, Shutdown::Write).unwrap();
+        self.worker.ends_with(0);
+    }
+
     fn reap(&self, number: u64) -> String {
         self.worker.send(&json!({"order": "reap", "server": number}), &[]);
         self.worker.verdict()
@@ -111,8 +120,22 @@ impl Server {
         request.send(&self.socket)
     }
 
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.pid).unwrap(), signal).unwrap();
+    }
+
+    /// Has it meet the signal of a fault until it dies of it.
+    pub(crate) fn crash(self, template: &Template) {
+        let pid = Pid::from_raw(self.pid).unwrap();
+        eventually("it dies of a fault", || {
+            kill_process(pid, Signal::SEGV).unwrap();
+            rustix::net::recv(&self.control, &mut [0], RecvFlags::DONTWAIT).ok()
+        });
+        assert_eq!(template.reap(self.number), format!(r#"X{{"server":{},"ended":{{"signal":11}}}}"#, self.number));
     }
 
     /// Ends it as whoever stops it does, and sees that its end is told.
@@ -191,9 +214,7 @@ fn what_a_server_prints_is_in_its_own_log() {
     template.worker.is_ready();
     let [mut server, mut other] = [template.fork(1), template.fork(2)];
     // ONNX Runtime says in the log, too, what it does not like.
-    let mismatched = r#"{"inputs":[{"name":"a","shape":[1,3],"datatype":"FP32","data":[1,2,3]},
-        {"name":"b","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#;
-    server.infer(mismatched).error(500);
+    server.infer(MISMATCHED).error(500);
     let log_of = |server: &mut Server| {
         server.signal(Signal::KILL);
         let mut log = String::new();
@@ -213,8 +234,7 @@ fn the_end_of_the_channel_ends_the_template_and_with_it_its_servers() {
     let mut template = Template::of(Contained::start_by(unshare), &fixture(MODEL));
     template.worker.is_ready();
     let server = template.fork(1);
-    rustix::net::shutdown(&template.worker.control, Shutdown::Write).unwrap();
-    template.worker.ends_with(0);
+    template.end();
     assert_eq!(template.worker.verdict(), "", "it said nothing on its way");
     assert_eq!(next_word(&server.control), "", "nobody holds the server's end of its channel");
 }
@@ -290,16 +310,21 @@ fn a_server_has_no_descriptor_of_its_template_and_a_template_none_of_its_servers
     let servers = [template.fork(1), template.fork(2)];
     let of_server = |server: &Server| descriptors(server.pid);
     assert_eq!(descriptors(template.pid), before);
-    let own: BTreeSet<_> = before.into_iter().map(|(_, what)| what).collect();
+    // Whoever runs the tests may have left other descriptors to all of them.
+    let channel_and_log = |descriptors: &[(u32, String)]| {
+        let of_number = |number| descriptors.iter().find(|(other, _)| *other == number).unwrap().1.clone();
+        let (channel, log) = (of_number(0), of_number(2));
+        assert!(channel.starts_with("socket:") && log.starts_with("pipe:"), "{descriptors:?}");
+        [channel, log]
+    };
     let [first, second] = servers.each_ref().map(of_server);
-    for (_, what) in first.iter().filter(|(_, what)| !what.starts_with("anon_inode:")) {
-        assert!(!own.contains(what), "{what} is the template's");
-        assert!(!second.iter().any(|(_, other)| other == what), "{what} is another server's");
+    for other in [&before, &second] {
+        for what in channel_and_log(other) {
+            assert!(!first.iter().any(|(_, own)| *own == what), "{what} of {other:?} in {first:?}");
+        }
     }
-    let of_number = |number| &first.iter().find(|(other, _)| *other == number).unwrap().1;
-    assert!(of_number(0).starts_with("socket:"));
-    assert!(of_number(1).starts_with("pipe:"));
-    assert_eq!(of_number(1), of_number(2));
+    let [_, log] = channel_and_log(&first);
+    assert!(first.contains(&(1, log)), "{first:?}");
 }
 
 #[test]
