@@ -1,6 +1,6 @@
-//! The worker's system calls, from configs/seccomp, as libcontainer takes them.
+//! The system calls of containers, from configs/seccomp, as libcontainer takes them.
 //!
-//! The file is part of the program: what a replica may do to the kernel is no matter of
+//! The files are part of the program: what a replica may do to the kernel is no matter of
 //! configuration.
 
 mod list;
@@ -13,27 +13,52 @@ use libcontainer::oci_spec::{
     },
 };
 
-use list::{Allowed, Architecture, Condition, Killed, SystemCalls};
+use list::{Additions, Allowed, Condition, Killed, SystemCalls};
 
 const WORKER: &str = include_str!("../../../configs/seccomp/worker.json");
+const TEMPLATE: &str = include_str!("../../../configs/seccomp/template.json");
 
-/// Why the list cannot be used; a mistake in the file itself.
+/// Why a list cannot be used; a mistake in the file itself.
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
-    #[error("configs/seccomp/worker.json is no valid list of system calls")]
-    Parse(#[from] serde_json::Error),
-    #[error("configs/seccomp/worker.json cannot be expressed as an OCI profile")]
+    #[error("configs/seccomp/{file} is no valid list of system calls")]
+    Parse {
+        file: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("a list of configs/seccomp cannot be expressed as an OCI profile")]
     Oci(#[from] OciSpecError),
 }
 
 /// The profile of the built-in worker.
 pub(crate) fn worker_profile() -> Result<LinuxSeccomp, SeccompError> {
-    let list: SystemCalls = serde_json::from_str(WORKER)?;
+    let worker = worker()?;
+    profile(&worker, worker.allowed.iter())
+}
+
+/// The profile of a worker that forks its servers.
+#[cfg_attr(not(test), allow(dead_code, reason = "for whoever makes the containers of templates"))]
+pub(crate) fn template_profile() -> Result<LinuxSeccomp, SeccompError> {
+    let worker = worker()?;
+    profile(&worker, worker.allowed.iter().chain(&template()?.allowed))
+}
+
+fn worker() -> Result<SystemCalls, SeccompError> {
+    serde_json::from_str(WORKER).map_err(|source| SeccompError::Parse { file: "worker.json", source })
+}
+
+fn template() -> Result<Additions, SeccompError> {
+    serde_json::from_str(TEMPLATE).map_err(|source| SeccompError::Parse { file: "template.json", source })
+}
+
+/// A call may be named more than once: whatever any of its rules allows is allowed.
+fn profile<'l>(list: &SystemCalls, allowed: impl Iterator<Item = &'l Allowed>) -> Result<LinuxSeccomp, SeccompError> {
     let mut rules = Vec::new();
-    for call in list.allowed.iter().filter(|call| call.only.is_none_or(Architecture::is_native)) {
+    for call in allowed.filter(|call| call.is_native()) {
         allow(call, &mut rules)?;
     }
-    for killed in &list.killed {
+    for killed in list.killed.iter().filter(|killed| killed.is_native()) {
         rules.push(kill(killed)?);
     }
     Ok(LinuxSeccompBuilder::default()
@@ -83,34 +108,88 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use list::{Architecture, Phase};
 
     const CALLS_MAX: usize = 60;
+    const ADDITIONS_MAX: usize = 5;
+    /// What a forked server loads by itself, on top of what its container has.
+    const SERVER: &str = include_str!("../../../configs/seccomp/server.json");
 
-    fn worker() -> SystemCalls {
-        serde_json::from_str(WORKER).unwrap()
+    fn server() -> SystemCalls {
+        serde_json::from_str(SERVER).unwrap()
+    }
+
+    fn each_is_listed_once_with_a_reason_and_its_proof(allowed: &[Allowed], killed: &[Killed]) {
+        let forbidden = killed.iter().flat_map(|killed| &killed.names);
+        let names: Vec<&String> = allowed.iter().map(|call| &call.name).chain(forbidden).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        for call in allowed {
+            assert!(call.reason.len() > 10, "{}", call.name);
+            assert!(call.seen.is_some() != call.unseen.is_some(), "{} was seen, or says why not", call.name);
+        }
+        assert!(killed.iter().all(|killed| killed.reason.len() > 10));
     }
 
     #[test]
     fn every_call_is_listed_once_with_a_reason_and_its_proof() {
-        let list = worker();
-        let killed = list.killed.iter().flat_map(|killed| &killed.names);
-        let names: Vec<&String> = list.allowed.iter().map(|call| &call.name).chain(killed).collect();
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-        for call in &list.allowed {
-            assert!(call.reason.len() > 10, "{}", call.name);
-            assert!(call.seen.is_some() != call.unseen.is_some(), "{} was seen, or says why not", call.name);
+        for list in [worker().unwrap(), server()] {
+            each_is_listed_once_with_a_reason_and_its_proof(&list.allowed, &list.killed);
         }
-        assert!(list.killed.iter().all(|killed| killed.reason.len() > 10));
+        each_is_listed_once_with_a_reason_and_its_proof(&template().unwrap().allowed, &[]);
         worker_profile().unwrap();
     }
 
     #[test]
-    fn the_list_is_short() {
+    fn the_lists_are_short() {
         for architecture in [Architecture::X86_64, Architecture::Arm64] {
-            let calls =
-                worker().allowed.iter().filter(|call| call.only.is_none_or(|only| only == architecture)).count();
-            assert!(calls <= CALLS_MAX, "{calls} on {architecture:?}");
+            let count = |allowed: &[Allowed]| {
+                allowed.iter().filter(|call| call.only.is_none_or(|only| only == architecture)).count()
+            };
+            assert!(count(&worker().unwrap().allowed) <= CALLS_MAX, "{architecture:?}");
+            assert!(count(&template().unwrap().allowed) <= ADDITIONS_MAX, "{architecture:?}");
         }
+    }
+
+    /// The rules of a profile as text, which is how they can be compared.
+    fn rules(profile: &LinuxSeccomp) -> BTreeSet<String> {
+        profile.syscalls().iter().flatten().map(|rule| serde_json::to_string(rule).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_template_may_what_a_worker_may_and_fork() {
+        let (worker, template) = (worker_profile().unwrap(), template_profile().unwrap());
+        assert!(rules(&worker).is_subset(&rules(&template)));
+        let added: Vec<String> = rules(&template).difference(&rules(&worker)).cloned().collect();
+        assert!(added.iter().all(|rule| rule.contains("SCMP_ACT_ALLOW")), "{added:?}");
+        // One of each alternative.
+        let calls = ["clone", "dup", "prctl", "prctl", "seccomp", "wait4"];
+        assert_eq!(added.len(), calls.len(), "{added:?}");
+        assert!(calls.iter().all(|call| added.iter().any(|rule| rule.contains(call))), "{added:?}");
+        let others = |mut profile: LinuxSeccomp| {
+            profile.set_syscalls(None);
+            profile
+        };
+        assert_eq!(others(worker), others(template));
+    }
+
+    /// A filter that was added can only take away, so anything else would be an entry without effect.
+    #[test]
+    fn a_server_may_nothing_that_its_container_may_not() {
+        let (worker, template, server) = (worker().unwrap(), template().unwrap(), server());
+        let of_container: Vec<&Allowed> = worker.allowed.iter().chain(&template.allowed).collect();
+        for call in &server.allowed {
+            let named: Vec<_> = of_container.iter().filter(|other| other.name == call.name).collect();
+            assert!(named.iter().any(|other| other.only == call.only), "{}", call.name);
+            // Its alternatives are some of those, or it leaves them to the container's filter.
+            let when = |call: &Allowed| call.when.iter().map(|when| format!("{:?}", when.all)).collect::<BTreeSet<_>>();
+            let alternatives: BTreeSet<String> = named.iter().flat_map(|other| when(other)).collect();
+            assert!(when(call).is_subset(&alternatives) || alternatives.is_empty(), "{}", call.name);
+            assert_eq!(call.seen.unwrap_or(Phase::Serve), Phase::Serve, "{}", call.name);
+        }
+        for name in server.killed.iter().flat_map(|killed| &killed.names) {
+            assert!(!worker.killed.iter().any(|killed| killed.names.contains(name)), "{name} kills without it");
+        }
+        assert_eq!(server.default_errno, worker.default_errno);
     }
 
     #[test]

@@ -1,20 +1,27 @@
-//! The control channel of a contained worker: one assignment comes in, one verdict goes out.
+//! The control channel of a contained worker: an assignment comes in and a verdict goes out; a template then takes
+//! orders for as long as it lives.
+
+mod assignment;
+mod order;
 
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::source::{AssignedSource, ModelSource};
+pub use assignment::{Assignment, Work};
+pub(crate) use assignment::{AssignmentError, Received};
+pub(crate) use order::{Ended, Handover, Order, OrderError};
 
-/// Largest assignment, in bytes.
-const ASSIGNMENT_BYTES_MAX: usize = 16 << 10;
+/// Largest assignment or order, in bytes.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Most descriptors with one message: an order has more than an assignment.
+const DESCRIPTORS_MAX: usize = order::DESCRIPTORS_MAX;
 
 /// Longest reason sent for a failure, in bytes.
 const REASON_BYTES_MAX: usize = 4096;
@@ -22,40 +29,14 @@ const REASON_BYTES_MAX: usize = 4096;
 /// What is said before the assignment: ONNX Runtime is there.
 const WORD_BLANK: u8 = b'B';
 
-/// First byte of the verdict: the model is loaded and the listener is being served; [`Loading`] follows.
+/// First byte of the verdict: the model is loaded, and served or ready to be forked; [`Loading`] follows.
 const VERDICT_READY: u8 = b'R';
 
 /// First byte of the verdict: loading failed, the reason follows.
 const VERDICT_ERROR: u8 = b'E';
 
-/// Most sources of one model: the best one, and what serves where that cannot be used.
-const SOURCES_MAX: usize = 2;
-
-/// What a worker does with its model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Work {
-    /// Answers inference requests.
-    Serve,
-    /// Optimises it, once, and hands the result out.
-    Prepare,
-}
-
-/// What a worker is to do, and within which bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// The endpoint's name, echoed in every reply.
-    pub name: String,
-    /// The revision, as the protocol's version string.
-    pub version: String,
-    pub work: Work,
-    /// Threads that share one operator's work.
-    pub intra_op_threads: NonZeroUsize,
-    /// Limit of a body, on the wire and inflated, in bytes.
-    pub body_bytes_max: usize,
-    /// Most requests taken in at once.
-    pub concurrency: NonZeroUsize,
-}
+/// First byte of what a template tells of a server that it has reaped.
+const WORD_REAPED: u8 = b'X';
 
 /// Where the time of a start went, for whoever woke this worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -75,27 +56,12 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// An assignment as it is sent.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Message {
-    name: String,
-    version: String,
-    work: Work,
-    /// The best one first.
-    sources: Vec<AssignedSource>,
-    intra_op_threads: NonZeroUsize,
-    body_bytes_max: usize,
-    concurrency: NonZeroUsize,
-}
-
-/// An assignment with everything that came with it.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) assignment: Assignment,
-    pub(crate) listener: UnixListener,
-    /// The best one first, and at least one.
-    pub(crate) sources: Vec<ModelSource>,
+/// How a server ended, as it is told.
+#[derive(Serialize)]
+struct Reaped {
+    server: u64,
+    /// Nothing where there is no such server.
+    ended: Option<Ended>,
 }
 
 /// Why the control channel could not be used.
@@ -103,18 +69,16 @@ pub(crate) struct Received {
 pub(crate) enum ControlError {
     #[error("descriptor 0 cannot be used as control channel")]
     Open(#[source] std::io::Error),
-    #[error("no assignment could be received")]
+    #[error("nothing could be received on the control channel")]
     Receive(#[source] Errno),
-    #[error("the assignment is larger than {ASSIGNMENT_BYTES_MAX} bytes")]
+    #[error("the message is larger than {MESSAGE_BYTES_MAX} bytes")]
     TooLarge,
-    #[error("no listener came with the assignment")]
-    NoListener,
-    #[error("the assignment carries {found} descriptors of models where {expected} are to be")]
-    Descriptors { expected: usize, found: usize },
-    #[error("the assignment names {0} sources of its model instead of 1 to {SOURCES_MAX}")]
-    Sources(usize),
-    #[error("the assignment is malformed")]
-    Malformed(#[source] serde_json::Error),
+    #[error("descriptors of the message are lost: it has more than {DESCRIPTORS_MAX}, or there is no place for them")]
+    DescriptorsLost,
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
+    #[error(transparent)]
+    Order(#[from] OrderError),
     #[error("the verdict could not be written")]
     Write(#[source] serde_json::Error),
     #[error("the verdict could not be sent")]
@@ -134,11 +98,22 @@ impl ControlChannel {
         Ok(Self { socket })
     }
 
-    /// Waits for the assignment, its listener and its model. `None` if the other end went away instead: nobody wants
-    /// this worker any more.
-    pub(crate) fn receive(&self) -> Result<Option<Received>, ControlError> {
-        let mut message = vec![0; ASSIGNMENT_BYTES_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + SOURCES_MAX))];
+    /// Waits for the assignment, with its listener and its model. `None` if the other end went away instead: nobody
+    /// wants this worker any more.
+    pub(crate) fn assignment(&self) -> Result<Option<Received>, ControlError> {
+        let Some((text, descriptors)) = self.receive()? else { return Ok(None) };
+        Ok(Some(Received::read(&text, descriptors)?))
+    }
+
+    /// Waits for an order. `None` if there will be none any more.
+    pub(crate) fn order(&self) -> Result<Option<Order>, ControlError> {
+        let Some((text, descriptors)) = self.receive()? else { return Ok(None) };
+        Ok(Some(Order::read(&text, descriptors)?))
+    }
+
+    fn receive(&self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, ControlError> {
+        let mut message = vec![0; MESSAGE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
             let parts = &mut [IoSliceMut::new(&mut message)];
@@ -151,9 +126,11 @@ impl ControlChannel {
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(ControlError::TooLarge);
         }
-        let descriptors = descriptors(&mut ancillary);
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(ControlError::DescriptorsLost);
+        }
         message.truncate(received.bytes);
-        Message::take(&message, descriptors).map(Some)
+        Ok(Some((message, descriptors(&mut ancillary))))
     }
 
     /// Reports that only an assignment is missing.
@@ -161,11 +138,14 @@ impl ControlChannel {
         self.send(&[WORD_BLANK])
     }
 
-    /// Reports that the model is loaded and served.
+    /// Reports that the model is loaded, and served or ready to be forked.
     pub(crate) fn ready(&self, loading: &Loading) -> Result<(), ControlError> {
-        let mut verdict = vec![VERDICT_READY];
-        serde_json::to_writer(&mut verdict, loading).map_err(ControlError::Write)?;
-        self.send(&verdict)
+        self.tell(VERDICT_READY, loading)
+    }
+
+    /// Reports how a server ended.
+    pub(crate) fn reaped(&self, server: u64, ended: Option<Ended>) -> Result<(), ControlError> {
+        self.tell(WORD_REAPED, &Reaped { server, ended })
     }
 
     /// Reports why the model could not be loaded.
@@ -176,30 +156,28 @@ impl ControlChannel {
         self.send(&verdict)
     }
 
+    fn tell(&self, word: u8, what: &impl Serialize) -> Result<(), ControlError> {
+        let mut message = vec![word];
+        serde_json::to_writer(&mut message, what).map_err(ControlError::Write)?;
+        self.send(&message)
+    }
+
     fn send(&self, verdict: &[u8]) -> Result<(), ControlError> {
         retry_on_intr(|| rustix::net::send(&self.socket, verdict, SendFlags::NOSIGNAL)).map_err(ControlError::Send)?;
         // The channel and the log are read by different processes; keep what was printed ahead of the verdict.
         let _ = std::io::stdout().flush();
         Ok(())
     }
+
+    /// Makes this the channel on descriptor 0, in the place of another.
+    pub(crate) fn become_stdin(&self) -> nix::Result<()> {
+        nix::unistd::dup2_stdin(&self.socket)
+    }
 }
 
-impl Message {
-    /// Reads the text and gives each descriptor its place.
-    fn take(text: &[u8], descriptors: Vec<OwnedFd>) -> Result<Received, ControlError> {
-        let Self { name, version, work, sources, intra_op_threads, body_bytes_max, concurrency } =
-            serde_json::from_slice(text).map_err(ControlError::Malformed)?;
-        if sources.is_empty() || sources.len() > SOURCES_MAX {
-            return Err(ControlError::Sources(sources.len()));
-        }
-        let expected = sources.iter().filter(|source| source.has_descriptor()).count();
-        let mut descriptors = descriptors.into_iter();
-        let listener = descriptors.next().ok_or(ControlError::NoListener)?.into();
-        let miscounted = ControlError::Descriptors { expected, found: descriptors.len() };
-        let taken: Option<Vec<_>> = sources.into_iter().map(|source| source.with(&mut descriptors)).collect();
-        let sources = taken.filter(|_| descriptors.len() == 0).ok_or(miscounted)?;
-        let assignment = Assignment { name, version, work, intra_op_threads, body_bytes_max, concurrency };
-        Ok(Received { assignment, listener, sources })
+impl From<OwnedFd> for ControlChannel {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket }
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) enum Defence {
     InputsOnce,
     /// What is said of a request is short, however long the request is.
     ShortErrors,
+    /// A template's memory is shut to the servers that it forked.
+    NotDumpable,
+    /// A forked server can open, make, signal and look into nothing.
+    ServerFilter,
 }
 
 impl Defence {

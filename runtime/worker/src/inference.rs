@@ -93,23 +93,49 @@ impl Inference {
         let (jobs, queue) = mpsc::channel(assignment.concurrency.get());
         let (loaded, verdict) = oneshot::channel();
         let assignment = assignment.clone();
-        let main = move || match Model::load(&environment, &assignment, sources) {
+        let thread = spawn(move || match Model::load(&environment, &assignment, sources) {
             Err(error) => drop(loaded.send(Err(error))),
             Ok(model) => {
                 if loaded.send(Ok((model.signature().clone(), model.opened()))).is_ok() {
-                    match assignment.work {
-                        Work::Serve => work(&mut Answerer::new(model, &assignment), queue),
-                        Work::Prepare => {
-                            let place = std::env::temp_dir().join(PREPARED_FILE);
-                            work(&mut Preparer::new(environment, model, &assignment, place), queue);
-                        }
-                    }
+                    answer_with(environment, model, &assignment, queue);
                 }
             }
-        };
-        let thread = thread::Builder::new().name("inference".into()).spawn(main).map_err(StartError::Thread)?;
+        })?;
         let (signature, model_opened) = verdict.blocking_recv().map_err(|_| StartError::Ended)??;
         Ok(Self { signature, model_opened, jobs, thread })
+    }
+
+    /// Starts the thread on a model that is loaded, and waits until it runs: what a thread asks of the kernel to begin
+    /// with, it may not be let ask later.
+    pub(crate) fn of(environment: Environment, assignment: &Assignment, model: Model) -> Result<Self, StartError> {
+        let (jobs, queue) = mpsc::channel(assignment.concurrency.get());
+        let (signature, model_opened) = (model.signature().clone(), model.opened());
+        let assignment = assignment.clone();
+        let (begun, beginning) = oneshot::channel();
+        let thread = spawn(move || {
+            if begun.send(()).is_ok() {
+                answer_with(environment, model, &assignment, queue);
+            }
+        })?;
+        beginning.blocking_recv().map_err(|_| StartError::Ended)?;
+        Ok(Self { signature, model_opened, jobs, thread })
+    }
+}
+
+fn spawn(main: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    thread::Builder::new().name("inference".into()).spawn(main).map_err(StartError::Thread)
+}
+
+fn answer_with(environment: Environment, model: Model, assignment: &Assignment, queue: mpsc::Receiver<Job>) {
+    match assignment.work {
+        Work::Serve => {
+            work(&mut Answerer::new(model, assignment), queue);
+            drop(environment);
+        }
+        Work::Prepare => {
+            let place = std::env::temp_dir().join(PREPARED_FILE);
+            work(&mut Preparer::new(environment, model, assignment, place), queue);
+        }
     }
 }
 

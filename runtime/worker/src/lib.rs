@@ -4,6 +4,8 @@
 //! session and does everything that costs CPU: inflating, parsing, inference, writing the answer. So health and
 //! metadata are answered while a model runs, and at most one request's tensors exist at a time.
 //!
+//! Or one thread does none of it: a template loads a model and forks servers, which go on as above.
+//!
 //! A worker trusts neither the model nor the requests, and it does not have to: it runs in a container that takes
 //! everything else away. Still no request may make it panic, and every refusal says what was wrong.
 
@@ -21,6 +23,7 @@ mod prepare;
 mod seeded;
 mod serve;
 mod source;
+mod template;
 pub mod v2;
 
 use std::process::ExitCode;

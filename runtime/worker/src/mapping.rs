@@ -1,4 +1,4 @@
-//! The one module of the worker with `unsafe`: a file as bytes in memory, for as long as the process lives.
+//! One of the two modules of the worker with `unsafe`: a file as bytes in memory, for as long as the process lives.
 #![allow(unsafe_code)]
 
 use std::io;

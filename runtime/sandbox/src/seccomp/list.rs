@@ -1,4 +1,4 @@
-//! The format of configs/seccomp/worker.json.
+//! The format of the lists in configs/seccomp.
 
 use std::fmt;
 
@@ -13,6 +13,15 @@ pub(super) struct SystemCalls {
     pub(super) default_errno: u32,
     pub(super) allowed: Vec<Allowed>,
     pub(super) killed: Vec<Killed>,
+}
+
+/// What is allowed beside another list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Additions {
+    #[serde(rename = "description")]
+    _description: Vec<String>,
+    pub(super) allowed: Vec<Allowed>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,13 +41,27 @@ pub(super) struct Allowed {
     pub(super) when: Vec<When>,
 }
 
+impl Allowed {
+    pub(super) fn is_native(&self) -> bool {
+        self.only.is_none_or(Architecture::is_native)
+    }
+}
+
 /// Calls that end the process.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(test), expect(dead_code, reason = "the reason is for readers and for tests"))]
 pub(super) struct Killed {
     pub(super) names: Vec<String>,
+    /// The one architecture that has the calls.
+    pub(super) only: Option<Architecture>,
     pub(super) reason: String,
+}
+
+impl Killed {
+    pub(super) fn is_native(&self) -> bool {
+        self.only.is_none_or(Architecture::is_native)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -50,7 +73,7 @@ pub(super) enum Architecture {
 }
 
 impl Architecture {
-    pub(super) fn is_native(self) -> bool {
+    fn is_native(self) -> bool {
         self == if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::X86_64 }
     }
 }
@@ -63,7 +86,9 @@ pub(super) enum Phase {
     Creation,
     /// Until the worker is ready, or gave up.
     Load,
-    /// From then to its end.
+    /// From a template's first order until the server that it forked has loaded its filter.
+    Fork,
+    /// From the word that a worker or a server is ready to its end.
     Serve,
 }
 

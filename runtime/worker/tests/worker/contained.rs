@@ -1,85 +1,33 @@
 //! The control channel: one assignment in, one verdict out.
 
 use std::fs::File;
-use std::io::{IoSlice, Read, Write};
+use std::io::Write;
 use std::iter;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::SendFlags;
 use serde_json::{Value, json};
 
+use crate::control::{Contained, assignment, channel, descriptor_source, file_source, fixture_source};
 use crate::http::{Request, Response};
 use crate::process::{command, fixture, wait};
 
-struct Contained {
-    child: Child,
-    control: OwnedFd,
-    directory: tempfile::TempDir,
-}
-
 impl Contained {
-    fn start() -> Self {
-        let (control, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let child = command()
-            .env("ORT_DISABLE_TELEMETRY", "1")
-            .env("TMPDIR", directory.path())
-            .stdin(Stdio::from(theirs))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let worker = Self { child, control, directory };
-        assert_eq!(worker.verdict(), b"B", "it is there before it is assigned anything");
-        worker
-    }
-
     fn assign(&self, model: &Path) {
-        self.assign_work("serve", &[json!({"kind": "onnx-file", "path": model})], &[]);
+        self.assign_work("serve", &[file_source(model)], &[]);
     }
 
     fn assign_work(&self, work: &str, sources: &[Value], files: &[&File]) {
-        let assignment = json!({"name": "assigned", "version": "3", "work": work, "sources": sources,
-            "intra_op_threads": 2, "body_bytes_max": 1 << 20, "concurrency": 4});
         let listener = UnixListener::bind(self.socket()).unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let descriptors: Vec<_> = iter::once(listener.as_fd()).chain(files.iter().map(|file| file.as_fd())).collect();
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        let text = assignment.to_string();
-        let parts = [IoSlice::new(text.as_bytes())];
-        rustix::net::sendmsg(&self.control, &parts, &mut ancillary, SendFlags::empty()).unwrap();
+        self.send(&assignment(work, 2, sources), &descriptors);
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
-    }
-
-    /// Says that it serves.
-    fn serves(&self) {
-        let verdict = self.verdict();
-        assert!(verdict.starts_with(b"R"), "{}", String::from_utf8_lossy(&verdict));
-    }
-
-    /// The next datagram from the worker; empty at the end of the channel.
-    fn verdict(&self) -> Vec<u8> {
-        let mut buffer = vec![0; 8192];
-        let (read, _) = rustix::net::recv(&self.control, &mut buffer[..], RecvFlags::empty()).unwrap();
-        buffer.truncate(read);
-        buffer
-    }
-}
-
-impl Drop for Contained {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -88,7 +36,7 @@ fn serves_what_it_is_assigned() {
     let worker = Contained::start();
     worker.assign(&fixture("external/model.onnx"));
     let verdict = worker.verdict();
-    let loading: serde_json::Value = serde_json::from_slice(verdict.strip_prefix(b"R").unwrap()).unwrap();
+    let loading: serde_json::Value = serde_json::from_str(verdict.strip_prefix('R').unwrap()).unwrap();
     let phases: Vec<&str> = loading.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(phases, ["model_us", "runtime_us", "session_us"]);
     assert!(phases.iter().all(|phase| loading[phase].as_u64().is_some_and(|micros| micros > 0)), "{loading}");
@@ -101,32 +49,31 @@ fn serves_what_it_is_assigned() {
 fn reports_why_a_model_cannot_be_loaded() {
     let mut worker = Contained::start();
     worker.assign(&fixture("unsupported_op.onnx"));
-    let verdict = String::from_utf8(worker.verdict()).unwrap();
+    let verdict = worker.verdict();
     assert!(verdict.starts_with("Ethe model cannot be loaded: ") && verdict.contains("NoSuchOperator"), "{verdict}");
     assert!(verdict.len() <= 1 + 4096);
-    assert_eq!(wait(&mut worker.child).code(), Some(1));
+    worker.ends_with(1);
 }
 
 #[test]
 fn refuses_an_assignment_that_is_none() {
     let mut worker = Contained::start();
     rustix::net::send(&worker.control, b"{}", SendFlags::empty()).unwrap();
-    assert_eq!(worker.verdict(), b"Ethe assignment is malformed: missing field `name` at line 1 column 2");
-    assert_eq!(wait(&mut worker.child).code(), Some(1));
+    assert_eq!(worker.verdict(), "Ethe assignment is malformed: missing field `name` at line 1 column 2");
+    worker.ends_with(1);
 }
 
 #[test]
 fn ends_quietly_when_nobody_assigns_anything() {
     let mut worker = Contained::start();
     rustix::net::shutdown(&worker.control, rustix::net::Shutdown::Write).unwrap();
-    assert_eq!(worker.verdict(), b"");
-    assert_eq!(wait(&mut worker.child).code(), Some(0));
+    assert_eq!(worker.verdict(), "");
+    worker.ends_with(0);
 }
 
 #[test]
 fn refuses_to_start_with_telemetry_on() {
-    let (_control, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (_control, theirs) = channel();
     let mut child = command().env_remove("ORT_DISABLE_TELEMETRY").stdin(Stdio::from(theirs)).spawn().unwrap();
     assert_eq!(wait(&mut child).code(), Some(1));
 }
@@ -134,19 +81,11 @@ fn refuses_to_start_with_telemetry_on() {
 const EXTERNAL: &str = "external/model.onnx";
 const ZEROS: &str = r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP32","data":[0,0,0,0]}]}"#;
 
-fn file_source(fixture_name: &str) -> Value {
-    json!({"kind": "onnx-file", "path": fixture(fixture_name)})
-}
-
-fn descriptor_source(form: &str) -> Value {
-    json!({"kind": format!("{form}-descriptor")})
-}
-
 /// A worker that was told to prepare a fixture.
 fn preparing(fixture_name: &str) -> Contained {
     let worker = Contained::start();
-    worker.assign_work("prepare", &[file_source(fixture_name)], &[]);
-    worker.serves();
+    worker.assign_work("prepare", &[fixture_source(fixture_name)], &[]);
+    worker.is_ready();
     worker
 }
 
@@ -163,21 +102,14 @@ fn prepared(fixture_name: &str) -> File {
     file
 }
 
-fn said(worker: &mut Contained) -> String {
-    worker.child.kill().unwrap();
-    let mut said = String::new();
-    worker.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    said
-}
-
 #[test]
 fn a_prepared_model_serves_without_the_original_and_its_external_data() {
     let worker = Contained::start();
     worker.assign_work("serve", &[descriptor_source("ort")], &[&prepared(EXTERNAL)]);
-    worker.serves();
+    worker.is_ready();
     let original = Contained::start();
     original.assign(&fixture(EXTERNAL));
-    original.serves();
+    original.is_ready();
     let [prepared, original] = [worker, original].map(|it| Request::infer(ZEROS.as_bytes()).send(&it.socket()).ok());
     assert_eq!(prepared.body, original.body);
 }
@@ -186,7 +118,7 @@ fn a_prepared_model_serves_without_the_original_and_its_external_data() {
 fn an_onnx_graph_serves_from_a_descriptor() {
     let worker = Contained::start();
     worker.assign_work("serve", &[descriptor_source("onnx")], &[&File::open(fixture("dynamic.onnx")).unwrap()]);
-    worker.serves();
+    worker.is_ready();
 }
 
 #[test]
@@ -199,10 +131,10 @@ fn a_prepared_model_that_cannot_be_loaded_leaves_the_original_to_serve() {
     cut_off.flush().unwrap();
     for file in [damaged, cut_off, tempfile::tempfile().unwrap()] {
         let mut worker = Contained::start();
-        worker.assign_work("serve", &[descriptor_source("ort"), file_source(EXTERNAL)], &[&file]);
-        worker.serves();
+        worker.assign_work("serve", &[descriptor_source("ort"), fixture_source(EXTERNAL)], &[&file]);
+        worker.is_ready();
         Request::infer(ZEROS.as_bytes()).send(&worker.socket()).ok();
-        let said = said(&mut worker);
+        let said = worker.said();
         assert!(said.contains("the next source of the model is used: the model"), "{said}");
     }
 }
@@ -211,7 +143,7 @@ fn a_prepared_model_that_cannot_be_loaded_leaves_the_original_to_serve() {
 fn only_what_prepares_can_be_told_to_and_it_answers_nothing_else() {
     let serving = Contained::start();
     serving.assign(&fixture(EXTERNAL));
-    serving.serves();
+    serving.is_ready();
     assert_eq!(prepare(&serving, "").status, 404);
     let preparing = preparing(EXTERNAL);
     assert_eq!(Request::infer(ZEROS.as_bytes()).send(&preparing.socket()).status, 404);
@@ -248,13 +180,13 @@ fn descriptors_and_sources_have_to_match() {
     for (sources, files, expected) in [
         (vec![], vec![], "names 0 sources"),
         (vec![descriptor_source("ort")], vec![], "0 descriptors of models where 1"),
-        (vec![file_source(EXTERNAL)], vec![&file], "1 descriptors of models where 0"),
-        (vec![file_source(EXTERNAL); 3], vec![], "names 3 sources"),
+        (vec![fixture_source(EXTERNAL)], vec![&file], "1 descriptors of models where 0"),
+        (vec![fixture_source(EXTERNAL); 3], vec![], "names 3 sources"),
         (vec![json!({"kind": "shell"})], vec![], "unknown variant `shell`"),
     ] {
         let worker = Contained::start();
         worker.assign_work("serve", &sources, &files);
-        let verdict = String::from_utf8(worker.verdict()).unwrap();
+        let verdict = worker.verdict();
         assert!(verdict.starts_with('E') && verdict.contains(expected), "{verdict}");
     }
 }

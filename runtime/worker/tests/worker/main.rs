@@ -3,8 +3,11 @@
 
 mod bad_input;
 mod contained;
+mod control;
 mod datatypes;
 mod encodings;
 mod http;
 mod lifecycle;
 mod process;
+mod system_calls;
+mod template;

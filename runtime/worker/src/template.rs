@@ -1,0 +1,151 @@
+//! A template: it has loaded a model on its one thread, and forks servers of it.
+//!
+//! It reads no request and no byte of a client. A server does, so it is confined once more before its first
+//! connection: into a control group of its own, away from the template's channel, and by a filter of system calls
+//! under which it can make, signal and look into no process and open no file.
+
+mod filter;
+mod fork;
+mod servers;
+
+use std::error::Error;
+use std::time::Instant;
+
+use ort::environment::Environment;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::Assignment;
+use crate::control::{ControlChannel, Handover, Loading, Order};
+use crate::defence::Defence;
+use crate::error::chain;
+use crate::inference::Inference;
+use crate::model::{LoadError, Model};
+use crate::serve::{Listener, serve};
+use crate::source::ModelSource;
+use filter::{FilterError, ServerFilter};
+use fork::{ForkError, Side};
+use servers::Servers;
+
+/// Why a worker cannot be a template.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TemplateError {
+    #[error("a template has one thread, and the assignment asks for {0} (intra_op_threads)")]
+    IntraOpThreads(usize),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("it cannot fork")]
+    Fork(#[from] ForkError),
+    #[error("the filter of its servers cannot be made")]
+    Filter(#[from] FilterError),
+    #[error("its memory cannot be shut to its servers")]
+    Dumpable(#[source] rustix::io::Errno),
+}
+
+/// Why a server does not come to serve.
+#[derive(Debug, thiserror::Error)]
+enum ServerError {
+    #[error("the server cannot enter its control groups")]
+    Enter(#[source] std::io::Error),
+    #[error("the server's descriptors cannot be put in the place of the template's")]
+    Descriptors(#[source] nix::Error),
+}
+
+/// A model that servers can be forked of.
+#[derive(Debug)]
+pub(crate) struct Template {
+    environment: Environment,
+    assignment: Assignment,
+    model: Model,
+    filter: ServerFilter,
+}
+
+/// This process, after it was forked.
+struct Server {
+    handover: Handover,
+    /// When the order was read.
+    ordered: Instant,
+}
+
+/// Forks as it is ordered to. Returns in the template when there will be no order any more, and in each server when it
+/// has served.
+pub(crate) fn run(template: Template, control: ControlChannel) -> Result<(), Box<dyn Error>> {
+    match until_server(control)? {
+        None => Ok(()),
+        Some(server) => server.run(template),
+    }
+}
+
+/// `None` in the template, at the end of its channel. Either way the channel is closed but for descriptor 0.
+fn until_server(control: ControlChannel) -> Result<Option<Server>, Box<dyn Error>> {
+    let mut servers = Servers::default();
+    while let Some(order) = control.order().inspect_err(|error| drop(control.failed(&chain(error))))? {
+        let ordered = Instant::now();
+        match order {
+            Order::Fork { server, handover } => match servers.fork(server) {
+                Ok(Side::Server) => return Ok(Some(Server { handover, ordered })),
+                Ok(Side::Template) => {}
+                // Whoever waits for the server listens there.
+                Err(error) => drop(handover.control.failed(&chain(&error))),
+            },
+            Order::Reap { server } => control.reaped(server, servers.reap(server)?)?,
+        }
+    }
+    Ok(None)
+}
+
+impl Template {
+    pub(crate) fn load(
+        environment: Environment,
+        assignment: Assignment,
+        sources: Vec<ModelSource>,
+    ) -> Result<Self, TemplateError> {
+        let threads = assignment.intra_op_threads.get();
+        if threads != 1 {
+            return Err(TemplateError::IntraOpThreads(threads));
+        }
+        let filter = ServerFilter::compile()?;
+        let model = Model::load(&environment, &assignment, sources)?;
+        // What cannot fork is better told now than when the first server is waited for.
+        fork::check()?;
+        // Its servers have the same user. No capability in any process of the container, so this shuts /proc/PID/mem,
+        // ptrace and process_vm_writev between all of them. It is inherited.
+        if Defence::NotDumpable.stands() {
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(TemplateError::Dumpable)?;
+        }
+        Ok(Self { environment, assignment, model, filter })
+    }
+
+    /// When the model's bytes were at hand.
+    pub(crate) fn model_opened(&self) -> Instant {
+        self.model.opened()
+    }
+}
+
+impl Server {
+    fn run(self, template: Template) -> Result<(), Box<dyn Error>> {
+        let Self { handover: Handover { listener, log, control, entrances }, ordered } = self;
+        let mut is_ready = false;
+        let served = (|| {
+            // First, so that all it uses from here on is its own.
+            entrances.enter().map_err(ServerError::Enter)?;
+            nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
+            nix::unistd::dup2_stderr(&log).map_err(ServerError::Descriptors)?;
+            control.become_stdin().map_err(ServerError::Descriptors)?;
+            drop(log);
+            let Template { environment, assignment, model, filter } = template;
+            let inference = Inference::of(environment, &assignment, model)?;
+            serve(Listener::Unix(listener), inference, &assignment, || {
+                // Every thread is there, and no byte of a client.
+                filter.load()?;
+                is_ready = true;
+                Ok(control.ready(&Loading { session: ordered.elapsed(), ..Loading::default() })?)
+            })?;
+            Ok(())
+        })();
+        served.inspect_err(|error: &Box<dyn Error>| {
+            if !is_ready {
+                drop(control.failed(&chain(error.as_ref())));
+            }
+        })
+    }
+}
