@@ -24,6 +24,7 @@ Examples:
 
 A wake is what it takes from nothing, or from a frozen replica, to the head of the first answer:
   queue            until there was memory for a replica
+  template         until a template had loaded the model, where replicas are forked from one
   create           until its container was there: control group, namespaces, mounts, filter, devices
   thaw             until a frozen replica ran again
   start            until its program ran, and messages
@@ -97,6 +98,7 @@ fn row(PhaseTime { phase, us }: &PhaseTime, wake: &WakeStatus) -> [String; 5] {
         (WakePhase::Claim, Some(Origin::Claimed(claim))) => {
             format!("{} of it in the spawner, blank-{}", millis(claim.claim_us), claim.blank)
         }
+        (WakePhase::Fork, Some(Origin::Forked(fork))) => format!("{} of it in the spawner", millis(fork.order_us)),
         _ => String::new(),
     };
     [phase.name().replace('-', " "), millis(*us), format!("{:>3} %", share(100)), "#".repeat(bar), parts]

@@ -21,6 +21,7 @@ pub(super) fn settings() -> PolicySettings {
         queue_waiters_max: 10,
         freeze_after: 10 * SECOND,
         zero_after: 300 * SECOND,
+        templates: None,
         start_deadline: 60 * SECOND,
         drain_deadline: 30 * SECOND,
         back_off: BackOffSettings { first: SECOND, max: 60 * SECOND, reset: 600 * SECOND },

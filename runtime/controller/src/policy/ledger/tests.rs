@@ -56,12 +56,12 @@ fn what_is_free_is_granted_at_once_and_nobody_is_evicted_for_more() {
     let short = |order: &Order| matches!(order, Order::Short { .. });
     let frozen = ledger.held.keys().next().unwrap().clone();
     ledger.report(at(1), &frozen, Usage::Frozen);
-    assert!(short(&ledger.reserve_free(at(2), owner("new"), replica("new-1-1"), Bytes::new(1))));
+    assert!(short(&ledger.reserve_free(at(2), owner("new"), replica("new-1-1"), Bytes::new(1), Usage::Starting)));
     assert_eq!(ledger.tick(at(100)), [], "it does not wait, and the frozen one stays");
     ledger.release(at(101), &frozen);
     let free = Bytes::new(ledger.free());
-    assert!(short(&ledger.reserve_free(at(102), owner("new"), replica("new-1-1"), free.saturating_add(Bytes::new(1)))));
-    assert_eq!(ledger.reserve_free(at(103), owner("new"), replica("new-1-1"), free), grant("new", "new-1-1"));
+    assert!(short(&ledger.reserve_free(at(102), owner("new"), replica("new-1-1"), free.saturating_add(Bytes::new(1)), Usage::Starting)));
+    assert_eq!(ledger.reserve_free(at(103), owner("new"), replica("new-1-1"), free, Usage::Starting), grant("new", "new-1-1"));
     assert_eq!(ledger.free(), 0);
 }
 
@@ -75,7 +75,7 @@ fn what_is_free_is_not_taken_from_who_waits_for_it() {
     let all = Bytes::new(ledger.budget);
     ledger.reserve(at(1), owner("waits"), replica("waits-1-1"), all);
     ledger.release(at(2), &first);
-    let order = ledger.reserve_free(at(3), owner("new"), replica("new-1-1"), Bytes::new(1));
+    let order = ledger.reserve_free(at(3), owner("new"), replica("new-1-1"), Bytes::new(1), Usage::Starting);
     assert!(matches!(order, Order::Short { .. }), "{order:?}");
 }
 
@@ -242,7 +242,7 @@ impl World {
             let orders = match usage {
                 Usage::Leaving => self.ledger.release(self.now, &id),
                 Usage::Starting => self.ledger.report(self.now, &id, Usage::Busy),
-                Usage::Busy | Usage::Idle | Usage::Frozen => continue,
+                Usage::Busy | Usage::Idle | Usage::Frozen | Usage::TemplateInUse | Usage::TemplateAlone => continue,
             };
             self.check(&orders);
         }
