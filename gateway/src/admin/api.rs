@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use dormouse_controller::{
-    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, TemplateUse,
-    TemplateView, WakeOutcome, WakePhase, WakeView,
+    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, TemplateUse, TemplateView,
+    WakeOutcome, WakePhase, WakeView,
 };
 use dormouse_sandbox::messages::Origin;
 use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest};

@@ -75,14 +75,20 @@ pub enum TemplateUse {
     /// It was not asked for.
     Off,
     /// It was, and cannot be.
-    Impossible { reason: String },
+    Impossible {
+        reason: String,
+    },
     /// There is none: the next replica that starts begins one.
     None,
     Starting,
     /// So many replicas that live were forked from it.
-    Ready { forks: u32 },
+    Ready {
+        forks: u32,
+    },
     /// One failed, and none is made for a while.
-    HeldBack { cause: String },
+    HeldBack {
+        cause: String,
+    },
 }
 
 /// What replicas are forked from. It takes no requests.

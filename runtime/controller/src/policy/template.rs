@@ -36,12 +36,18 @@ pub(crate) enum TemplateState {
     /// Waits for the ledger to say whether its memory is free.
     Reserving,
     /// The spawner was asked at `since`.
-    Creating { since: Time },
+    Creating {
+        since: Time,
+    },
     /// It loads; the spawner was asked at `since`.
-    Loading { since: Time },
+    Loading {
+        since: Time,
+    },
     Ready,
     /// Told to end; to be told `again` where that was refused.
-    Stopping { again: Option<Time> },
+    Stopping {
+        again: Option<Time>,
+    },
     /// Dead, not removed yet.
     Exited,
 }

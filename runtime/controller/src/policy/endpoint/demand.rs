@@ -71,11 +71,8 @@ impl EndpointPolicy {
     fn take_back_reservations(&mut self, wanted: u32, actions: &mut Vec<Action>) {
         let surplus = self.count(Replica::accepts).saturating_sub(wanted);
         let newest_first = self.replicas.iter().rev();
-        let keys: Vec<_> = newest_first
-            .filter(|(_, it)| it.state.is_to_come())
-            .map(|(key, _)| *key)
-            .take(surplus as usize)
-            .collect();
+        let keys: Vec<_> =
+            newest_first.filter(|(_, it)| it.state.is_to_come()).map(|(key, _)| *key).take(surplus as usize).collect();
         for key in keys {
             self.replicas.remove(&key);
             actions.push(Action::Free { replica: key });

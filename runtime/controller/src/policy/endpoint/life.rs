@@ -135,7 +135,8 @@ impl EndpointPolicy {
             // another. Once: its own model may be what does not live.
             // It has the same memory to run out of as one that loads for itself.
             State::Creating { .. } | State::Loading { .. }
-                if !matches!(cause, ExitCause::Stopped | ExitCause::OutOfMemory { .. }) && replica.template.is_some() =>
+                if !matches!(cause, ExitCause::Stopped | ExitCause::OutOfMemory { .. })
+                    && replica.template.is_some() =>
             {
                 self.not_started(now, key, cause.to_string(), actions);
             }
@@ -191,7 +192,14 @@ impl EndpointPolicy {
         }
     }
 
-    pub(super) fn adopt(&mut self, now: Time, key: ReplicaKey, found: AdoptedState, template: Option<ReplicaKey>, actions: &mut Vec<Action>) {
+    pub(super) fn adopt(
+        &mut self,
+        now: Time,
+        key: ReplicaKey,
+        found: AdoptedState,
+        template: Option<ReplicaKey>,
+        actions: &mut Vec<Action>,
+    ) {
         let state = match found {
             AdoptedState::Loading => State::Loading { since: now },
             AdoptedState::Ready | AdoptedState::Outdated => State::Ready,

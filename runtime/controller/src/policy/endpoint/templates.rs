@@ -190,11 +190,14 @@ impl EndpointPolicy {
                     self.forget_template(key, actions);
                     continue;
                 }
-                TemplateState::Creating { .. } | TemplateState::Loading { .. } => template.condemned,
-                TemplateState::Ready if template.condemned => !serves,
+                TemplateState::Creating { .. } | TemplateState::Loading { .. } | TemplateState::Ready
+                    if template.condemned =>
+                {
+                    !serves
+                }
                 TemplateState::Ready => template.alone_since.is_some_and(|since| since.after(keep) <= now),
                 TemplateState::Stopping { again } => again.is_some_and(|at| at <= now),
-                TemplateState::Reserving | TemplateState::Exited => false,
+                _ => false,
             };
             if is_due {
                 template.state = TemplateState::Stopping { again: None };
@@ -206,13 +209,15 @@ impl EndpointPolicy {
     /// When something is due of a template.
     pub(super) fn template_wakes(&self, template: &Template) -> Option<Time> {
         match template.state {
+            TemplateState::Stopping { again } => again,
+            // Its replicas decide when it ends.
+            _ if template.condemned => None,
             TemplateState::Creating { since } | TemplateState::Loading { since } => {
                 Some(since.after(self.settings.start_deadline))
             }
             TemplateState::Ready => {
                 Some(template.alone_since?.after(self.settings.templates.map_or(Duration::ZERO, |it| it.keep)))
             }
-            TemplateState::Stopping { again } => again,
             TemplateState::Reserving | TemplateState::Exited => None,
         }
     }

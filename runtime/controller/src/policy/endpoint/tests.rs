@@ -5,6 +5,7 @@ mod demand;
 mod every_state;
 mod expecting;
 mod rest;
+mod templates;
 
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ pub(super) fn settings() -> PolicySettings {
         drain_deadline: 30 * SECOND,
         back_off: BackOffSettings { first: SECOND, max: 60 * SECOND, reset: 600 * SECOND },
     }
+}
+
+/// A model that was prepared.
+pub(super) fn prepared(of: u8) -> dormouse_spec::Digest {
+    dormouse_spec::Digest::from_sha256([of; 32])
 }
 
 /// A policy and its clock, told what happens in a few words.
