@@ -8,10 +8,14 @@ mod harness;
 #[path = "node/spawner.rs"]
 mod spawner;
 
+use std::time::Duration;
+
+use dormouse_controller::TemplateUse;
 use dormouse_gateway::{
     admin::{ClientError, api::Condition},
     node::NodeError,
 };
+use dormouse_spec::EndpointRequest;
 use harness::{Node, PATIENCE};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -100,6 +104,22 @@ async fn a_replica_that_dies_with_its_request_is_told_with_its_cause() {
     assert!(died.starts_with("HTTP/1.1 502 ") && died.contains("out of memory"), "{died}");
     let status = node.client.endpoint("m").await.unwrap();
     assert!(status.last_failure.unwrap().contains("out of memory"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_no_template_is_made_is_told_where_one_was_asked_for() {
+    let node = Node::start().await;
+    node.deploy("unasked", None).await.unwrap();
+    assert_eq!(node.client.endpoint("unasked").await.unwrap().template, TemplateUse::Off);
+    let keep_template = Some(Duration::from_secs(60));
+    let asked = EndpointRequest { keep_template, ..EndpointRequest::named("asked".parse().unwrap()) };
+    node.deploy_as(asked).await.unwrap();
+    let status = node.client.endpoint("asked").await.unwrap();
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!((&json["template"]["state"], &json["templates"]), (&"impossible".into(), &serde_json::json!([])));
+    assert_eq!(json["endpoint"]["keep_template"], "1m");
+    let reason = json["template"]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("its model is not prepared: "), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use dormouse_controller::{
-    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, WakeOutcome, WakePhase, WakeView,
+    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, TemplateUse, TemplateView,
+    WakeOutcome, WakePhase, WakeView,
 };
 use dormouse_sandbox::messages::Origin;
 use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest};
@@ -35,6 +36,10 @@ pub struct EndpointStatus {
     /// What new replicas start from; `null` while the first revision is being deployed.
     pub preparation: Option<Preparation>,
     pub replicas: Vec<ReplicaStatus>,
+    /// Whether replicas are forked from a template.
+    pub template: TemplateUse,
+    /// Templates that hold memory: one that replicas are forked from, and those that end.
+    pub templates: Vec<TemplateStatus>,
     /// Requests that wait for a replica.
     pub waiters: u32,
     pub last_failure: Option<String>,
@@ -55,7 +60,7 @@ pub struct WakeStatus {
     pub total_us: u64,
     /// In their order, without those that it did not come to.
     pub phases: Vec<PhaseTime>,
-    /// What the spawner did of the phase `create` or `claim`.
+    /// What the spawner did of the phase `create`, `claim` or `fork`.
     pub origin: Option<Origin>,
 }
 
@@ -73,6 +78,19 @@ pub struct ReplicaStatus {
     pub phase: Phase,
     /// Requests it serves.
     pub leases: u32,
+    /// Milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// Its memory limit.
+    pub memory: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateStatus {
+    pub id: String,
+    pub revision: u32,
+    pub phase: Phase,
+    /// Replicas that live and were forked from it.
+    pub forks: u32,
     /// Milliseconds since 1970.
     pub started_at_ms: u64,
     /// Its memory limit.
@@ -188,6 +206,8 @@ impl EndpointStatus {
             model_bytes: view.model_bytes,
             preparation: view.preparation.as_ref().map(Preparation::from),
             replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
+            template: view.template.clone(),
+            templates: view.templates.iter().map(TemplateStatus::from).collect(),
             waiters: view.waiters,
             last_failure: view.last_failure.clone(),
             last_wake: view.wakes.first().map(|wake| WakeStatus::from(&**wake)),
@@ -262,6 +282,19 @@ impl From<&ReplicaView> for ReplicaStatus {
             revision: view.revision,
             phase: view.phase.into(),
             leases: view.leases,
+            started_at_ms: view.started_at_ms,
+            memory: view.memory,
+        }
+    }
+}
+
+impl From<&TemplateView> for TemplateStatus {
+    fn from(view: &TemplateView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            revision: view.revision,
+            phase: view.phase.into(),
+            forks: view.forks,
             started_at_ms: view.started_at_ms,
             memory: view.memory,
         }

@@ -1,6 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use dormouse_controller::TemplateUse;
 use dormouse_spec::{EndpointName, format_duration};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::admin::{
     Client,
-    api::{EndpointStatus, Preparation, ReplicaStatus, Verified},
+    api::{EndpointStatus, Preparation, ReplicaStatus, TemplateStatus, Verified},
 };
 
 /// Show one endpoint: its replicas and their phases, limits, how it was prepared, the last wake, the last failure
@@ -31,13 +32,22 @@ impl Status {
             return print_json(&status);
         }
         print(table(&facts(&status)))?;
-        if status.replicas.is_empty() {
-            return Ok(());
+        if !status.templates.is_empty() {
+            list(
+                ["TEMPLATE", "REVISION", "PHASE", "FORKS", "MEMORY", "AGE"],
+                status.templates.iter().map(template_row),
+            )?;
         }
-        let heading = ["REPLICA", "REVISION", "PHASE", "REQUESTS", "MEMORY", "AGE"].map(str::to_owned);
-        let rows: Vec<_> = std::iter::once(heading).chain(status.replicas.iter().map(row)).collect();
-        print(format!("\n{}", table(&rows)))
+        if !status.replicas.is_empty() {
+            list(["REPLICA", "REVISION", "PHASE", "REQUESTS", "MEMORY", "AGE"], status.replicas.iter().map(row))?;
+        }
+        Ok(())
     }
+}
+
+fn list<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Result<(), CommandError> {
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
+    print(format!("\n{}", table(&rows)))
 }
 
 fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
@@ -74,9 +84,13 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
         [
             "Idle",
             &format!(
-                "frozen after {}, ended after {}",
+                "frozen after {}, ended after {}{}",
                 format_duration(endpoint.freeze_after),
-                format_duration(endpoint.zero_after)
+                format_duration(endpoint.zero_after),
+                match endpoint.keep_template {
+                    Duration::ZERO => String::new(),
+                    keep => format!(", template kept {}", format_duration(keep)),
+                }
             ),
         ],
         [
@@ -92,6 +106,7 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     .map(|fact| fact.map(str::to_owned))
     .to_vec();
     facts.extend(status.preparation.iter().flat_map(preparation));
+    facts.extend(template(&status.template).map(|template| ["Template".to_owned(), template]));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
     facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
     facts
@@ -111,6 +126,30 @@ fn preparation(preparation: &Preparation) -> Vec<[String; 2]> {
         Preparation::Original { reason } => return vec![["Prepared".to_owned(), format!("no ({reason})")]],
     };
     vec![["Prepared".to_owned(), prepared], ["Verified".to_owned(), verified.to_owned()]]
+}
+
+/// None where none was asked for.
+fn template(template: &TemplateUse) -> Option<String> {
+    Some(match template {
+        TemplateUse::Off => return None,
+        TemplateUse::Impossible { reason } => format!("no ({reason})"),
+        TemplateUse::None => "none".to_owned(),
+        TemplateUse::Starting => "starting".to_owned(),
+        TemplateUse::Ready { forks: 1 } => "ready, 1 replica forked".to_owned(),
+        TemplateUse::Ready { forks } => format!("ready, {forks} replicas forked"),
+        TemplateUse::HeldBack { cause } => format!("none for a while ({cause})"),
+    })
+}
+
+fn template_row(template: &TemplateStatus) -> [String; 6] {
+    [
+        template.id.clone(),
+        template.revision.to_string(),
+        phase(template.phase).to_owned(),
+        template.forks.to_string(),
+        size(template.memory.get()),
+        age(template.started_at_ms),
+    ]
 }
 
 fn row(replica: &ReplicaStatus) -> [String; 6] {
@@ -134,6 +173,15 @@ fn age(started_at_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_is_told_where_one_was_asked_for() {
+        let no = |reason: &str| template(&TemplateUse::Impossible { reason: reason.to_owned() });
+        assert_eq!(template(&TemplateUse::Off), None);
+        assert_eq!(no("2 intra-op threads").as_deref(), Some("no (2 intra-op threads)"));
+        assert_eq!(template(&TemplateUse::Ready { forks: 1 }).as_deref(), Some("ready, 1 replica forked"));
+        assert_eq!(template(&TemplateUse::Ready { forks: 0 }).as_deref(), Some("ready, 0 replicas forked"));
+    }
 
     #[test]
     fn a_start_in_the_future_is_now() {

@@ -24,7 +24,10 @@ Examples:
 
 A wake is what it takes from nothing, or from a frozen replica, to the head of the first answer:
   queue            until there was memory for a replica
+  template         until a template had loaded the model, or was given up
   create           until its container was there: control group, namespaces, mounts, filter, devices
+  claim            until a container that waited had its model, instead of `create`
+  fork             until its template had the order, instead of `create`
   thaw             until a frozen replica ran again
   start            until its program ran, and messages
   runtime          until ONNX Runtime was there
@@ -97,6 +100,7 @@ fn row(PhaseTime { phase, us }: &PhaseTime, wake: &WakeStatus) -> [String; 5] {
         (WakePhase::Claim, Some(Origin::Claimed(claim))) => {
             format!("{} of it in the spawner, blank-{}", millis(claim.claim_us), claim.blank)
         }
+        (WakePhase::Fork, Some(Origin::Forked(fork))) => format!("{} of it in the spawner", millis(fork.order_us)),
         _ => String::new(),
     };
     [phase.name().replace('-', " "), millis(*us), format!("{:>3} %", share(100)), "#".repeat(bar), parts]
@@ -114,6 +118,8 @@ fn millis(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dormouse_sandbox::messages::Fork;
+
     use super::*;
 
     fn wake(outcome: WakeOutcome, phases: &[(WakePhase, u64)]) -> WakeStatus {
@@ -144,6 +150,16 @@ mod tests {
              create           20.0 ms   25 %  ##########                     fork 0.4 ms, cgroup 14.0 ms, container 5.0 ms, release 0.6 ms\n  \
              first inference  59.9 ms   74 %  #############################\n"
         );
+    }
+
+    #[test]
+    fn a_fork_shows_what_it_waited_for() {
+        let phases = [(WakePhase::Queue, 100), (WakePhase::Template, 40_000), (WakePhase::Fork, 8_000)];
+        let origin = Some(Origin::Forked(Fork { order_us: 300 }));
+        let told = tell(&WakeStatus { rung: Rung::Forked, origin, ..wake(WakeOutcome::Answered, &phases) });
+        assert!(told.contains("forked for a request"), "{told}");
+        assert!(told.contains("template  40.0 ms   50 %"), "{told}");
+        assert!(told.contains("0.3 ms of it in the spawner"), "{told}");
     }
 
     #[test]

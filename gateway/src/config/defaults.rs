@@ -19,6 +19,8 @@ pub(super) struct Defaults {
     #[serde(deserialize_with = "duration")]
     pub(super) zero_after: Duration,
     #[serde(deserialize_with = "duration")]
+    pub(super) keep_template: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) start_deadline: Duration,
     #[serde(deserialize_with = "duration")]
     pub(super) drain_deadline: Duration,
@@ -49,6 +51,7 @@ impl From<EndpointDefaults> for Defaults {
             timeout: known.timeout,
             freeze_after: known.freeze_after,
             zero_after: known.zero_after,
+            keep_template: known.keep_template,
             start_deadline: known.start_deadline,
             drain_deadline: known.drain_deadline,
             queue_waiters_max: known.queue_waiters_max,
@@ -70,6 +73,7 @@ impl From<Defaults> for EndpointDefaults {
             timeout: read.timeout,
             freeze_after: read.freeze_after,
             zero_after: read.zero_after,
+            keep_template: read.keep_template,
             start_deadline: read.start_deadline,
             drain_deadline: read.drain_deadline,
             queue_waiters_max: read.queue_waiters_max,

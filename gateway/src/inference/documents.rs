@@ -81,6 +81,8 @@ mod tests {
             metadata: if revision == 0 { Value::Null } else { metadata },
             condition,
             replicas: Vec::new(),
+            template: dormouse_controller::TemplateUse::Off,
+            templates: Vec::new(),
             waiters: 0,
             last_failure: None,
             wakes: Vec::new(),

@@ -51,7 +51,10 @@ impl Node {
     /// The URL it was deployed at.
     pub(crate) async fn deploy(&self, name: &str, alias: Option<&str>) -> Result<String, ClientError> {
         let alias = alias.map(|alias| alias.parse().unwrap());
-        let endpoint = EndpointRequest { alias, ..EndpointRequest::named(name.parse().unwrap()) };
+        self.deploy_as(EndpointRequest { alias, ..EndpointRequest::named(name.parse().unwrap()) }).await
+    }
+
+    pub(crate) async fn deploy_as(&self, endpoint: EndpointRequest) -> Result<String, ClientError> {
         let model = self.directory.path().join("model.onnx");
         std::fs::write(&model, b"not looked at by this node").unwrap();
         let file: OwnedFd = std::fs::File::open(&model).unwrap().into();

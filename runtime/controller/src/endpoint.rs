@@ -163,11 +163,11 @@ impl EndpointHandle {
     }
 }
 
-/// How a replica that outlived the node process stands to what is to run.
+/// How a replica or a template that outlived the node process stands to what is to run.
 pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaReport) -> AdoptedState {
     let mut wanted = node.replica_spec(revision, report.spec.replica.clone());
     // From what it started is no reason to end it.
-    if let Work::Serve { .. } = report.spec.work {
+    if let Work::Serve { .. } | Work::Template { .. } | Work::Fork { .. } = report.spec.work {
         wanted.work = report.spec.work.clone();
     }
     match report.state {

@@ -14,7 +14,7 @@ use crate::{
     link::{Fact, MemoryFact, fact_inbox},
     memory::Account,
     node::Node,
-    policy::Owner,
+    policy::{Owner, Usage},
     revision::Revision,
 };
 
@@ -103,7 +103,7 @@ impl Job<'_> {
         let account = self.node.memory.open(Owner::Probe(replica.clone()), 1, sender.clone()).await;
         match self.claim {
             Claim::InTurn => account.reserve(replica.clone(), self.limits.memory).await,
-            Claim::Free => account.reserve_free(replica.clone(), self.limits.memory).await,
+            Claim::Free => account.reserve_free(replica.clone(), self.limits.memory, Usage::Starting).await,
         }
         let mut running = Running { job: self, replica: replica.clone(), facts };
         if let Err(error) = running.wait_for_memory(deadline).await {

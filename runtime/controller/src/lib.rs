@@ -34,5 +34,5 @@ pub use link::{LinkError, SpawnerLink, Welcome};
 pub use logs::{LogError, LogLines};
 pub use preparation::{Preparation, SAMPLE_BYTES_MAX};
 pub use settings::ControllerSettings;
-pub use view::{Condition, EndpointView, Phase, ReplicaView};
+pub use view::{Condition, EndpointView, Phase, ReplicaView, TemplateUse, TemplateView};
 pub use wake::{Asked, Rung, WakeOutcome, WakePhase, WakeView};

@@ -29,7 +29,7 @@ enum Call {
     Detach { owner: Owner },
     Adopt { owner: Owner, replica: ReplicaId, bytes: Bytes, usage: Usage },
     Reserve { owner: Owner, replica: ReplicaId, bytes: Bytes },
-    ReserveFree { owner: Owner, replica: ReplicaId, bytes: Bytes },
+    ReserveFree { owner: Owner, replica: ReplicaId, bytes: Bytes, usage: Usage },
     Release { replica: ReplicaId },
     Report { replica: ReplicaId, usage: Usage },
 }
@@ -79,9 +79,9 @@ impl Account {
         self.call(Call::Reserve { owner: self.owner.clone(), replica, bytes }).await;
     }
 
-    /// Reserves what is free and spoken for by nobody; told at once, granted or short.
-    pub(crate) async fn reserve_free(&self, replica: ReplicaId, bytes: Bytes) {
-        self.call(Call::ReserveFree { owner: self.owner.clone(), replica, bytes }).await;
+    /// Reserves what is free and spoken for by nobody, to be held as `usage`; told at once, granted or short.
+    pub(crate) async fn reserve_free(&self, replica: ReplicaId, bytes: Bytes, usage: Usage) {
+        self.call(Call::ReserveFree { owner: self.owner.clone(), replica, bytes, usage }).await;
     }
 
     pub(crate) async fn release(&self, replica: ReplicaId) {
@@ -148,7 +148,9 @@ impl Keeper {
                 Vec::new()
             }
             Call::Reserve { owner, replica, bytes } => self.ledger.reserve(now, owner, replica, bytes),
-            Call::ReserveFree { owner, replica, bytes } => vec![self.ledger.reserve_free(now, owner, replica, bytes)],
+            Call::ReserveFree { owner, replica, bytes, usage } => {
+                vec![self.ledger.reserve_free(now, owner, replica, bytes, usage)]
+            }
             Call::Release { replica } => self.ledger.release(now, &replica),
             Call::Report { replica, usage } => self.ledger.report(now, &replica, usage),
         }

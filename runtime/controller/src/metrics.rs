@@ -46,6 +46,8 @@ pub(crate) struct Metrics {
     wake_phase_seconds: HistogramVec,
     creation_phase_seconds: HistogramVec,
     claim_seconds: Histogram,
+    fork_seconds: Histogram,
+    templates: IntGaugeVec,
     memory_budget: IntGauge,
     memory_used: IntGauge,
     slowest_turn: Gauge,
@@ -59,6 +61,7 @@ impl Metrics {
         let wakes = seconds("dormouse_wake_phase_seconds", "Where the time of wakes goes");
         let creations = seconds("dormouse_creation_phase_seconds", "Where the time of creating containers goes");
         let claims = seconds("dormouse_claim_seconds", "How long the spawner takes to make a replica of a blank");
+        let forks = seconds("dormouse_fork_seconds", "How long the spawner takes to order a replica of a template");
         let metrics = Self {
             queue_waiters: IntGaugeVec::new(
                 Opts::new("dormouse_queue_waiters", "Requests that wait for a replica"),
@@ -72,6 +75,11 @@ impl Metrics {
             wake_phase_seconds: HistogramVec::new(wakes, &["rung", "phase"])?,
             creation_phase_seconds: HistogramVec::new(creations, &["phase"])?,
             claim_seconds: Histogram::with_opts(claims)?,
+            fork_seconds: Histogram::with_opts(forks)?,
+            templates: IntGaugeVec::new(
+                Opts::new("dormouse_templates", "Templates that hold memory, by phase"),
+                &["endpoint", "phase"],
+            )?,
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
@@ -87,6 +95,8 @@ impl Metrics {
         registry.register(Box::new(metrics.wake_phase_seconds.clone()))?;
         registry.register(Box::new(metrics.creation_phase_seconds.clone()))?;
         registry.register(Box::new(metrics.claim_seconds.clone()))?;
+        registry.register(Box::new(metrics.fork_seconds.clone()))?;
+        registry.register(Box::new(metrics.templates.clone()))?;
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
@@ -127,7 +137,7 @@ impl Metrics {
                 }
             }
             Origin::Claimed(claim) => self.claim_seconds.observe(seconds(claim.claim_us)),
-            Origin::Forked(_) => {}
+            Origin::Forked(fork) => self.fork_seconds.observe(seconds(fork.order_us)),
         }
     }
 
@@ -164,14 +174,14 @@ impl EndpointMetrics {
     }
 
     pub(crate) fn show(&self, view: &EndpointView) {
-        let mut counts: BTreeMap<Phase, i64> = BTreeMap::new();
-        for replica in &view.replicas {
-            *counts.entry(replica.phase).or_default() += 1;
-        }
-        self.all.queue_waiters.with_label_values(&[self.name.as_str()]).set(view.waiters.into());
+        let name = self.name.as_str();
+        self.all.queue_waiters.with_label_values(&[name]).set(view.waiters.into());
+        let replicas = count(view.replicas.iter().map(|replica| replica.phase));
+        let templates = count(view.templates.iter().map(|template| template.phase));
         for (phase, label) in PHASES {
-            let count = counts.get(&phase).copied().unwrap_or(0);
-            self.all.replicas.with_label_values(&[self.name.as_str(), label]).set(count);
+            let of = |counts: &BTreeMap<Phase, i64>| counts.get(&phase).copied().unwrap_or(0);
+            self.all.replicas.with_label_values(&[name, label]).set(of(&replicas));
+            self.all.templates.with_label_values(&[name, label]).set(of(&templates));
         }
     }
 
@@ -181,9 +191,18 @@ impl EndpointMetrics {
         let _ = self.all.queue_waiters.remove_label_values(&[name]);
         for (_, phase) in PHASES {
             let _ = self.all.replicas.remove_label_values(&[name, phase]);
+            let _ = self.all.templates.remove_label_values(&[name, phase]);
         }
         for (rung, outcome) in Rung::ALL.into_iter().flat_map(|rung| Outcome::ALL.map(|outcome| (rung, outcome))) {
             let _ = self.all.starts.remove_label_values(&[name, rung.name(), outcome.label()]);
         }
     }
+}
+
+fn count(phases: impl Iterator<Item = Phase>) -> BTreeMap<Phase, i64> {
+    let mut counts = BTreeMap::new();
+    for phase in phases {
+        *counts.entry(phase).or_default() += 1;
+    }
+    counts
 }

@@ -7,12 +7,14 @@ mod event;
 mod expectations;
 mod ledger;
 mod replica;
+mod template;
 mod time;
 mod waiters;
 
 pub(crate) use back_off::BackOffSettings;
 pub(crate) use endpoint::{EndpointPolicy, PolicySettings};
-pub(crate) use event::{Action, AdoptedState, Event, ExpectationId, Note, Refusal, ReplicaKey, Usage, WaiterId};
+pub(crate) use event::{Action, AdoptedState, Event, ExpectationId, Note, Refusal, ReplicaKey, Role, Usage, WaiterId};
 pub(crate) use ledger::{Ledger, Order, Owner};
 pub(crate) use replica::State;
+pub(crate) use template::{TemplateSettings, TemplateState};
 pub(crate) use time::Time;

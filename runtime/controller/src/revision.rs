@@ -3,7 +3,7 @@ use dormouse_spec::{Bytes, Digest, Endpoint};
 
 use crate::{
     ControllerSettings,
-    policy::{BackOffSettings, PolicySettings},
+    policy::{BackOffSettings, PolicySettings, TemplateSettings},
     preparation::Preparation,
 };
 
@@ -25,6 +25,22 @@ impl Revision {
         Work::Serve { prepared: self.preparation.key() }
     }
 
+    /// How templates of it are made and kept: `Ok(None)` where none are asked for.
+    ///
+    /// # Errors
+    /// Why there can be none, where they are.
+    pub(crate) fn templates(&self) -> Result<Option<TemplateSettings>, String> {
+        let Endpoint { keep_template: keep, intra_op_threads, .. } = self.endpoint;
+        match &self.preparation {
+            _ if keep.is_zero() => Ok(None),
+            // A fork has one thread, whatever ran beside it in what it is forked from.
+            _ if intra_op_threads != 1 => Err(format!("{intra_op_threads} intra-op threads")),
+            Preparation::Prepared { key, .. } => Ok(Some(TemplateSettings { keep, prepared: *key })),
+            // It may draw random numbers that no seed is given for, and forks would draw the same.
+            Preparation::Original { reason } => Err(format!("its model is not prepared: {reason}")),
+        }
+    }
+
     pub(crate) fn policy_settings(&self, node: &ControllerSettings) -> PolicySettings {
         PolicySettings {
             min_replicas: self.endpoint.min_replicas,
@@ -33,6 +49,7 @@ impl Revision {
             queue_waiters_max: self.endpoint.queue_waiters_max,
             freeze_after: self.endpoint.freeze_after,
             zero_after: self.endpoint.zero_after,
+            templates: self.templates().unwrap_or_default(),
             start_deadline: self.endpoint.start_deadline,
             drain_deadline: self.endpoint.drain_deadline,
             back_off: BackOffSettings {

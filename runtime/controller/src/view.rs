@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::{Bytes, Digest, Endpoint};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Preparation, WakeView};
 
@@ -21,6 +21,10 @@ pub struct EndpointView {
     pub metadata: serde_json::Value,
     pub condition: Condition,
     pub replicas: Vec<ReplicaView>,
+    /// Whether replicas are forked from a template.
+    pub template: TemplateUse,
+    /// Templates that hold memory: one that replicas are forked from, and those that end.
+    pub templates: Vec<TemplateView>,
     /// Requests that wait for a replica.
     pub waiters: u32,
     /// The last start, deploy or crash that went wrong, for `status`.
@@ -41,6 +45,8 @@ impl EndpointView {
             metadata: serde_json::Value::Null,
             condition: if last_failure.is_some() { Condition::Failed } else { Condition::Deploying },
             replicas: Vec::new(),
+            template: TemplateUse::Off,
+            templates: Vec::new(),
             waiters: 0,
             last_failure,
             wakes: Vec::new(),
@@ -60,6 +66,42 @@ pub enum Condition {
     Failed,
     /// Being deleted, or the daemon is ending.
     Draining,
+}
+
+/// Whether an endpoint's replicas are forked from a template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum TemplateUse {
+    /// It was not asked for.
+    Off,
+    /// It was, and cannot be.
+    Impossible {
+        reason: String,
+    },
+    /// There is none: the next replica that starts begins one.
+    None,
+    Starting,
+    /// So many replicas that live were forked from it.
+    Ready {
+        forks: u32,
+    },
+    /// One failed, and none is made for a while.
+    HeldBack {
+        cause: String,
+    },
+}
+
+/// What replicas are forked from. It takes no requests.
+#[derive(Debug, Clone, Serialize)]
+pub struct TemplateView {
+    pub id: ReplicaId,
+    pub revision: u32,
+    pub phase: Phase,
+    /// Replicas that live and were forked from it.
+    pub forks: u32,
+    /// When it was created, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    pub memory: Bytes,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -76,6 +76,8 @@ pub enum Asked {
 pub enum WakePhase {
     /// From the head of the request that asked, until there was memory for a replica.
     Queue,
+    /// Until the template had the model loaded, or was given up.
+    Template,
     /// Until the container was there and its program was released.
     Create,
     /// Until a container that waited had its assignment.
@@ -101,8 +103,9 @@ pub enum WakePhase {
 
 impl WakePhase {
     /// In their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Queue,
+        Self::Template,
         Self::Create,
         Self::Claim,
         Self::Fork,
@@ -119,6 +122,7 @@ impl WakePhase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Template => "template",
             Self::Create => "create",
             Self::Claim => "claim",
             Self::Fork => "fork",

@@ -7,12 +7,13 @@ use crate::{DurationError, EndpointRequest, QuantityError, parse_duration};
 pub const ANNOTATION_PREFIX: &str = "dormouse.dev/";
 
 /// Every setting an annotation can make: those of [`EndpointDefaults`](crate::EndpointDefaults).
-pub const ANNOTATION_KEYS: [&str; 14] = [
+pub const ANNOTATION_KEYS: [&str; 15] = [
     "container-concurrency",
     "cpu",
     "drain-deadline",
     "freeze-after",
     "intra-op-threads",
+    "keep-template",
     "max-replicas",
     "memory",
     "min-replicas",
@@ -52,6 +53,7 @@ impl EndpointRequest {
             "drain-deadline" => once(&mut self.drain_deadline, duration(text)?),
             "freeze-after" => once(&mut self.freeze_after, duration(text)?),
             "intra-op-threads" => once(&mut self.intra_op_threads, count(text)?),
+            "keep-template" => once(&mut self.keep_template, duration(text)?),
             "max-replicas" => once(&mut self.max_replicas, count(text)?),
             "memory" => once(&mut self.memory, quantity(text)?),
             "min-replicas" => once(&mut self.min_replicas, count(text)?),

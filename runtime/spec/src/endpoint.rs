@@ -21,6 +21,9 @@ pub struct EndpointRequest {
     pub freeze_after: Option<Duration>,
     #[serde(default, with = "optional_duration")]
     pub zero_after: Option<Duration>,
+    /// Left out where it was not asked for, as in files of versions that had no templates.
+    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub keep_template: Option<Duration>,
     #[serde(default, with = "optional_duration")]
     pub start_deadline: Option<Duration>,
     #[serde(default, with = "optional_duration")]
@@ -47,6 +50,9 @@ pub struct EndpointDefaults {
     pub freeze_after: Duration,
     #[serde(with = "duration::text")]
     pub zero_after: Duration,
+    /// How long a template is kept once no replica forked from it is left; zero: none is made.
+    #[serde(with = "duration::text")]
+    pub keep_template: Duration,
     #[serde(with = "duration::text")]
     pub start_deadline: Duration,
     #[serde(with = "duration::text")]
@@ -73,6 +79,7 @@ impl Default for EndpointDefaults {
             timeout: Duration::from_secs(300),
             freeze_after: Duration::from_secs(10),
             zero_after: Duration::from_secs(300),
+            keep_template: Duration::ZERO,
             start_deadline: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(30),
             queue_waiters_max: 1_000,
@@ -102,6 +109,8 @@ pub struct Endpoint {
     pub freeze_after: Duration,
     #[serde(with = "duration::text")]
     pub zero_after: Duration,
+    #[serde(with = "duration::text")]
+    pub keep_template: Duration,
     #[serde(with = "duration::text")]
     pub start_deadline: Duration,
     #[serde(with = "duration::text")]
@@ -152,6 +161,7 @@ impl EndpointRequest {
             timeout: None,
             freeze_after: None,
             zero_after: None,
+            keep_template: None,
             start_deadline: None,
             drain_deadline: None,
             queue_waiters_max: None,
@@ -204,6 +214,7 @@ impl EndpointRequest {
             timeout: at_least_1ms("timeout", self.timeout.unwrap_or(defaults.timeout))?,
             freeze_after: self.freeze_after.unwrap_or(defaults.freeze_after),
             zero_after: self.zero_after.unwrap_or(defaults.zero_after),
+            keep_template: self.keep_template.unwrap_or(defaults.keep_template),
             start_deadline: at_least_1ms("start-deadline", self.start_deadline.unwrap_or(defaults.start_deadline))?,
             drain_deadline: self.drain_deadline.unwrap_or(defaults.drain_deadline),
             queue_waiters_max: within_u32(
@@ -310,5 +321,9 @@ mod tests {
         };
         let text = serde_json::to_string(&asked).unwrap();
         assert_eq!(serde_json::from_str::<EndpointRequest>(&text).unwrap(), asked);
+        assert!(!text.contains("keep_template"), "a version without templates reads it");
+        let kept = EndpointRequest { keep_template: Some(Duration::from_secs(90)), ..asked };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<EndpointRequest>(&text).unwrap(), kept);
     }
 }

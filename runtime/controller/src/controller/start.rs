@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{ModelStore, PreparedStore, StoreError as ModelStoreError, StoreLimits};
-use dormouse_sandbox::messages::{ReplicaId, ReplicaReport};
+use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, Work};
 use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
 use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -232,11 +232,18 @@ async fn enter_memory(node: &Node, found: &[Found]) -> Vec<Account> {
         let account = node.memory.open(Owner::Endpoint(name), floor, facts_sender.clone()).await;
         for (ReplicaReport { spec, .. }, _) in replicas {
             // What it does is told by its endpoint's task, which judges its state.
-            account.adopt(spec.replica.clone(), spec.limits.memory, Usage::Starting).await;
+            account.adopt(spec.replica.clone(), spec.limits.memory, usage_until_judged(&spec.work)).await;
         }
         accounts.push(account);
     }
     accounts
+}
+
+fn usage_until_judged(work: &Work) -> Usage {
+    match work {
+        Work::Template { .. } => Usage::TemplateInUse,
+        Work::Serve { .. } | Work::Fork { .. } | Work::Prepare {} => Usage::Starting,
+    }
 }
 
 fn serve(node: &Node, directory: &Directory, found: Found, account: Account) -> EndpointHandle {

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, Work};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -25,7 +26,7 @@ use crate::{
     memory::{Account, until},
     metrics::EndpointMetrics,
     node::Node,
-    policy::{Action, EndpointPolicy, Event, ExpectationId, WaiterId},
+    policy::{Action, EndpointPolicy, Event, ExpectationId, ReplicaKey, WaiterId},
     revision::Revision,
 };
 
@@ -68,10 +69,9 @@ impl EndpointTask {
         let Parts { revision, account, facts, facts_sender, adopted } = parts;
         let mut policy = EndpointPolicy::new(revision.policy_settings(&node.settings));
         let mut members = Members::default();
-        let mut ahead = Vec::new();
-        for report in adopted {
-            let key = policy.new_key();
-            ahead.push(Event::Adopt { replica: key, state: adopted_state(&revision, &node, &report) });
+        let adopted: Vec<_> = adopted.into_iter().map(|report| (policy.new_key(), report)).collect();
+        let mut ahead = adoptions(&revision, &node, &adopted);
+        for (key, report) in adopted {
             let id = report.spec.replica;
             let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
             let (revision, memory) = (id.revision(), report.spec.limits.memory);
@@ -177,4 +177,26 @@ impl EndpointTask {
         self.metrics.remove();
         self.account.close().await;
     }
+}
+
+/// How the policy is told of what outlived the node process: templates after the replicas that were forked
+/// from them.
+fn adoptions(revision: &Revision, node: &Node, adopted: &[(ReplicaKey, ReplicaReport)]) -> Vec<Event> {
+    let key_of = |id: &ReplicaId| adopted.iter().find(|(_, report)| report.spec.replica == *id).map(|(key, _)| *key);
+    let (mut replicas, mut templates) = (Vec::new(), Vec::new());
+    for (key, report) in adopted {
+        let (key, state) = (*key, adopted_state(revision, node, report));
+        match &report.spec.work {
+            Work::Template { prepared } => {
+                templates.push(Event::AdoptTemplate { template: key, state, prepared: *prepared });
+            }
+            Work::Fork { template } => {
+                replicas.push(Event::Adopt { replica: key, state, template: key_of(template) });
+            }
+            Work::Serve { .. } | Work::Prepare {} => {
+                replicas.push(Event::Adopt { replica: key, state, template: None });
+            }
+        }
+    }
+    replicas.into_iter().chain(templates).collect()
 }

@@ -4,8 +4,8 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{members::Members, wakes::Wakes};
 use crate::{
-    Condition, EndpointView, ReplicaView,
-    policy::{EndpointPolicy, Time},
+    Condition, EndpointView, ReplicaView, TemplateUse, TemplateView,
+    policy::{EndpointPolicy, TemplateState, Time},
     revision::Revision,
 };
 
@@ -66,6 +66,17 @@ pub(super) fn snapshot(
             memory: member.memory,
         })
     });
+    let templates = policy.templates().filter_map(|(key, state, forks)| {
+        let member = members.get(key)?;
+        Some(TemplateView {
+            id: member.leased.id().clone(),
+            revision: member.revision,
+            phase: state.phase(),
+            forks,
+            started_at_ms: member.started_at_ms,
+            memory: member.memory,
+        })
+    });
     EndpointView {
         endpoint: revision.endpoint.clone(),
         revision: revision.number,
@@ -75,9 +86,24 @@ pub(super) fn snapshot(
         metadata: revision.metadata.clone(),
         condition: condition(policy, now),
         replicas: replicas.collect(),
+        template: template(revision, policy, now),
+        templates: templates.collect(),
         waiters: policy.waiters(),
         last_failure: last_failure.map(str::to_owned),
         wakes: wakes.ended(),
+    }
+}
+
+fn template(revision: &Revision, policy: &EndpointPolicy, now: Time) -> TemplateUse {
+    match (revision.templates(), policy.current_template()) {
+        (Ok(None), _) => TemplateUse::Off,
+        (Err(reason), _) => TemplateUse::Impossible { reason },
+        (Ok(Some(_)), Some((TemplateState::Ready, forks))) => TemplateUse::Ready { forks },
+        (Ok(Some(_)), Some(_)) => TemplateUse::Starting,
+        (Ok(Some(_)), None) => match policy.templates_held_back(now) {
+            Some(cause) => TemplateUse::HeldBack { cause: cause.to_owned() },
+            None => TemplateUse::None,
+        },
     }
 }
 

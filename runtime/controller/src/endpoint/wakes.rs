@@ -37,6 +37,8 @@ struct Wake {
     phases: Vec<(WakePhase, Duration)>,
     origin: Option<Origin>,
     stage: Stage,
+    /// Which phase ends when the spawner is asked.
+    waits_for: WakePhase,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Wakes {
             phases: Vec::new(),
             origin: None,
             stage: Stage::Starting,
+            waits_for: WakePhase::Queue,
         };
         self.going_on.insert(key, wake);
     }
@@ -116,10 +119,18 @@ impl Wakes {
         self.going_on.get(&key).map_or(Rung::Created, |wake| wake.rung)
     }
 
-    /// There is memory, and the spawner is asked.
+    /// There is memory, and the replica waits for its template.
+    pub(super) fn await_template(&mut self, key: ReplicaKey, now: Instant) {
+        if let Some(wake) = self.going_on.get_mut(&key) {
+            wake.lap(wake.waits_for, now);
+            wake.waits_for = WakePhase::Template;
+        }
+    }
+
+    /// The spawner is asked.
     pub(super) fn create(&mut self, key: ReplicaKey, now: Instant) {
         if let Some(wake) = self.going_on.get_mut(&key) {
-            wake.lap(WakePhase::Queue, now);
+            wake.lap(wake.waits_for, now);
         }
     }
 

@@ -1,14 +1,17 @@
 mod demand;
+mod forks;
 mod idle;
 mod life;
+mod templates;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, Event, ReplicaKey, State, Time,
+    Action, Event, ReplicaKey, State, TemplateSettings, Time,
     back_off::{BackOff, BackOffSettings},
     expectations::Expectations,
     replica::Replica,
+    template::Templates,
     waiters::Waiters,
 };
 
@@ -30,6 +33,8 @@ pub(crate) struct PolicySettings {
     pub(crate) queue_waiters_max: u32,
     pub(crate) freeze_after: Duration,
     pub(crate) zero_after: Duration,
+    /// None where replicas load the model for themselves.
+    pub(crate) templates: Option<TemplateSettings>,
     pub(crate) start_deadline: Duration,
     pub(crate) drain_deadline: Duration,
     pub(crate) back_off: BackOffSettings,
@@ -43,10 +48,14 @@ pub(crate) struct PolicySettings {
 /// A replica that dies while it serves costs no back-off the first time: one bad request must not
 /// turn the next away. The back-off begins with the second death without a lease returned in
 /// between. A start that fails always begins one.
+///
+/// Where templates are wanted, replicas are forked from one: see [`templates`] for its life and [`forks`] for
+/// theirs.
 #[derive(Debug)]
 pub(crate) struct EndpointPolicy {
     settings: PolicySettings,
     replicas: BTreeMap<ReplicaKey, Replica>,
+    templates: Templates,
     waiters: Waiters,
     expectations: Expectations,
     back_off: BackOff,
@@ -62,6 +71,7 @@ impl EndpointPolicy {
     pub(crate) fn new(settings: PolicySettings) -> Self {
         Self {
             back_off: BackOff::new(settings.back_off),
+            templates: Templates::new(settings.back_off),
             settings,
             replicas: BTreeMap::new(),
             waiters: Waiters::default(),
@@ -74,7 +84,7 @@ impl EndpointPolicy {
         }
     }
 
-    /// A key for a replica that is yet to be adopted.
+    /// A key for a replica or a template that is yet to be adopted.
     pub(crate) fn new_key(&mut self) -> ReplicaKey {
         self.next_key += 1;
         ReplicaKey(self.next_key)
@@ -86,10 +96,12 @@ impl EndpointPolicy {
         self.take_in(now, event, &mut actions);
         self.expire(now, &mut actions);
         self.end_drained(now, &mut actions);
+        self.give_up_late_templates(now, &mut actions);
         self.serve(&mut actions);
         self.scale(now, &mut actions);
         self.refuse_the_rest(now, &mut actions);
         self.let_rest(now, &mut actions);
+        self.let_templates_rest(now, &mut actions);
         self.report(&mut actions);
         actions
     }
@@ -97,15 +109,17 @@ impl EndpointPolicy {
     /// When [`Event::Tick`] is due if nothing happens before.
     pub(crate) fn next_wake(&self, now: Time) -> Option<Time> {
         // Its end is an event for those who look at the endpoint, and for replicas that must run.
-        let back_off = self.back_off.holds(now).map(|(until, _)| until);
+        let back_offs = [&self.back_off, &self.templates.back_off].into_iter();
+        let back_offs = back_offs.filter_map(|back_off| back_off.holds(now)).map(|(until, _)| until);
         let replicas = self.replicas.values().filter_map(|replica| self.replica_wakes(now, replica));
         let expectations = self.expectations.end().filter(|end| *end > now);
-        replicas.chain(self.waiters.next_deadline()).chain(expectations).chain(back_off).min()
+        let templates = self.templates.iter().filter_map(|(_, template)| self.template_wakes(template));
+        replicas.chain(templates).chain(self.waiters.next_deadline()).chain(expectations).chain(back_offs).min()
     }
 
     /// Drained, and nothing is left.
     pub(crate) fn is_over(&self) -> bool {
-        self.draining && self.replicas.is_empty()
+        self.draining && self.replicas.is_empty() && self.templates.is_empty()
     }
 
     pub(crate) fn waiters(&self) -> u32 {
@@ -131,6 +145,9 @@ impl EndpointPolicy {
     }
 
     fn take_in(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        if let Some(key) = event.told_of().filter(|key| self.templates.get(*key).is_some()) {
+            return self.template_event(now, key, event, actions);
+        }
         match event {
             Event::Acquire { waiter, deadline } => {
                 self.waiters.push(waiter, deadline);
@@ -154,20 +171,31 @@ impl EndpointPolicy {
             Event::Refused { replica, reason } => self.refused(now, replica, reason, actions),
             Event::Exited { replica, cause } => self.exited(now, replica, &cause, actions),
             Event::Removed { replica } => self.removed(now, replica, actions),
-            Event::Adopt { replica, state } => self.adopt(now, replica, state, actions),
+            Event::Adopt { replica, state, template } => self.adopt(now, replica, state, template, actions),
+            Event::AdoptTemplate { template, state, prepared } => {
+                self.adopt_template(now, template, state, prepared, actions);
+            }
+            Event::Prepared { templates } => self.prepared(now, templates, actions),
             Event::NewRevision { settings } => self.new_revision(now, settings, actions),
-            Event::Drain { until } => self.drain(until, actions),
+            Event::Drain { until } => self.drain(now, until, actions),
             Event::Tick => {}
         }
     }
 
-    /// Tells the ledger of each replica whose use changed in this step.
+    /// Tells the ledger of each replica and template whose use changed in this step.
     fn report(&mut self, actions: &mut Vec<Action>) {
         for (key, replica) in &mut self.replicas {
             let usage = replica.usage();
             if usage != replica.reported {
                 replica.reported = usage;
                 actions.push(Action::Report { replica: *key, usage });
+            }
+        }
+        for (key, template) in self.templates.iter_mut() {
+            let usage = template.usage();
+            if usage != template.reported {
+                template.reported = usage;
+                actions.push(Action::Report { replica: key, usage });
             }
         }
     }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use dormouse_sandbox::messages::ExitCause;
-use dormouse_spec::Bytes;
+use dormouse_spec::{Bytes, Digest};
 
-use super::{PolicySettings, Time};
+use super::{PolicySettings, TemplateSettings, Time};
 use crate::Place;
 
 /// One caller that waits; later callers have larger numbers, so their order is the queue's.
@@ -90,10 +90,21 @@ pub(crate) enum Event {
     Removed {
         replica: ReplicaKey,
     },
-    /// A replica that outlived the node process.
+    /// A replica that outlived the node process, and the template that it was forked from.
     Adopt {
         replica: ReplicaKey,
         state: AdoptedState,
+        template: Option<ReplicaKey>,
+    },
+    /// A template that outlived the node process. Told after the replicas, which may be forked from it.
+    AdoptTemplate {
+        template: ReplicaKey,
+        state: AdoptedState,
+        prepared: Digest,
+    },
+    /// The model of the revision was prepared anew: other templates can be made of it, or none.
+    Prepared {
+        templates: Option<TemplateSettings>,
     },
     /// Another revision, or other settings: what lives is drained, new replicas are of the new one.
     NewRevision {
@@ -106,13 +117,44 @@ pub(crate) enum Event {
     Tick,
 }
 
-/// How a replica that outlived the node process was found.
+impl Event {
+    /// The replica or template that something is told of by the ledger or the spawner.
+    pub(super) fn told_of(&self) -> Option<ReplicaKey> {
+        match self {
+            Self::MemoryGranted { replica }
+            | Self::MemoryShort { replica, .. }
+            | Self::Evict { replica }
+            | Self::Created { replica, .. }
+            | Self::Ready { replica }
+            | Self::LoadFailed { replica, .. }
+            | Self::Frozen { replica }
+            | Self::Thawed { replica, .. }
+            | Self::Refused { replica, .. }
+            | Self::Exited { replica, .. }
+            | Self::Removed { replica } => Some(*replica),
+            Self::Acquire { .. }
+            | Self::Cancel { .. }
+            | Self::Expect { .. }
+            | Self::Unexpect { .. }
+            | Self::Release { .. }
+            | Self::Silent { .. }
+            | Self::Adopt { .. }
+            | Self::AdoptTemplate { .. }
+            | Self::Prepared { .. }
+            | Self::NewRevision { .. }
+            | Self::Drain { .. }
+            | Self::Tick => None,
+        }
+    }
+}
+
+/// How a replica or a template that outlived the node process was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AdoptedState {
     Loading,
     Ready,
     Frozen,
-    /// Of a revision that serves no more: it is stopped.
+    /// Of a revision that serves no more, or a template as none is wanted: it is stopped.
     Outdated,
     Stopping,
 }
@@ -133,8 +175,17 @@ pub(crate) enum Action {
         replica: ReplicaKey,
         usage: Usage,
     },
+    /// Ask the ledger for the memory of a template, if it is free at this moment.
+    ReserveFree {
+        template: ReplicaKey,
+    },
+    /// It has its memory, and waits for its template.
+    Await {
+        replica: ReplicaKey,
+    },
     Create {
         replica: ReplicaKey,
+        role: Role,
     },
     Freeze {
         replica: ReplicaKey,
@@ -157,15 +208,44 @@ pub(crate) enum Action {
     Note(Note),
 }
 
-/// What the ledger must know of a replica to judge whether it may be evicted.
+/// What it is created for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A replica that loads the model for itself.
+    Serve,
+    /// Not a replica: what replicas are forked from.
+    Template { prepared: Digest },
+    /// A replica that has the session of its template.
+    Fork { template: ReplicaKey },
+}
+
+/// What the ledger must know of a replica or a template to judge whether it may be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Usage {
     Starting,
     Busy,
     Idle,
     Frozen,
+    /// A template that loads, or that replicas were forked from, which would end with it.
+    TemplateInUse,
+    /// A template without replicas.
+    TemplateAlone,
     /// Ends anyway; its memory comes back by itself.
     Leaving,
+}
+
+impl Usage {
+    /// Counts as a replica of its owner that serves or will. A template serves nobody.
+    pub(super) fn serves(self) -> bool {
+        match self {
+            Self::Starting | Self::Busy | Self::Idle | Self::Frozen => true,
+            Self::TemplateInUse | Self::TemplateAlone | Self::Leaving => false,
+        }
+    }
+
+    pub(super) fn is_busy(self) -> bool {
+        matches!(self, Self::Busy | Self::TemplateInUse)
+    }
 }
 
 /// Worth a line in the log, a metric, or `last_failure`.
@@ -181,6 +261,21 @@ pub(crate) enum Note {
     /// What waited as a container for any model was killed as it became one for this.
     ClaimLost {
         replica: ReplicaKey,
+        cause: String,
+    },
+    /// It was forked and did not come to serve: another takes its place, which loads the model for itself.
+    ForkFailed {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    /// It did not come to be, or ended: replicas load the model for themselves for a while.
+    TemplateFailed {
+        template: ReplicaKey,
+        cause: String,
+    },
+    /// Nothing more is forked from it, and the next start begins another.
+    TemplateReplaced {
+        template: ReplicaKey,
         cause: String,
     },
     Crashed {

@@ -69,6 +69,9 @@ pub(super) struct Reservation {
 /// nothing come before growth, each first come first served, and nobody overtakes a reservation
 /// that waits for what is being freed. One that could not fit beside the replicas that must always
 /// run holds up nobody: it waits for its deadline.
+///
+/// A template holds memory as a replica does, and counts as none: an endpoint that has only a template has
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     budget: u64,
@@ -97,7 +100,7 @@ impl Ledger {
 
     /// A replica that lives already; it is held whether it fits or not.
     pub(crate) fn adopt(&mut self, now: Time, owner: Owner, replica: ReplicaId, bytes: Bytes, usage: Usage) {
-        let serving_since = (usage != Usage::Starting).then_some(now);
+        let serving_since = (usage.serves() && usage != Usage::Starting).then_some(now);
         self.held.insert(replica, Held { owner, bytes: bytes.get(), usage, last_used: now, serving_since });
     }
 
@@ -120,14 +123,21 @@ impl Ledger {
     }
 
     /// Grants memory that is free and that nobody waits for, or says what is missing of it. Nobody is
-    /// evicted for it, and it does not wait.
-    pub(crate) fn reserve_free(&mut self, now: Time, owner: Owner, replica: ReplicaId, bytes: Bytes) -> Order {
+    /// evicted for it, and it does not wait. What is granted is held as `usage`.
+    pub(crate) fn reserve_free(
+        &mut self,
+        now: Time,
+        owner: Owner,
+        replica: ReplicaId,
+        bytes: Bytes,
+        usage: Usage,
+    ) -> Order {
         let free = if self.waiting.is_empty() { self.free() } else { 0 };
         let short = bytes.saturating_sub(Bytes::new(free));
         if short > Bytes::default() {
             return Order::Short { owner, replica, short };
         }
-        self.adopt(now, owner.clone(), replica.clone(), bytes, Usage::Starting);
+        self.adopt(now, owner.clone(), replica.clone(), bytes, usage);
         Order::Grant { owner, replica }
     }
 
@@ -140,10 +150,10 @@ impl Ledger {
 
     pub(crate) fn report(&mut self, now: Time, replica: &ReplicaId, usage: Usage) -> Vec<Order> {
         let Some(held) = self.held.get_mut(replica) else { return Vec::new() };
-        if (held.usage == Usage::Busy) != (usage == Usage::Busy) {
+        if held.usage.is_busy() != usage.is_busy() {
             held.last_used = now;
         }
-        if usage != Usage::Starting {
+        if usage.serves() && usage != Usage::Starting {
             held.serving_since.get_or_insert(now);
         }
         // An eviction was ordered and is obeyed; a report that crossed it changes nothing.
@@ -228,7 +238,7 @@ impl Ledger {
 
     /// Whether the owner has a replica that serves or will.
     fn has_any(&self, owner: &Owner) -> bool {
-        self.held.values().any(|held| held.owner == *owner && held.usage != Usage::Leaving)
+        self.held.values().any(|held| held.owner == *owner && held.usage.serves())
     }
 
     /// Whether the reservation would fit if everything ended that may be ended.

@@ -1,19 +1,23 @@
 use dormouse_spec::Bytes;
 
-use super::{Time, Usage};
+use super::{ReplicaKey, Time, Usage};
 use crate::Phase;
 
 /// Where a replica is, as far as decisions depend on it.
 ///
 /// ```text
-/// Pending → Creating → Loading → Ready ⇄ Frozen        accepting
-///     any → Draining → Stopping → Exited → (removed)   not accepting
+/// Pending → (Awaiting) → Creating → Loading → Ready ⇄ Frozen   accepting
+///     any → Draining → Stopping → Exited → (removed)           not accepting
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Waits for memory. `short` is what the ledger said is missing.
     Pending {
         short: Option<Bytes>,
+    },
+    /// Has its memory, and is forked from the template once that is ready.
+    Awaiting {
+        template: ReplicaKey,
     },
     /// The spawner was asked at `since`.
     Creating {
@@ -47,6 +51,8 @@ pub(super) struct Replica {
     pub(super) current: bool,
     /// Its container waited for a model before.
     pub(super) claimed: bool,
+    /// What it was forked from.
+    pub(super) template: Option<ReplicaKey>,
     pub(super) leases: u32,
     /// When it became ready or last gave a lease back; idle times count from here.
     pub(super) last_used: Time,
@@ -63,6 +69,7 @@ impl Replica {
             state,
             current: true,
             claimed: false,
+            template: None,
             leases: 0,
             last_used: now,
             freeze_from: now,
@@ -82,7 +89,7 @@ impl Replica {
     }
 
     pub(super) fn starts(&self) -> bool {
-        matches!(self.state, State::Pending { .. } | State::Creating { .. } | State::Loading { .. })
+        self.state.is_to_come() || matches!(self.state, State::Creating { .. } | State::Loading { .. })
     }
 
     /// Counts against the most replicas an endpoint may have.
@@ -92,7 +99,9 @@ impl Replica {
 
     pub(super) fn usage(&self) -> Usage {
         match self.state {
-            State::Pending { .. } | State::Creating { .. } | State::Loading { .. } => Usage::Starting,
+            State::Pending { .. } | State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. } => {
+                Usage::Starting
+            }
             State::Ready if self.leases > 0 => Usage::Busy,
             State::Ready => Usage::Idle,
             State::Frozen { .. } => Usage::Frozen,
@@ -104,10 +113,15 @@ impl Replica {
 impl State {
     pub(super) const TOLD_TO_STOP: Self = Self::Stopping { again: None };
 
+    /// Nothing of it is there yet but what the ledger knows.
+    pub(super) fn is_to_come(self) -> bool {
+        matches!(self, Self::Pending { .. } | Self::Awaiting { .. })
+    }
+
     pub(crate) fn phase(self) -> Phase {
         match self {
             Self::Pending { .. } => Phase::Pending,
-            Self::Creating { .. } => Phase::Initializing,
+            Self::Awaiting { .. } | Self::Creating { .. } => Phase::Initializing,
             Self::Loading { .. } => Phase::Starting,
             Self::Ready | Self::Frozen { told: false } => Phase::Ready,
             Self::Frozen { told: true } => Phase::Frozen,

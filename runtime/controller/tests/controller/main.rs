@@ -12,4 +12,5 @@ mod replica;
 mod serving;
 mod sharing_memory;
 mod spawner;
+mod templates;
 mod waking;

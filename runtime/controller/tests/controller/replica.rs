@@ -1,6 +1,6 @@
 use std::{io::Write, path::Path};
 
-use dormouse_sandbox::messages::{ReplicaSpec, ReplicaState};
+use dormouse_sandbox::messages::{ReplicaSpec, ReplicaState, Work};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixListener,
@@ -17,14 +17,16 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Binds its socket and answers every request on it with the metadata of a model.
+    /// Binds its socket and answers every request on it with the metadata of a model, or with a prepared one.
     pub(crate) fn start(spec: ReplicaSpec, run: &Path, output: std::io::PipeWriter) -> Self {
         let path = run.join("sockets").join(format!("{}.sock", spec.replica));
         let listener = UnixListener::bind(path).unwrap();
-        let body =
-            serde_json::json!({"name": spec.replica.endpoint(), "versions": [spec.replica.revision().to_string()]})
-                .to_string();
-        let server = tokio::spawn(serve(listener, body));
+        let server = tokio::spawn(match spec.work {
+            Work::Prepare {} => serve(listener, "POST", "dormouse-verified: seeded\r\n", "optimised".to_owned()),
+            Work::Serve { .. } | Work::Template { .. } | Work::Fork { .. } => {
+                serve(listener, "GET", "", metadata(&spec))
+            }
+        });
         Self { spec, state: ReplicaState::Starting, output, server }
     }
 
@@ -39,15 +41,20 @@ impl Drop for Replica {
     }
 }
 
-async fn serve(listener: UnixListener, body: String) {
+fn metadata(spec: &ReplicaSpec) -> String {
+    serde_json::json!({"name": spec.replica.endpoint(), "versions": [spec.replica.revision().to_string()]}).to_string()
+}
+
+async fn serve(listener: UnixListener, method: &'static str, header: &'static str, body: String) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let Ok(byte) = stream.read_u8().await else { return };
             head.push(byte);
         }
-        assert!(head.starts_with(b"GET /v2/models/"), "{}", String::from_utf8_lossy(&head));
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let head = String::from_utf8_lossy(&head);
+        assert!(head.starts_with(&format!("{method} /v2/models/")), "{head}");
+        let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: {}\r\n\r\n{body}", body.len());
         let _ = stream.write_all(answer.as_bytes()).await;
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
     messages::{
-        CreatePhases, Event, ExitCause, Listener, LoadPhases, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport,
-        ReplicaSpec, ReplicaState, Request,
+        CreatePhases, Event, ExitCause, Fork, Listener, LoadPhases, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport,
+        ReplicaSpec, ReplicaState, Request, Work,
     },
 };
 use tokio::{
@@ -127,6 +127,14 @@ impl Spawner {
         self.look(|state| state.replicas.remove(replica).expect("only what lives can die"));
         self.tell(Event::Exited { replica: replica.clone(), cause });
         self.tell(Event::Removed { replica: replica.clone() });
+        for fork in self.forks_of(replica) {
+            self.kill(&fork, ExitCause::TemplateEnded);
+        }
+    }
+
+    fn forks_of(&self, template: &ReplicaId) -> Vec<ReplicaId> {
+        let of = |it: &Replica| matches!(&it.spec.work, Work::Fork { template: its } if its == template);
+        self.look(|state| state.replicas.values().filter(|it| of(it)).map(|it| it.spec.replica.clone()).collect())
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -234,11 +242,8 @@ impl Spawner {
             state.memory_peak = state.memory_peak.max(memory);
             state.starts.pop_front().unwrap_or_default()
         });
-        let phases = CreatePhases { fork_us: 1, cgroup_us: 2, container_us: 3, release_us: 4 };
-        self.tell_with(
-            Event::Created { replica: id.clone(), started_at_ms: 42, origin: Origin::Created(phases) },
-            Some(log),
-        );
+        let origin = self.look(|state| origin(state, &id));
+        self.tell_with(Event::Created { replica: id.clone(), started_at_ms: 42, origin }, Some(log));
         match start {
             Start::Ready => self.finish(&id),
             Start::Hold => {}
@@ -269,4 +274,18 @@ impl Spawner {
             self.look(|state| state.replicas.get_mut(id).unwrap().state = ReplicaState::Stopping);
         }
     }
+}
+
+/// A fork is of a template that is ready, and differs from it in nothing else.
+fn origin(state: &State, id: &ReplicaId) -> Origin {
+    let spec = &state.replicas[id].spec;
+    let Work::Fork { template } = &spec.work else {
+        return Origin::Created(CreatePhases { fork_us: 1, cgroup_us: 2, container_us: 3, release_us: 4 });
+    };
+    let template = &state.replicas[template];
+    assert_eq!(template.state, ReplicaState::Ready);
+    let (replica, work) = (template.spec.replica.clone(), template.spec.work.clone());
+    assert!(matches!(work, Work::Template { .. }));
+    assert_eq!(ReplicaSpec { replica, work, ..spec.clone() }, template.spec);
+    Origin::Forked(Fork { order_us: 300 })
 }

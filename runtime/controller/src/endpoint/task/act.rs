@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dormouse_sandbox::messages::Request;
+use dormouse_sandbox::messages::{ReplicaId, Request, Work};
+use dormouse_spec::Bytes;
 use tokio::time::Instant;
 
 use super::EndpointTask;
@@ -11,7 +12,7 @@ use crate::{
     endpoint::members::Member,
     lease::Leased,
     metrics::Outcome,
-    policy::{Action, Note, Refusal, ReplicaKey, WaiterId},
+    policy::{Action, Note, Refusal, ReplicaKey, Role, Usage, WaiterId},
 };
 
 impl EndpointTask {
@@ -29,13 +30,12 @@ impl EndpointTask {
                     self.account.report(id, usage).await;
                 }
             }
-            Action::Create { replica } => {
-                if let Some(id) = self.members.id(replica) {
-                    self.wakes.create(replica, Instant::now());
-                    let spec = self.node.replica_spec(&self.revision, id);
-                    self.node.outbox.create(spec, self.facts_sender.clone()).await;
-                }
+            Action::ReserveFree { template } => {
+                let (id, memory) = self.new_member(template);
+                self.account.reserve_free(id, memory, Usage::TemplateInUse).await;
             }
+            Action::Await { replica } => self.wakes.await_template(replica, Instant::now()),
+            Action::Create { replica, role } => self.create(replica, role).await,
             Action::Freeze { replica } => self.ask(replica, |replica| Request::Freeze { replica }).await,
             Action::Thaw { replica } => {
                 self.metrics.started(Rung::Frozen, Outcome::Ok);
@@ -57,13 +57,32 @@ impl EndpointTask {
     }
 
     async fn reserve(&mut self, replica: ReplicaKey) {
-        let (endpoint, number) = (&self.revision.endpoint, self.revision.number);
-        let id = self.node.new_id(&endpoint.name, number);
-        let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
-        let memory = endpoint.limits.memory;
-        self.members.insert(replica, Member { leased, revision: number, memory, started_at_ms: 0 });
+        let (id, memory) = self.new_member(replica);
         self.begin_wake(replica, Rung::Created);
         self.account.reserve(id, memory).await;
+    }
+
+    fn new_member(&mut self, key: ReplicaKey) -> (ReplicaId, Bytes) {
+        let (endpoint, revision) = (&self.revision.endpoint, self.revision.number);
+        let id = self.node.new_id(&endpoint.name, revision);
+        let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
+        let memory = endpoint.limits.memory;
+        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0 });
+        (id, memory)
+    }
+
+    async fn create(&mut self, replica: ReplicaKey, role: Role) {
+        let work = match role {
+            Role::Serve => Some(self.revision.work()),
+            Role::Template { prepared } => Some(Work::Template { prepared }),
+            Role::Fork { template } => self.members.id(template).map(|template| Work::Fork { template }),
+        };
+        if let (Some(id), Some(work)) = (self.members.id(replica), work) {
+            self.wakes.create(replica, Instant::now());
+            let limits = self.revision.endpoint.limits;
+            let spec = self.node.replica_spec_for(&self.revision, id, work, limits);
+            self.node.outbox.create(spec, self.facts_sender.clone()).await;
+        }
     }
 
     /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.
@@ -76,7 +95,7 @@ impl EndpointTask {
         self.wakes.begin(replica, id, rung, asked, began);
     }
 
-    async fn ask(&self, replica: ReplicaKey, request: impl FnOnce(dormouse_sandbox::messages::ReplicaId) -> Request) {
+    async fn ask(&self, replica: ReplicaKey, request: impl FnOnce(ReplicaId) -> Request) {
         if let Some(id) = self.members.id(replica) {
             self.node.outbox.send(request(id)).await;
         }
@@ -103,6 +122,15 @@ impl EndpointTask {
                 self.wakes.fail(replica, &cause);
                 self.fail(replica, "a container of the pool was lost, another is taken", &cause);
             }
+            Note::ForkFailed { replica, cause } => {
+                self.metrics.started(Rung::Forked, Outcome::Failed);
+                self.wakes.fail(replica, &cause);
+                self.fail(replica, "a replica could not be forked, another loads the model for itself", &cause);
+            }
+            Note::TemplateFailed { template, cause } => {
+                self.fail(template, "a template failed, replicas load the model for themselves", &cause);
+            }
+            Note::TemplateReplaced { template, cause } => self.fail(template, "a template is replaced", &cause),
             Note::Crashed { replica, cause } => {
                 self.wakes.fail(replica, &cause);
                 self.fail(replica, "a replica died", &cause);

@@ -47,7 +47,7 @@ impl EndpointTask {
             Call::Prepared { revision, preparation } => {
                 if revision == self.revision.number {
                     self.revision.preparation = preparation;
-                    self.publisher.changed(true);
+                    self.happen(Event::Prepared { templates: self.revision.templates().unwrap_or_default() }).await;
                 }
             }
             Call::Drain { until } => {

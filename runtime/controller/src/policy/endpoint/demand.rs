@@ -67,15 +67,12 @@ impl EndpointPolicy {
         load.div_ceil(self.settings.concurrency).max(self.floor(now)).min(self.settings.max_replicas)
     }
 
-    /// Memory that still waits to be granted for replicas nobody needs any more goes back.
+    /// Memory of replicas that are yet to come and that nobody needs any more goes back.
     fn take_back_reservations(&mut self, wanted: u32, actions: &mut Vec<Action>) {
         let surplus = self.count(Replica::accepts).saturating_sub(wanted);
         let newest_first = self.replicas.iter().rev();
-        let keys: Vec<_> = newest_first
-            .filter(|(_, it)| matches!(it.state, State::Pending { .. }))
-            .map(|(key, _)| *key)
-            .take(surplus as usize)
-            .collect();
+        let keys: Vec<_> =
+            newest_first.filter(|(_, it)| it.state.is_to_come()).map(|(key, _)| *key).take(surplus as usize).collect();
         for key in keys {
             self.replicas.remove(&key);
             actions.push(Action::Free { replica: key });
@@ -109,7 +106,8 @@ impl EndpointPolicy {
             _ => None,
         });
         let serving = any(|state| matches!(state, State::Ready | State::Frozen { .. }));
-        let starting = any(|state| matches!(state, State::Creating { .. } | State::Loading { .. }));
+        let starting =
+            any(|state| matches!(state, State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. }));
         match short {
             Some(short) if !serving && !starting => Refusal::OutOfCapacity { short, retry_after: self.retry_after() },
             _ if serving || self.count(Replica::starts) == 0 => Refusal::Deadline { place: Place::Queue },

@@ -14,11 +14,10 @@ const SIGKILL: i32 = 9;
 
 impl EndpointPolicy {
     pub(super) fn memory_granted(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
-        if let Some(replica) = self.replicas.get_mut(&key)
+        if let Some(replica) = self.replicas.get(&key)
             && matches!(replica.state, State::Pending { .. })
         {
-            replica.state = State::Creating { since: now };
-            actions.push(Action::Create { replica: key });
+            self.begin(now, key, actions);
         }
     }
 
@@ -51,12 +50,12 @@ impl EndpointPolicy {
 
     pub(super) fn load_failed(&mut self, now: Time, key: ReplicaKey, reason: String, actions: &mut Vec<Action>) {
         if let Some(replica) = self.replicas.get_mut(&key)
-            && replica.starts()
+            && let State::Creating { .. } | State::Loading { .. } = replica.state
         {
             replica.state = State::TOLD_TO_STOP;
             // It said that it exits; a worker that does not is not waited for.
             actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
-            self.start_failed(now, key, reason, actions);
+            self.not_started(now, key, reason, actions);
         }
     }
 
@@ -134,35 +133,46 @@ impl EndpointPolicy {
         match was {
             // Who killed a container of the pool may not have meant this endpoint, whose waiters get
             // another. Once: its own model may be what does not live.
+            // It has the same memory to run out of as one that loads for itself.
+            State::Creating { .. } | State::Loading { .. }
+                if !matches!(cause, ExitCause::Stopped | ExitCause::OutOfMemory { .. })
+                    && replica.template.is_some() =>
+            {
+                self.not_started(now, key, cause.to_string(), actions);
+            }
             State::Loading { .. } if replica.claimed && is_killed(cause) && !self.lost_claim => {
                 self.lost_claim = true;
                 actions.push(Action::Note(Note::ClaimLost { replica: key, cause: cause.to_string() }));
             }
-            State::Pending { .. } | State::Creating { .. } | State::Loading { .. } => {
+            State::Pending { .. } | State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. } => {
                 self.start_failed(now, key, cause.to_string(), actions);
             }
             State::Ready | State::Frozen { .. } => self.died_in_service(now, key, cause, actions),
             State::Draining { .. } => {
+                self.count_against_template(now, key, cause, actions);
                 actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
             }
             State::Stopping { .. } | State::Exited => {}
         }
     }
 
-    /// The next request starts another at once, unless the one before died like this as well.
+    /// The next request starts another at once, unless the one before died like this as well. The end of a
+    /// template is one death, however many replicas it takes along, and the template's: it holds back templates.
     fn died_in_service(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
-        self.deaths_in_service = self.deaths_in_service.saturating_add(1);
-        if self.deaths_in_service > 1 {
-            self.back_off.fail(now, cause.to_string());
+        if *cause != ExitCause::TemplateEnded {
+            self.deaths_in_service = self.deaths_in_service.saturating_add(1);
+            if self.deaths_in_service > 1 {
+                self.back_off.fail(now, cause.to_string());
+            }
+            self.count_against_template(now, key, cause, actions);
         }
         actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
     }
 
     /// Arms the back-off; reservations go back, as what they are for would fail alike.
-    fn start_failed(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
+    pub(super) fn start_failed(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
         self.back_off.fail(now, cause.clone());
-        let waiting = |replica: &Replica| matches!(replica.state, State::Pending { .. });
-        let freed = self.replicas.extract_if(.., |_, replica| waiting(replica));
+        let freed = self.replicas.extract_if(.., |_, replica| replica.state.is_to_come());
         actions.extend(freed.map(|(replica, _)| Action::Free { replica }));
         if !self.replicas.values().any(Replica::accepts) {
             let retry_after = self.back_off.holds(now).map_or(Duration::ZERO, |(until, _)| until.since(now));
@@ -182,7 +192,14 @@ impl EndpointPolicy {
         }
     }
 
-    pub(super) fn adopt(&mut self, now: Time, key: ReplicaKey, found: AdoptedState, actions: &mut Vec<Action>) {
+    pub(super) fn adopt(
+        &mut self,
+        now: Time,
+        key: ReplicaKey,
+        found: AdoptedState,
+        template: Option<ReplicaKey>,
+        actions: &mut Vec<Action>,
+    ) {
         let state = match found {
             AdoptedState::Loading => State::Loading { since: now },
             AdoptedState::Ready | AdoptedState::Outdated => State::Ready,
@@ -191,6 +208,7 @@ impl EndpointPolicy {
         };
         let mut replica = Replica::new(state, now);
         replica.current = found != AdoptedState::Outdated;
+        replica.template = template;
         self.replicas.insert(key, replica);
         if found == AdoptedState::Outdated {
             self.retire(key, None, actions);
@@ -200,15 +218,18 @@ impl EndpointPolicy {
     pub(super) fn new_revision(&mut self, now: Time, settings: PolicySettings, actions: &mut Vec<Action>) {
         let until = now.after(self.settings.drain_deadline);
         self.retire_all(until, actions);
+        self.condemn_all(now, actions);
         self.replicas.values_mut().for_each(|replica| replica.current = false);
         self.back_off = BackOff::new(settings.back_off);
+        self.templates.back_off = BackOff::new(settings.back_off);
         self.deaths_in_service = 0;
         self.settings = settings;
     }
 
-    pub(super) fn drain(&mut self, until: Time, actions: &mut Vec<Action>) {
+    pub(super) fn drain(&mut self, now: Time, until: Time, actions: &mut Vec<Action>) {
         self.draining = true;
         self.retire_all(until, actions);
+        self.condemn_all(now, actions);
     }
 
     fn retire_all(&mut self, until: Time, actions: &mut Vec<Action>) {
@@ -223,7 +244,7 @@ impl EndpointPolicy {
     pub(super) fn retire(&mut self, key: ReplicaKey, until: Option<Time>, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
         match &mut replica.state {
-            State::Pending { .. } => {
+            State::Pending { .. } | State::Awaiting { .. } => {
                 self.replicas.remove(&key);
                 actions.push(Action::Free { replica: key });
             }
@@ -264,7 +285,7 @@ impl EndpointPolicy {
         }
         for key in late {
             let waited = format_duration(self.settings.start_deadline);
-            self.start_failed(now, key, format!("it was not ready within {waited}"), actions);
+            self.not_started(now, key, format!("it was not ready within {waited}"), actions);
         }
     }
 }

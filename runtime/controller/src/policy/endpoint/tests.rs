@@ -5,6 +5,7 @@ mod demand;
 mod every_state;
 mod expecting;
 mod rest;
+mod templates;
 
 use std::time::Duration;
 
@@ -21,10 +22,16 @@ pub(super) fn settings() -> PolicySettings {
         queue_waiters_max: 10,
         freeze_after: 10 * SECOND,
         zero_after: 300 * SECOND,
+        templates: None,
         start_deadline: 60 * SECOND,
         drain_deadline: 30 * SECOND,
         back_off: BackOffSettings { first: SECOND, max: 60 * SECOND, reset: 600 * SECOND },
     }
+}
+
+/// A model that was prepared.
+pub(super) fn prepared(of: u8) -> dormouse_spec::Digest {
+    dormouse_spec::Digest::from_sha256([of; 32])
 }
 
 /// A policy and its clock, told what happens in a few words.

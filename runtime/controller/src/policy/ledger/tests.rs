@@ -56,12 +56,21 @@ fn what_is_free_is_granted_at_once_and_nobody_is_evicted_for_more() {
     let short = |order: &Order| matches!(order, Order::Short { .. });
     let frozen = ledger.held.keys().next().unwrap().clone();
     ledger.report(at(1), &frozen, Usage::Frozen);
-    assert!(short(&ledger.reserve_free(at(2), owner("new"), replica("new-1-1"), Bytes::new(1))));
+    assert!(short(&ledger.reserve_free(at(2), owner("new"), replica("new-1-1"), Bytes::new(1), Usage::Starting)));
     assert_eq!(ledger.tick(at(100)), [], "it does not wait, and the frozen one stays");
     ledger.release(at(101), &frozen);
     let free = Bytes::new(ledger.free());
-    assert!(short(&ledger.reserve_free(at(102), owner("new"), replica("new-1-1"), free.saturating_add(Bytes::new(1)))));
-    assert_eq!(ledger.reserve_free(at(103), owner("new"), replica("new-1-1"), free), grant("new", "new-1-1"));
+    assert!(short(&ledger.reserve_free(
+        at(102),
+        owner("new"),
+        replica("new-1-1"),
+        free.saturating_add(Bytes::new(1)),
+        Usage::Starting
+    )));
+    assert_eq!(
+        ledger.reserve_free(at(103), owner("new"), replica("new-1-1"), free, Usage::Starting),
+        grant("new", "new-1-1")
+    );
     assert_eq!(ledger.free(), 0);
 }
 
@@ -75,7 +84,7 @@ fn what_is_free_is_not_taken_from_who_waits_for_it() {
     let all = Bytes::new(ledger.budget);
     ledger.reserve(at(1), owner("waits"), replica("waits-1-1"), all);
     ledger.release(at(2), &first);
-    let order = ledger.reserve_free(at(3), owner("new"), replica("new-1-1"), Bytes::new(1));
+    let order = ledger.reserve_free(at(3), owner("new"), replica("new-1-1"), Bytes::new(1), Usage::Starting);
     assert!(matches!(order, Order::Short { .. }), "{order:?}");
 }
 
@@ -155,10 +164,71 @@ fn nobody_overtakes_who_waits_for_what_is_being_freed() {
     assert_eq!(ledger.release(at(6), &replica("b-1")), [grant("big", "big-1")]);
 }
 
+/// As [`full`], but `a` has a frozen replica and a template of 50 each, and `b` nothing.
+fn with_template(template: Usage) -> Ledger {
+    let mut ledger = Ledger::new(Bytes::new(100));
+    ledger.reserve(at(1), owner("a"), replica("a-1"), Bytes::new(50));
+    ledger.report(at(1), &replica("a-1"), Usage::Frozen);
+    let order = ledger.reserve_free(at(1), owner("a"), replica("a-2"), Bytes::new(50), Usage::TemplateInUse);
+    assert_eq!(order, grant("a", "a-2"));
+    ledger.report(at(2), &replica("a-2"), template);
+    ledger
+}
+
+#[test]
+fn a_template_without_replicas_goes_like_a_frozen_replica_and_one_with_them_stays() {
+    let mut ledger = with_template(Usage::TemplateAlone);
+    assert_eq!(ask(&mut ledger, 3, "c", "c-1"), [evict("a", "a-1")], "frozen for longer");
+    assert_eq!(ask(&mut ledger, 4, "d", "d-1"), [evict("a", "a-2")]);
+    let mut ledger = with_template(Usage::TemplateInUse);
+    assert_eq!(ask(&mut ledger, 3, "c", "c-1"), [evict("a", "a-1")]);
+    assert_eq!(ask(&mut ledger, 4, "d", "d-1"), []);
+    assert_eq!(ledger.release(at(5), &replica("a-1")), [grant("c", "c-1")]);
+    assert_eq!(ledger.report(at(6), &replica("a-2"), Usage::TemplateAlone), [evict("a", "a-2")]);
+}
+
+#[test]
+fn a_template_goes_with_the_last_replica_of_its_owner_where_that_is_not_enough() {
+    let mut ledger = with_template(Usage::TemplateInUse);
+    let mut orders = ledger.reserve(at(3), owner("big"), replica("big-1"), Bytes::new(100));
+    orders.retain(|order| !matches!(order, Order::Short { .. }));
+    assert_eq!(orders, [evict("a", "a-1"), evict("a", "a-2")]);
+}
+
+#[test]
+fn a_template_is_protected_with_the_replicas_that_must_run() {
+    let mut ledger = with_template(Usage::TemplateInUse);
+    ledger.set_floor(owner("a"), 1);
+    assert_eq!(ask(&mut ledger, 3, "c", "c-1"), []);
+    assert!(!ledger.could_fit(0), "so it holds up nobody");
+    // Without replicas it is no part of what must run.
+    assert_eq!(ledger.report(at(4), &replica("a-2"), Usage::TemplateAlone), [evict("a", "a-2")]);
+}
+
+#[test]
+fn a_template_is_no_replica_that_must_run() {
+    let mut ledger = with_template(Usage::TemplateAlone);
+    ledger.set_floor(owner("a"), 1);
+    assert_eq!(ask(&mut ledger, 3, "c", "c-1"), [evict("a", "a-2")], "the only replica stays");
+    assert_eq!(ask(&mut ledger, 4, "d", "d-1"), []);
+}
+
+#[test]
+fn who_has_only_a_template_has_nothing() {
+    let mut ledger = full();
+    ledger.budget = 150;
+    ledger.reserve_free(at(3), owner("t"), replica("t-1"), Bytes::new(50), Usage::TemplateInUse);
+    assert!(ask(&mut ledger, 4, "b", "b-2").is_empty());
+    assert!(ask(&mut ledger, 5, "t", "t-2").is_empty());
+    assert_eq!(ledger.tick(at(5).after(YIELD_AFTER)), [evict("a", "a-1")], "a busy one yields to it");
+    assert_eq!(ledger.release(at(9), &replica("a-1")), [grant("t", "t-2")], "before who grows");
+}
+
 /// Something that happens to the ledger; numbers choose among what is there.
 #[derive(Debug, Clone)]
 enum Step {
     Reserve { owner: u8, bytes: u64 },
+    Template { owner: u8, bytes: u64 },
     Use { index: usize, usage: Usage },
     Release { index: usize },
     Floor { owner: u8, replicas: u32 },
@@ -169,6 +239,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let usage = prop_oneof![Just(Usage::Busy), Just(Usage::Idle), Just(Usage::Frozen)];
     let step = prop_oneof![
         3 => (0..5_u8, 1..60_u64).prop_map(|(owner, bytes)| Step::Reserve { owner, bytes }),
+        1 => (0..5_u8, 1..60_u64).prop_map(|(owner, bytes)| Step::Template { owner, bytes }),
         4 => (any::<usize>(), usage).prop_map(|(index, usage)| Step::Use { index, usage }),
         2 => any::<usize>().prop_map(|index| Step::Release { index }),
         1 => (0..5_u8, 0..2_u32).prop_map(|(owner, replicas)| Step::Floor { owner, replicas }),
@@ -182,6 +253,7 @@ struct World {
     ledger: Ledger,
     now: Time,
     waiting: BTreeSet<ReplicaId>,
+    templates: BTreeSet<ReplicaId>,
     serial: u64,
 }
 
@@ -199,8 +271,23 @@ impl World {
                 self.waiting.insert(id.clone());
                 self.ledger.reserve(self.now, name(*owner), id, Bytes::new(*bytes))
             }
+            Step::Template { owner, bytes } => {
+                self.serial += 1;
+                let id = replica(&format!("e{owner}-{:04}", self.serial));
+                self.waiting.insert(id.clone());
+                self.templates.insert(id.clone());
+                let (bytes, usage) = (Bytes::new(*bytes), Usage::TemplateInUse);
+                let order = self.ledger.reserve_free(self.now, name(*owner), id.clone(), bytes, usage);
+                self.check(std::slice::from_ref(&order));
+                self.waiting.remove(&id);
+                return;
+            }
             Step::Use { index, usage } => match chosen(&self.ledger, *index) {
-                Some(id) => self.ledger.report(self.now, &id, *usage),
+                Some(id) => {
+                    let is_template = !self.ledger.held[&id].usage.serves();
+                    let usage = if is_template { self.template_usage(&id) } else { *usage };
+                    self.ledger.report(self.now, &id, usage)
+                }
                 None => return,
             },
             Step::Release { index } => match chosen(&self.ledger, *index) {
@@ -219,6 +306,14 @@ impl World {
         self.check(&orders);
     }
 
+    /// A template is in use while its owner has any replica, were it one that ends.
+    fn template_usage(&self, id: &ReplicaId) -> Usage {
+        let is_of_owner = |it: &&Held| it.owner == self.ledger.held[id].owner;
+        let is_template = |it: &Held| matches!(it.usage, Usage::TemplateInUse | Usage::TemplateAlone);
+        let has_replicas = self.ledger.held.values().filter(is_of_owner).any(|it| !is_template(it));
+        if has_replicas { Usage::TemplateInUse } else { Usage::TemplateAlone }
+    }
+
     fn check(&mut self, orders: &[Order]) {
         assert!(self.ledger.used() <= Bytes::new(100), "over the budget");
         for order in orders {
@@ -228,8 +323,9 @@ impl World {
                 Order::Evict { owner, replica } => {
                     assert_eq!(self.ledger.held.get(replica).unwrap().usage, Usage::Leaving);
                     let floor = self.ledger.floors.get(owner).copied().unwrap_or(0);
-                    let left = self.ledger.held.values().filter(|it| it.owner == *owner && it.usage != Usage::Leaving);
-                    assert!(left.count() >= floor as usize, "below the floor");
+                    let left = self.ledger.held.values().filter(|it| it.owner == *owner && it.usage.serves());
+                    let is_template = self.templates.contains(replica);
+                    assert!(is_template || left.count() >= floor as usize, "below the floor");
                 }
             }
         }
@@ -242,6 +338,10 @@ impl World {
             let orders = match usage {
                 Usage::Leaving => self.ledger.release(self.now, &id),
                 Usage::Starting => self.ledger.report(self.now, &id, Usage::Busy),
+                Usage::TemplateInUse | Usage::TemplateAlone => {
+                    let usage = self.template_usage(&id);
+                    self.ledger.report(self.now, &id, usage)
+                }
                 Usage::Busy | Usage::Idle | Usage::Frozen => continue,
             };
             self.check(&orders);
@@ -256,7 +356,13 @@ proptest! {
     #[test]
     fn the_budget_holds_and_whoever_has_nothing_is_served_in_the_end(steps in steps()) {
         let mut world =
-            World { ledger: Ledger::new(Bytes::new(100)), now: Time::default(), waiting: BTreeSet::new(), serial: 0 };
+            World {
+                ledger: Ledger::new(Bytes::new(100)),
+                now: Time::default(),
+                waiting: BTreeSet::new(),
+                templates: BTreeSet::new(),
+                serial: 0,
+            };
         for step in &steps {
             world.step(step);
         }

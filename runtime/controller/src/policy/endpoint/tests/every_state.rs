@@ -6,7 +6,7 @@ use dormouse_sandbox::messages::ExitCause;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{AdoptedState, ExpectationId};
+use crate::policy::{AdoptedState, ExpectationId, Role, Usage};
 
 /// What may happen next; numbers choose among the replicas and waiters that are there.
 #[derive(Debug, Clone)]
@@ -55,6 +55,15 @@ enum Step {
     Adopt {
         state: AdoptedState,
     },
+    /// A template with replicas of it that outlived the node process.
+    AdoptTemplate {
+        state: AdoptedState,
+        forks: u8,
+    },
+    /// Another model was prepared, or none, or the same once more.
+    Prepared {
+        templates: Option<TemplateSettings>,
+    },
     /// Any fact about any replica, in any order: nothing may panic or break an invariant.
     Stray {
         index: usize,
@@ -70,13 +79,22 @@ enum Step {
 }
 
 fn any_settings() -> impl Strategy<Value = PolicySettings> {
-    (0..3_u32, 0..3_u32, 1..4_u32, 1..6_u32).prop_map(|(min, more, concurrency, queue)| PolicySettings {
-        min_replicas: min,
-        max_replicas: (min + more).max(1),
-        concurrency,
-        queue_waiters_max: queue,
-        ..settings()
+    (0..3_u32, 0..3_u32, 1..4_u32, 1..6_u32, any_templates()).prop_map(|(min, more, concurrency, queue, templates)| {
+        PolicySettings {
+            min_replicas: min,
+            max_replicas: (min + more).max(1),
+            concurrency,
+            queue_waiters_max: queue,
+            templates,
+            ..settings()
+        }
     })
+}
+
+fn any_templates() -> impl Strategy<Value = Option<TemplateSettings>> {
+    let on = (1..1000_u64, 1..3_u8)
+        .prop_map(|(keep, model)| TemplateSettings { keep: Duration::from_secs(keep), prepared: prepared(model) });
+    proptest::option::weighted(0.7, on)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -99,7 +117,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
-        1 => adopted.prop_map(|state| Step::Adopt { state }),
+        1 => adopted.clone().prop_map(|state| Step::Adopt { state }),
+        1 => (adopted, 0..3_u8).prop_map(|(state, forks)| Step::AdoptTemplate { state, forks }),
+        1 => any_templates().prop_map(|templates| Step::Prepared { templates }),
         4 => (any::<usize>(), 0..5_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
         10 => prop_oneof![Just(1_u64), Just(10), Just(61), Just(301)].prop_map(|seconds| Step::Pass { seconds }),
         1 => any_settings().prop_map(|settings| Step::NewRevision { settings }),
@@ -118,6 +138,9 @@ struct Outside {
     ready: bool,
     leases: u32,
     old: bool,
+    is_template: bool,
+    /// The template that it is forked from.
+    template: Option<ReplicaKey>,
 }
 
 struct World {
@@ -162,11 +185,15 @@ impl World {
                 let outside = self.replicas.remove(&replica).expect("freed what is not there");
                 assert!(!outside.alive, "freed what lives");
             }
-            Action::Create { replica } => {
-                let outside = self.replicas.get_mut(&replica).expect("created what is not there");
-                assert!(!outside.created && !outside.reserved, "created without memory or twice");
-                (outside.created, outside.alive) = (true, true);
+            Action::ReserveFree { template } => {
+                let outside = Outside { reserved: true, is_template: true, ..Outside::default() };
+                assert!(self.replicas.insert(template, outside).is_none(), "a key was used twice");
             }
+            Action::Await { replica } => {
+                let outside = &self.replicas[&replica];
+                assert!(!outside.created && !outside.reserved && !outside.is_template, "awaits without memory");
+            }
+            Action::Create { replica, role } => self.create(replica, role),
             Action::Freeze { replica } => {
                 let outside = &self.replicas[&replica];
                 assert!(outside.alive && outside.ready && outside.leases == 0, "froze what does not idle");
@@ -175,7 +202,9 @@ impl World {
             Action::Stop { replica, .. } => {
                 let outside = self.replicas.get_mut(&replica).expect("stopped what is not there");
                 assert!(outside.alive, "stopped the dead");
-                outside.stopping = true;
+                let is_again = std::mem::replace(&mut outside.stopping, true);
+                let serves = |it: &Outside| it.alive && !it.stopping && it.template == Some(replica);
+                assert!(is_again || !self.replicas.values().any(serves), "stopped a template with replicas that serve");
             }
             Action::Grant { waiter, replica } => {
                 assert!(self.waiting.remove(&waiter), "answered twice, or who did not wait");
@@ -187,12 +216,51 @@ impl World {
             Action::Refuse { waiter, .. } => {
                 assert!(self.waiting.remove(&waiter), "answered twice, or who did not wait");
             }
-            Action::Report { replica, .. } => assert!(self.replicas.contains_key(&replica)),
+            Action::Report { replica, usage } => {
+                let of_template = matches!(usage, Usage::TemplateInUse | Usage::TemplateAlone);
+                assert!(usage == Usage::Leaving || of_template == self.replicas[&replica].is_template);
+            }
             Action::Note(_) => {}
         }
     }
 
+    fn create(&mut self, key: ReplicaKey, role: Role) {
+        let template = match role {
+            Role::Fork { template } => {
+                let it = &self.replicas[&template];
+                assert!(it.is_template && it.alive && it.ready && !it.stopping && !it.old, "forked from {it:?}");
+                Some(template)
+            }
+            Role::Template { prepared } => {
+                assert_eq!(self.settings.templates.map(|it| it.prepared), Some(prepared), "none is wanted");
+                None
+            }
+            Role::Serve => None,
+        };
+        let outside = self.replicas.get_mut(&key).expect("created what is not there");
+        assert!(!outside.created && !outside.reserved, "created without memory or twice");
+        assert_eq!(outside.is_template, matches!(role, Role::Template { .. }), "created as something else");
+        (outside.created, outside.alive, outside.template) = (true, true, template);
+    }
+
+    fn check_templates(&self) {
+        let current: Vec<_> =
+            self.policy.templates.iter().filter(|(_, it)| !it.condemned && it.state.lives()).collect();
+        assert!(current.len() <= 1, "two templates that are forked from");
+        assert!(current.is_empty() || (self.settings.templates.is_some() && !self.policy.is_draining()));
+        for (key, _) in self.policy.templates.iter() {
+            assert!(self.replicas[&key].is_template);
+        }
+        for replica in self.policy.replicas.values() {
+            if let State::Awaiting { template } = replica.state {
+                let on_its_way = current.iter().any(|(key, it)| *key == template && it.state.starts());
+                assert!(on_its_way, "it awaits what does not come");
+            }
+        }
+    }
+
     fn check(&self) {
+        self.check_templates();
         assert_eq!(self.policy.waiters() as usize, self.waiting.len());
         assert!(self.waiting.len() <= self.settings.queue_waiters_max as usize);
         let leases: u32 = self.replicas.values().map(|outside| outside.leases).sum();
@@ -280,7 +348,9 @@ impl World {
                 }
             }
             Step::Claim { index } => {
-                if let Some(replica) = self.pick(*index, |outside| outside.created && !outside.ready && outside.alive) {
+                if let Some(replica) =
+                    self.pick(*index, |it| it.created && !it.ready && it.alive && it.template.is_none())
+                {
                     self.happen(Event::Created { replica, claimed: true });
                 }
             }
@@ -304,7 +374,12 @@ impl World {
                     self.happen(Event::Refused { replica, reason: "the kernel said no".to_owned() });
                 }
             }
-            Step::Adopt { state } => self.adopt(*state),
+            Step::Adopt { state } => self.adopt(*state, None),
+            Step::AdoptTemplate { state, forks } => self.adopt_template(*state, *forks),
+            Step::Prepared { templates } => {
+                self.settings.templates = *templates;
+                self.happen(Event::Prepared { templates: *templates });
+            }
             Step::Stray { index, fact } => {
                 let replica = self.pick(*index, |outside| outside.ready).unwrap_or(ReplicaKey(999_999));
                 self.happen(match fact {
@@ -355,19 +430,40 @@ impl World {
         let outside = self.replicas.get_mut(&replica).unwrap();
         (outside.alive, outside.ready, outside.leases) = (false, false, 0);
         self.happen(Event::Exited { replica, cause });
+        let forks = self.replicas.iter().filter(|(_, it)| it.alive && it.template == Some(replica));
+        for fork in forks.map(|(fork, _)| *fork).collect::<Vec<_>>() {
+            self.die(fork, ExitCause::TemplateEnded);
+        }
     }
 
-    fn adopt(&mut self, state: AdoptedState) {
+    /// Replicas first, as the task tells them.
+    fn adopt_template(&mut self, state: AdoptedState, forks: u8) {
+        if self.policy.is_draining() {
+            return;
+        }
+        let template = self.policy.new_key();
+        for _ in 0..forks {
+            self.adopt(if state == AdoptedState::Outdated { state } else { AdoptedState::Ready }, Some(template));
+        }
+        let ready = !matches!(state, AdoptedState::Loading);
+        let (stopping, old) = (state == AdoptedState::Stopping, state == AdoptedState::Outdated);
+        let outside =
+            Outside { created: true, alive: true, is_template: true, ready, stopping, old, ..Outside::default() };
+        self.replicas.insert(template, outside);
+        self.happen(Event::AdoptTemplate { template, state, prepared: prepared(1) });
+    }
+
+    fn adopt(&mut self, state: AdoptedState, template: Option<ReplicaKey>) {
         if self.policy.is_draining() {
             return;
         }
         let replica = self.policy.new_key();
         let ready = matches!(state, AdoptedState::Ready | AdoptedState::Frozen);
         let (stopping, old) = (state == AdoptedState::Stopping, state == AdoptedState::Outdated);
-        let outside = Outside { created: true, alive: true, ready, stopping, old, ..Outside::default() };
+        let outside = Outside { created: true, alive: true, ready, stopping, old, template, ..Outside::default() };
         self.replicas.insert(replica, outside);
         self.adopted = true;
-        self.happen(Event::Adopt { replica, state });
+        self.happen(Event::Adopt { replica, state, template });
     }
 
     /// Time passes as it does for the task: with a tick whenever the policy asked for one.
@@ -412,7 +508,7 @@ proptest! {
         // And a drain ends once the world does what it was told.
         world.step(&Step::Drain);
         world.pass(30 * SECOND);
-        for _ in 0..4 {
+        for _ in 0..8 {
             let keys: Vec<_> = world.replicas.keys().copied().collect();
             keys.into_iter().for_each(|key| if world.replicas.contains_key(&key) { world.answer(key, true) });
         }

@@ -51,9 +51,9 @@ fn a_freeze_that_fails_is_tried_again_later() {
 fn adopted_replicas_serve_at_once_and_outdated_ones_end() {
     let mut case = Case::new(settings());
     let (ready, frozen, outdated) = (case.policy.new_key(), case.policy.new_key(), case.policy.new_key());
-    case.step(Event::Adopt { replica: ready, state: AdoptedState::Ready });
-    case.step(Event::Adopt { replica: frozen, state: AdoptedState::Frozen });
-    let actions = case.step(Event::Adopt { replica: outdated, state: AdoptedState::Outdated });
+    case.step(Event::Adopt { replica: ready, state: AdoptedState::Ready, template: None });
+    case.step(Event::Adopt { replica: frozen, state: AdoptedState::Frozen, template: None });
+    let actions = case.step(Event::Adopt { replica: outdated, state: AdoptedState::Outdated, template: None });
     assert_eq!(actions[0], Action::Stop { replica: outdated, grace: STOP_GRACE });
     assert_eq!(granted(&case.acquire()), [(1, ready)]);
     case.acquire();
@@ -103,7 +103,7 @@ fn who_may_rest_at_last_after_a_long_idle_time_goes_without_being_frozen_first()
     case.start(first);
     case.pass(1000 * SECOND);
     let second = case.policy.new_key();
-    let actions = case.step(Event::Adopt { replica: second, state: AdoptedState::Ready });
+    let actions = case.step(Event::Adopt { replica: second, state: AdoptedState::Ready, template: None });
     assert_eq!(actions[0], Action::Stop { replica: first, grace: STOP_GRACE });
     assert_eq!(case.policy.next_wake(case.now), None);
 }
