@@ -31,15 +31,28 @@ pub enum SeccompError {
     Oci(#[from] OciSpecError),
 }
 
+/// What containers are made with.
+#[derive(Debug)]
+pub(crate) struct Profiles {
+    pub(crate) worker: LinuxSeccomp,
+    /// A worker that forks.
+    pub(crate) template: LinuxSeccomp,
+}
+
+impl Profiles {
+    pub(crate) fn built_in() -> Result<Self, SeccompError> {
+        Ok(Self { worker: worker_profile()?, template: template_profile()? })
+    }
+}
+
 /// The profile of the built-in worker.
-pub(crate) fn worker_profile() -> Result<LinuxSeccomp, SeccompError> {
+fn worker_profile() -> Result<LinuxSeccomp, SeccompError> {
     let worker = worker()?;
     profile(&worker, worker.allowed.iter())
 }
 
 /// The profile of a worker that forks its servers.
-#[cfg_attr(not(test), allow(dead_code, reason = "for whoever makes the containers of templates"))]
-pub(crate) fn template_profile() -> Result<LinuxSeccomp, SeccompError> {
+fn template_profile() -> Result<LinuxSeccomp, SeccompError> {
     let worker = worker()?;
     profile(&worker, worker.allowed.iter().chain(&template()?.allowed))
 }

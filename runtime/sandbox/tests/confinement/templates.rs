@@ -10,7 +10,7 @@ use dormouse_sandbox::messages::{Event, ExitCause, Origin, ReplicaId, ReplicaSpe
 use dormouse_spec::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::worker::{FAILS_TO_LOAD, LOAD_REASON};
+use crate::worker::{FAILS_TO_LOAD, LIES, LOAD_REASON};
 
 /// A daemon with a template that is ready.
 struct Stage {
@@ -186,6 +186,16 @@ pub(crate) fn a_server_that_is_not_confined_does_not_serve() {
         assert_eq!(cause, expected);
         stage.leave();
     }
+}
+
+/// Not held until somebody gives up waiting: there is another one to be forked.
+pub(crate) fn a_server_that_lies_about_its_loading_is_ended() {
+    let mut stage = Stage::set(LIES);
+    let server = stage.fork_of(1);
+    stage.node.create(&server);
+    stage.node.created(&server.replica);
+    assert_eq!(stage.node.exit_cause(&server.replica), ExitCause::Signal { signal: 9 });
+    stage.leave();
 }
 
 pub(crate) fn a_template_that_breaks_the_contract_is_ended() {
