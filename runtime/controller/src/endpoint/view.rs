@@ -66,12 +66,12 @@ pub(super) fn snapshot(
             memory: member.memory,
         })
     });
-    let templates = policy.templates().filter_map(|(key, state, forks)| {
+    let templates = policy.templates().filter_map(|(key, phase, forks)| {
         let member = members.get(key)?;
         Some(TemplateView {
             id: member.leased.id().clone(),
             revision: member.revision,
-            phase: state.phase(),
+            phase,
             forks,
             started_at_ms: member.started_at_ms,
             memory: member.memory,

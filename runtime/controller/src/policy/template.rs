@@ -60,17 +60,6 @@ impl TemplateState {
     pub(super) fn lives(self) -> bool {
         self.starts() || self == Self::Ready
     }
-
-    pub(crate) fn phase(self) -> Phase {
-        match self {
-            Self::Reserving => Phase::Pending,
-            Self::Creating { .. } => Phase::Initializing,
-            Self::Loading { .. } => Phase::Starting,
-            Self::Ready => Phase::Ready,
-            Self::Stopping { .. } => Phase::Draining,
-            Self::Exited => Phase::Exited,
-        }
-    }
 }
 
 /// A process that has the model loaded and serves nobody: replicas are forked from it.
@@ -97,6 +86,17 @@ impl Template {
             alone_since: None,
             deaths: VecDeque::new(),
             reported: Usage::TemplateInUse,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.state {
+            TemplateState::Reserving => Phase::Pending,
+            TemplateState::Creating { .. } => Phase::Initializing,
+            TemplateState::Loading { .. } => Phase::Starting,
+            TemplateState::Ready if !self.condemned => Phase::Ready,
+            TemplateState::Ready | TemplateState::Stopping { .. } => Phase::Draining,
+            TemplateState::Exited => Phase::Exited,
         }
     }
 

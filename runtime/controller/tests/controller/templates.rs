@@ -211,7 +211,12 @@ async fn a_new_revision_has_a_template_of_its_own() {
     let node = deployed(&disk).await;
     drop(node.acquire("demo").await.unwrap());
     let before = template_of(&node);
+    let held = node.acquire("demo").await.unwrap();
     node.try_deploy(demo(), "another model").await.unwrap();
+    let view = node.wait_for("demo", |view| view.template == TemplateUse::None).await;
+    let told: Vec<_> = view.templates.iter().map(|it| (&it.id, it.phase, it.forks)).collect();
+    assert_eq!(told, [(&before, Phase::Draining, 1)], "while a replica of it serves");
+    drop(held);
     node.spawner.wait_for(|state| (!state.replicas.contains_key(&before)).then_some(())).await;
     let lease = node.acquire("demo").await.unwrap();
     let template = template_of(&node);

@@ -6,17 +6,20 @@ use std::time::Duration;
 use dormouse_spec::{Digest, format_duration};
 
 use super::{EndpointPolicy, STOP_RETRY};
-use crate::policy::{
-    Action, AdoptedState, Event, Note, ReplicaKey, Role, TemplateSettings, TemplateState, Time, template::Template,
+use crate::{
+    Phase,
+    policy::{
+        Action, AdoptedState, Event, Note, ReplicaKey, Role, TemplateSettings, TemplateState, Time, template::Template,
+    },
 };
 
 /// As the first process of its container it has no handler for a signal that asks.
 const TEMPLATE_STOP_GRACE: Duration = Duration::ZERO;
 
 impl EndpointPolicy {
-    /// The templates with their states, and how many replicas are forked from each.
-    pub(crate) fn templates(&self) -> impl Iterator<Item = (ReplicaKey, TemplateState, u32)> + '_ {
-        self.templates.iter().map(|(key, template)| (key, template.state, self.forks_of(key)))
+    /// The templates with their phases, and how many replicas are forked from each.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = (ReplicaKey, Phase, u32)> + '_ {
+        self.templates.iter().map(|(key, template)| (key, template.phase(), self.forks_of(key)))
     }
 
     /// The one that replicas are forked from, or will be, with how many are.
