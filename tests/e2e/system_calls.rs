@@ -15,6 +15,10 @@ use serde_json::json;
 use crate::{fake, real};
 
 const LIST: &str = "configs/seccomp/worker.json";
+/// What is allowed in addition where servers are forked.
+const TEMPLATE: &str = "configs/seccomp/template.json";
+/// What a forked server leaves itself.
+const SERVER: &str = "configs/seccomp/server.json";
 const DOCUMENT: &str = "docs/seccomp.md";
 /// Set, the table in the document is written instead of compared.
 const WRITE_TABLE: &str = "DORMOUSE_WRITE_TABLE";
@@ -33,6 +37,7 @@ const ITERATIONS: u64 = 1_000_000;
 #[derive(Debug, Deserialize)]
 struct List {
     allowed: Vec<Allowed>,
+    #[serde(default)]
     killed: Vec<Killed>,
 }
 
@@ -55,12 +60,13 @@ struct When {
 #[derive(Debug, Deserialize)]
 struct Killed {
     names: Vec<String>,
+    only: Option<String>,
     reason: String,
 }
 
 impl List {
-    fn read() -> Self {
-        serde_json::from_str(&fs::read_to_string(paths::repository().join(LIST)).unwrap()).unwrap()
+    fn read(path: &str) -> Self {
+        serde_json::from_str(&fs::read_to_string(paths::repository().join(path)).unwrap()).unwrap()
     }
 }
 
@@ -77,7 +83,7 @@ fn recorded_runs_need_exactly_the_list() {
     let recording = recorder.finish();
     println!("{} replicas, {} threads", recording.replicas, recording.threads);
     print(&recording);
-    compare(&List::read(), &recording);
+    compare(&List::read(LIST), &recording);
 }
 
 /// With one thread and with as many as the machine has processors.
@@ -202,32 +208,50 @@ fn compare(list: &List, recording: &Recording) {
 }
 
 #[test]
-fn the_document_shows_the_list() {
+fn the_document_shows_the_lists() {
     let path = paths::repository().join(DOCUMENT);
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(TABLES_BEGIN).expect("tables");
     let (_, after) = rest.split_once(TABLES_END).expect("an end of the tables");
-    let expected = format!("{before}{TABLES_BEGIN}{}{TABLES_END}{after}", tables(&List::read()));
+    let expected = format!("{before}{TABLES_BEGIN}{}{TABLES_END}{after}", tables());
     if std::env::var_os(WRITE_TABLE).is_some() {
         fs::write(&path, &expected).unwrap();
     }
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text == expected, "{DOCUMENT} does not show {LIST}: run this test with {WRITE_TABLE}=1 and look at it");
+    assert!(text == expected, "{DOCUMENT} does not show the lists: run this test with {WRITE_TABLE}=1 and look at it");
 }
 
-const TABLES_BEGIN: &str = "<!-- made from the list -->\n";
-const TABLES_END: &str = "<!-- end of what is made from the list -->";
+const TABLES_BEGIN: &str = "<!-- made from the lists -->\n";
+const TABLES_END: &str = "<!-- end of what is made from the lists -->";
 
-fn tables(list: &List) -> String {
+fn tables() -> String {
+    let mut text = String::from("\n### Every container\n");
+    add_table(&mut text, &List::read(LIST));
+    text.push_str("\n| asked for in vain | what the caller does |\n|---|---|\n");
+    for (name, how) in DONE_WITHOUT {
+        writeln!(text, "| `{name}` | {how} |").unwrap();
+    }
+    text.push_str("\n### Containers of templates, in addition\n");
+    add_table(&mut text, &List::read(TEMPLATE));
+    text.push_str("\n### What of both is left to a server\n");
+    add_table(&mut text, &List::read(SERVER));
+    text.push('\n');
+    text
+}
+
+fn add_table(text: &mut String, list: &List) {
     let of = |architecture| move |call: &&Allowed| call.only.as_ref().is_none_or(|only| only == architecture);
     let count = |architecture| list.allowed.iter().filter(of(architecture)).count();
     let conditional = list.allowed.iter().filter(|call| !call.when.is_empty()).count();
     let killed: usize = list.killed.iter().map(|killed| killed.names.len()).sum();
-    let mut text = format!(
-        "\n{} calls are allowed on x86-64, {} on arm64; {conditional} of them under conditions. {killed} kill.\n",
+    write!(
+        text,
+        "\n{} calls are allowed on x86-64, {} on arm64; {conditional} of them under conditions.",
         count("x86-64"),
         count("arm64")
-    );
+    )
+    .unwrap();
+    text.push_str(&if killed > 0 { format!(" {killed} kill.\n") } else { "\n".to_owned() });
     text.push_str("\n| call | reason | seen in | only where |\n|---|---|---|---|\n");
     for call in &list.allowed {
         let seen = match (call.seen, &call.unseen) {
@@ -235,20 +259,22 @@ fn tables(list: &List) -> String {
             (None, Some(why)) => format!("– {why}"),
             (None, None) => panic!("{} was neither seen nor says why not", call.name),
         };
-        let only = call.only.as_ref().map_or_else(String::new, |only| format!(" ({only})"));
+        let only = of_architecture(call.only.as_ref());
         let means: Vec<&str> = call.when.iter().map(|when| when.means.as_str()).collect();
         writeln!(text, "| `{}`{only} | {} | {seen} | {} |", call.name, call.reason, means.join("; or ")).unwrap();
     }
+    if list.killed.is_empty() {
+        return;
+    }
     text.push_str("\n| calls that kill | reason |\n|---|---|\n");
     for killed in &list.killed {
-        writeln!(text, "| `{}` | {} |", killed.names.join("` `"), killed.reason).unwrap();
+        let only = of_architecture(killed.only.as_ref());
+        writeln!(text, "| `{}`{only} | {} |", killed.names.join("` `"), killed.reason).unwrap();
     }
-    text.push_str("\n| asked for in vain | what the caller does |\n|---|---|\n");
-    for (name, how) in DONE_WITHOUT {
-        writeln!(text, "| `{name}` | {how} |").unwrap();
-    }
-    text.push('\n');
-    text
+}
+
+fn of_architecture(only: Option<&String>) -> String {
+    only.map_or_else(String::new, |only| format!(" ({only})"))
 }
 
 #[test]

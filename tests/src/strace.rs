@@ -18,6 +18,10 @@ use crate::wait::until_true;
 /// What a tracer appends to each file's name is a thread's id.
 const FILE_PREFIX: &str = "thread";
 const FILTER_LOADED: &str = "seccomp(SECCOMP_SET_MODE_FILTER";
+/// What a template does, and no other worker.
+const MEMORY_SHUT: &str = "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE)";
+/// What a server does that a template forked, and no other worker.
+const OWN_FILTER_LOADED: &str = "seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,";
 /// A thread's id in the tracer's own numbering, behind the one in the container's.
 const OUTER_ID: &str = " in strace's PID NS";
 /// The worker's word that it serves.
@@ -32,6 +36,8 @@ pub enum Phase {
     Creation,
     /// Until the worker is ready.
     Load,
+    /// From a template's first order until its server is under its own filter. Not recorded here: see [`Recording`].
+    Fork,
     Serve,
 }
 
@@ -42,7 +48,8 @@ pub struct Recorder {
     directory: TempDir,
 }
 
-/// What was recorded of all replicas together.
+/// What was recorded of all replicas together, but for templates and what they forked: those have lists of their own,
+/// and the tests of the worker record them.
 #[derive(Debug, Default)]
 pub struct Recording {
     pub replicas: usize,
@@ -111,6 +118,10 @@ impl Thread {
         self.0.iter().find(|(_, what)| what.starts_with(FILTER_LOADED) && what.ends_with("= 0")).map(|(time, _)| *time)
     }
 
+    fn is_of_template(&self) -> bool {
+        self.0.iter().any(|(_, what)| what.starts_with(MEMORY_SHUT) || what.starts_with(OWN_FILTER_LOADED))
+    }
+
     fn time_of(&self, from: f64, is_it: impl Fn(&str) -> bool) -> f64 {
         let found = self.0.iter().find(|(time, what)| *time > from && is_it(what));
         found.map_or(f64::INFINITY, |(time, _)| *time)
@@ -128,7 +139,7 @@ impl Recording {
         let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         let threads: BTreeMap<i32, Thread> = files.filter_map(|path| Some((id(&path)?, Thread::read(&path)))).collect();
         let mut recording = Self::default();
-        for first in threads.values() {
+        for first in threads.values().filter(|thread| !thread.is_of_template()) {
             if let Some(filtered) = first.filtered_from() {
                 recording.replicas += 1;
                 recording.add(first, filtered, &threads);

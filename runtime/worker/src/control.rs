@@ -85,6 +85,12 @@ pub(crate) enum ControlError {
     Send(#[source] Errno),
 }
 
+/// What comes in.
+struct Message {
+    text: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
 /// A SEQPACKET socket to whoever made this container.
 #[derive(Debug)]
 pub(crate) struct ControlChannel {
@@ -101,22 +107,22 @@ impl ControlChannel {
     /// Waits for the assignment, with its listener and its model. `None` if the other end went away instead: nobody
     /// wants this worker any more.
     pub(crate) fn assignment(&self) -> Result<Option<Received>, ControlError> {
-        let Some((text, descriptors)) = self.receive()? else { return Ok(None) };
+        let Some(Message { text, descriptors }) = self.receive()? else { return Ok(None) };
         Ok(Some(Received::read(&text, descriptors)?))
     }
 
     /// Waits for an order. `None` if there will be none any more.
     pub(crate) fn order(&self) -> Result<Option<Order>, ControlError> {
-        let Some((text, descriptors)) = self.receive()? else { return Ok(None) };
+        let Some(Message { text, descriptors }) = self.receive()? else { return Ok(None) };
         Ok(Some(Order::read(&text, descriptors)?))
     }
 
-    fn receive(&self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, ControlError> {
-        let mut message = vec![0; MESSAGE_BYTES_MAX];
+    fn receive(&self) -> Result<Option<Message>, ControlError> {
+        let mut text = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
-            let parts = &mut [IoSliceMut::new(&mut message)];
+            let parts = &mut [IoSliceMut::new(&mut text)];
             rustix::net::recvmsg(&self.socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
         })
         .map_err(ControlError::Receive)?;
@@ -129,8 +135,8 @@ impl ControlChannel {
         if received.flags.contains(ReturnFlags::CTRUNC) {
             return Err(ControlError::DescriptorsLost);
         }
-        message.truncate(received.bytes);
-        Ok(Some((message, descriptors(&mut ancillary))))
+        text.truncate(received.bytes);
+        Ok(Some(Message { text, descriptors: descriptors(&mut ancillary) }))
     }
 
     /// Reports that only an assignment is missing.

@@ -69,14 +69,17 @@ struct Server {
 /// Forks as it is ordered to. Returns in the template when there will be no order any more, and in each server when it
 /// has served.
 pub(crate) fn run(template: Template, control: ControlChannel) -> Result<(), Box<dyn Error>> {
-    match until_server(control)? {
+    let server = until_server(&control)?;
+    // A server must not have its template's channel. Where it also is, on descriptor 0, the server's own comes.
+    drop(control);
+    match server {
         None => Ok(()),
         Some(server) => server.run(template),
     }
 }
 
-/// `None` in the template, at the end of its channel. Either way the channel is closed but for descriptor 0.
-fn until_server(control: ControlChannel) -> Result<Option<Server>, Box<dyn Error>> {
+/// `None` in the template, at the end of its channel.
+fn until_server(control: &ControlChannel) -> Result<Option<Server>, Box<dyn Error>> {
     let mut servers = Servers::default();
     while let Some(order) = control.order().inspect_err(|error| drop(control.failed(&chain(error))))? {
         let ordered = Instant::now();
@@ -125,7 +128,7 @@ impl Server {
     fn run(self, template: Template) -> Result<(), Box<dyn Error>> {
         let Self { handover: Handover { listener, log, control, entrances }, ordered } = self;
         let mut is_ready = false;
-        let served = (|| {
+        let served: Result<(), Box<dyn Error>> = (|| {
             // First, so that all it uses from here on is its own.
             entrances.enter().map_err(ServerError::Enter)?;
             nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
@@ -142,10 +145,10 @@ impl Server {
             })?;
             Ok(())
         })();
-        served.inspect_err(|error: &Box<dyn Error>| {
-            if !is_ready {
-                drop(control.failed(&chain(error.as_ref())));
-            }
-        })
+        if let (false, Err(error)) = (is_ready, &served) {
+            // As in a worker of its own: whoever waits is told first, and the caller logs it.
+            drop(control.failed(&chain(error.as_ref())));
+        }
+        served
     }
 }

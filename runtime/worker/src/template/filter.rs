@@ -152,7 +152,22 @@ fn program(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use rustix::process::{Signal, getppid, kill_process};
+
     use super::*;
+
+    /// Names what the test does that runs in a process of its own.
+    const DEED: &str = "DORMOUSE_TEST_DEED";
+    const ENOSYS: i32 = 38;
+    const SIGSYS: i32 = 31;
 
     /// Names of calls are looked up when a filter is compiled; one that an architecture lacks is an error there.
     #[test]
@@ -162,5 +177,55 @@ mod tests {
             assert!(killed.len() > 10 && allowed.len() > 20, "{architecture}");
         }
         assert!(matches!(ServerFilter::compile_for("mips"), Err(FilterError::Compile(_))));
+    }
+
+    #[test]
+    fn under_the_filter_nothing_is_opened_made_signalled_or_executed() {
+        let missing = (Some(ENOSYS), None);
+        let killed = (None, Some(SIGSYS));
+        for (deed, end) in [
+            ("none", (Some(0), None)),
+            ("open", missing),
+            ("duplicate", missing),
+            ("pair", missing),
+            ("thread", missing),
+            ("filter", missing),
+            ("signal", killed),
+            ("execute", killed),
+        ] {
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "template::filter::tests::under_the_filter"])
+                .env(DEED, deed)
+                .stdout(Stdio::null())
+                .status()
+                .unwrap();
+            assert_eq!((status.code(), status.signal()), end, "{deed}");
+        }
+    }
+
+    #[test]
+    #[ignore = "a part of another test, in a process of its own: the filter stays"]
+    fn under_the_filter() {
+        let deed = std::env::var(DEED).unwrap();
+        let filter = ServerFilter::compile().unwrap();
+        let parent = getppid().unwrap();
+        filter.load().unwrap();
+        let done: io::Result<()> = match deed.as_str() {
+            "none" => Ok(()),
+            "open" => File::open("/dev/null").map(drop),
+            "duplicate" => io::stdin().as_fd().try_clone_to_owned().map(drop),
+            "pair" => UnixStream::pair().map(drop),
+            "thread" => thread::Builder::new().spawn(|| {}).map(drop),
+            "filter" => match filter.load() {
+                Err(FilterError::Load(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error))) => {
+                    Err(error)
+                }
+                other => panic!("{other:?}"),
+            },
+            "signal" => kill_process(parent, Signal::CONT).map_err(io::Error::from),
+            "execute" => Err(Command::new("/bin/true").exec()),
+            other => panic!("{other}"),
+        };
+        std::process::exit(done.map_or_else(|error| error.raw_os_error().unwrap(), |()| 0));
     }
 }
