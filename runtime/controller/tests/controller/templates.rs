@@ -267,19 +267,28 @@ fn a_template_that_outlived_the_node_is_forked_from_and_one_of_no_endpoint_ends(
     let stray = renamed("stranger-1-1", template.work.clone());
     let of_stray = renamed("stranger-1-2", Work::Fork { template: stray.replica.clone() });
     let outdated = renamed("demo-7-1", template.work.clone());
+    // What was prepared then is not what is prepared now; what was forked from it serves as well as any.
+    let other = renamed("demo-1-5", Work::Template { prepared: Digest::from_sha256([9; 32]) });
+    let of_other = renamed("demo-1-6", Work::Fork { template: other.replica.clone() });
     let ready = |spec: &ReplicaSpec| (spec.clone(), ReplicaState::Ready);
-    let living = [&template, &fork, &stray, &of_stray, &outdated].map(ready).to_vec();
+    let living = [&template, &fork, &stray, &of_stray, &outdated, &other, &of_other].map(ready).to_vec();
     process().block_on(async {
         let node = Node::start_with(preparing(&disk), living).await;
-        node.spawner.wait_for(|state| (state.replicas.len() == 2).then_some(())).await;
-        let view = node.wait_for("demo", |view| view.templates.len() == 1).await;
+        node.spawner.wait_for(|state| (state.replicas.len() == 4).then_some(())).await;
+        let view = node.wait_for("demo", |view| view.templates.len() == 2).await;
         assert_eq!(view.template, TemplateUse::Ready { forks: 1 });
-        let lease = node.acquire("demo").await.unwrap();
-        assert_eq!(*lease.replica(), fork.replica);
+        let phase = |of: &ReplicaSpec| view.templates.iter().find(|it| it.id == of.replica).map(|it| it.phase);
+        assert_eq!([&template, &other].map(phase), [Some(Phase::Ready), Some(Phase::Draining)]);
+        let leases = [node.acquire("demo").await.unwrap(), node.acquire("demo").await.unwrap()];
+        let mut granted = leases.each_ref().map(Lease::replica);
+        granted.sort();
+        let mut living = [&fork.replica, &of_other.replica];
+        living.sort();
+        assert_eq!(granted, living);
         assert!(node.spawner.created().is_empty(), "nothing was started anew");
         let next = node.acquire("demo").await.unwrap();
         assert!(is_fork(&node, &next, &template.replica));
-        let used = format!("dormouse_memory_used_bytes {}", 3 * REPLICA_MEMORY.get());
+        let used = format!("dormouse_memory_used_bytes {}", 5 * REPLICA_MEMORY.get());
         until(|| node.metrics().contains(&used)).await;
     });
 }
