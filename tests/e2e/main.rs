@@ -26,6 +26,7 @@ mod silero;
 mod structure;
 mod system_calls;
 mod telemetry;
+mod templates;
 mod tidy;
 mod transcript;
 mod why;

@@ -28,7 +28,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("gateway-weakened", &["spec", "image", "sandbox-weakened", "controller-weakened", "worker-weakened"]),
     ("gateway", &["spec", "controller", "sandbox", "image", "worker"]),
     ("bench", &["spec", "sandbox", "image", "controller", "worker", "gateway", "tests", "driver"]),
-    ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway"]),
+    ("tests", &["spec", "sandbox", "image", "controller", "worker", "gateway", "driver"]),
     ("fuzz", &["spec", "sandbox", "worker", "gateway"]),
 ];
 

@@ -37,15 +37,33 @@ pub fn is_scripted() -> bool {
     !Path::new(MODEL).exists() || Script::is_in(&ScriptFile(MODEL.into()).head().unwrap_or_default())
 }
 
-pub fn run() -> ExitCode {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
-    ExitCode::SUCCESS
-}
+/// What is said once it is loaded.
+const READY: &[u8] = br#"R{"runtime_us":0,"model_us":0,"session_us":0}"#;
 
-async fn work() {
+pub fn run() -> ExitCode {
     let control = Control::from_stdin();
     let (assignment, listener, script) = control.receive();
     let script = ScriptFile(script);
+    let listener = listener.unwrap_or_else(|| {
+        // Nothing of this runtime is left when servers are forked, each of which has one of its own.
+        runtime().block_on(load(&control, &script));
+        control.say(READY);
+        dormouse_driver::worker::template::serve(&assignment.name)
+    });
+    runtime().block_on(work(control, assignment, listener.into(), script));
+    ExitCode::SUCCESS
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn work(
+    control: Control,
+    assignment: Assignment,
+    listener: std::os::unix::net::UnixListener,
+    script: ScriptFile,
+) {
     let Assignment { name, version, work, .. } = assignment;
     tokio::spawn(on_sigterm(script.clone()));
     println!("fake replica of {name}, version {version}");
@@ -53,7 +71,8 @@ async fn work() {
     if work == Work::Serve {
         load(&control, &script).await;
     }
-    control.say(br#"R{"runtime_us":0,"model_us":0,"session_us":0}"#);
+    control.say(READY);
+    listener.set_nonblocking(true).unwrap();
     serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
 }
 

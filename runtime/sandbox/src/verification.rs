@@ -11,6 +11,11 @@ use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
 
 use crate::{defence::Defence, oci::OOM_SCORE_ADJ};
 
+/// What a container is made under.
+const CONTAINER_FILTERS: &str = "1";
+/// What a server loads besides is one list in two programs: one that kills, one that allows.
+const SERVER_FILTERS: &str = "3";
+
 /// Why a container is not released.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VerificationError {
@@ -34,18 +39,18 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
     // The one that tells, then the one that the payload will be told by.
     is_procfs("/proc".to_owned())?;
     is_procfs(format!("/proc/{pid}/root/proc"))?;
-    of_process(pid, uid, "1")?;
+    of_process(pid, uid, CONTAINER_FILTERS)?;
     let score = read(format!("/proc/{pid}/oom_score_adj"))?;
     in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
 }
 
-/// Checks a server, `pid`, which says that it serves: it is as its template was, under one filter more, and
+/// Checks a server, `pid`, which says that it serves: it is as its template was, under filters of its own, and
 /// in the control group `group` in every hierarchy that limits anything.
 pub(crate) fn of_server(pid: i32, uid: u32, group: &Path) -> Result<(), VerificationError> {
     if !Defence::RealProc.stands() {
         return Ok(());
     }
-    of_process(pid, uid, "2")?;
+    of_process(pid, uid, SERVER_FILTERS)?;
     let memberships = read(format!("/proc/{pid}/cgroup"))?;
     let strays = strays(&memberships, group);
     in_force("outside its control group", strays.join(" "), "")

@@ -3,10 +3,7 @@
 use std::{
     io::{IoSliceMut, stdin},
     mem::MaybeUninit,
-    os::{
-        fd::{IntoRawFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::fd::{IntoRawFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -26,6 +23,7 @@ pub(super) struct Assignment {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Work {
     Serve,
+    Template,
     Prepare,
 }
 
@@ -45,8 +43,9 @@ impl Control {
         Self
     }
 
-    /// Says that it is there, and takes what it is to be: where the script is, or the script itself.
-    pub(super) fn receive(&self) -> (Assignment, UnixListener, PathBuf) {
+    /// Says that it is there, and takes what it is to be: where the script is, or the script itself. A template
+    /// gets no listener.
+    pub(super) fn receive(&self) -> (Assignment, Option<OwnedFd>, PathBuf) {
         self.say(b"B");
         let mut bytes = [0; 16 << 10];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -58,9 +57,8 @@ impl Control {
             _ => Vec::new(),
         });
         let mut descriptors = descriptors.collect::<Vec<OwnedFd>>().into_iter();
-        let listener = UnixListener::from(descriptors.next().expect("the listener comes with the assignment"));
-        listener.set_nonblocking(true).unwrap();
         let assignment: Assignment = serde_json::from_slice(&bytes[..received.bytes]).expect("an assignment");
+        let listener = if assignment.work == Work::Template { None } else { descriptors.next() };
         // What was prepared of the script is not looked at.
         let script = assignment.sources.iter().find_map(|source| match source {
             Source::OnnxFile { path } => Some(path.clone()),

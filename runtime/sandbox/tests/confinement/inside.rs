@@ -57,7 +57,7 @@ pub(crate) fn no_rights_are_left() {
     }
     assert_eq!(inside.status("NoNewPrivs:"), "1");
     assert_eq!(inside.status("Seccomp:"), "2", "a filter");
-    assert_eq!(inside.status("Seccomp_filters:"), if is_forked() { "2" } else { "1" });
+    assert_eq!(inside.status("Seccomp_filters:"), if is_forked() { "3" } else { "1" });
     inside.leave();
 }
 
