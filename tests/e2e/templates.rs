@@ -96,8 +96,8 @@ fn a_crashed_replica_is_forked_again_from_the_template_that_lives() {
     let id = template(&endpoint);
     let before = process(&endpoint, &id);
     let victim = process(&endpoint, &endpoint.replicas()[0].id);
-    kill(victim, Signal::SEGV);
-    until_true("its death is told", || endpoint.status()["last_failure"].to_string().contains("signal 11"));
+    kill(victim, Signal::ABORT);
+    until_true("its death is told", || endpoint.status()["last_failure"].to_string().contains("signal 6"));
     endpoint.check_echo(2);
     until_true("the wakes are written down", || rungs(&endpoint) == ["forked", "forked"]);
     assert_eq!((template(&endpoint), process(&endpoint, &id)), (id, before), "the same process");
@@ -184,7 +184,7 @@ fn many_replicas_come_from_one_template_and_rest_before_it() {
 
 #[test]
 fn three_signals_in_a_minute_are_enough_of_one_template() {
-    let daemon = with_templates(fake()).set("endpoint.crash_back_off", "first", "\"10ms\"").start();
+    let daemon = with_templates(fake()).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(0);
     let first = template(&endpoint);
@@ -239,15 +239,15 @@ fn a_new_revision_has_a_template_of_its_own() {
 #[test]
 fn a_template_never_takes_what_a_replica_needs() {
     let daemon = with_templates(fake())
-        .set("node", "memory_budget", "\"200Mi\"")
-        .endpoint("memory", "\"64Mi\"")
+        .set("node", "memory_budget", "\"1000Mi\"")
+        .endpoint("memory", "\"300Mi\"")
         .endpoint("max_replicas", "1")
         .start();
     let [a, b, c] = ["a", "b", "c"].map(|name| daemon.deploy_fake(name, Script::echo().salt(name), &[]));
     a.check_echo(1);
     let _ = template(&a);
     b.check_echo(2);
-    // 200 MiB are three of 64: a's replica, its template, and b's replica, which has no template.
+    // 1,000 MiB are three of 300: a's replica, its template, and b's replica, which has no template.
     assert_eq!(templates(&b), [] as [Value; 0]);
     c.check_echo(3);
 }
