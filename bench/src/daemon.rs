@@ -29,6 +29,8 @@ use crate::{
 const STATE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often one looks while waiting. Far from the samples: an idle second follows.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The metric that counts blanks which wait to be claimed.
+const BLANKS_READY: &str = "dormouse_blanks_ready";
 /// What limits of replicas may add up to. They are declared and not used: fifty small replicas take some 2 GiB.
 const MEMORY_BUDGET: &str = "32Gi";
 
@@ -149,6 +151,23 @@ impl Daemon {
                 return Err(
                     format!("{endpoint} stays {now:?} and does not become {phases:?}: {}", self.last_words()).into()
                 );
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until so many blanks can be claimed.
+    pub(crate) fn until_blanks(&self, blanks: usize) -> Result<(), Failure> {
+        let deadline = Instant::now() + STATE_DEADLINE;
+        let line = format!("{BLANKS_READY} {blanks}");
+        loop {
+            let metrics = String::from_utf8(self.connect()?.ask("GET", "/metrics")?)?;
+            if metrics.lines().any(|it| it == line) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let told = metrics.lines().find(|it| it.starts_with(BLANKS_READY)).unwrap_or("no such metric");
+                return Err(format!("the pool does not come to `{line}`: {told}").into());
             }
             std::thread::sleep(LOOK_EVERY);
         }

@@ -4,7 +4,9 @@
 pub(crate) const WITHOUT_POOL: &str = "[pool]\nsize = 0\n";
 /// Blank workers for the wakes beside a measured one, and two more.
 pub(crate) const WITH_POOL: &str = "[pool]\nsize = 4\n";
-/// Replicas are forked from a process that holds their session.
-pub(crate) const WITH_TEMPLATE: &str = "[endpoint]\ntemplate = true\n";
+/// As many as that.
+pub(crate) const POOL_SIZE: usize = 4;
+/// Replicas are forked from a process that holds their session, and that stays.
+pub(crate) const WITH_TEMPLATE: &str = "[endpoint.defaults]\nkeep_template = \"1h\"\n";
 /// As it is installed.
 pub(crate) const DEFAULT: &str = "";

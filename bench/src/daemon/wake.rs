@@ -16,7 +16,7 @@ const ROUNDING: Duration = Duration::from_millis(1);
 /// The last wake of an endpoint.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Wake {
-    /// Where it came from: `created`, `claimed`, `frozen` or `template`.
+    /// Where it came from: `created`, `claimed`, `forked` or `frozen`.
     pub(crate) rung: String,
     /// The spawner's own part, in milliseconds: a claim, or a creation.
     pub(crate) spawner_ms: Option<f64>,

@@ -48,7 +48,9 @@ impl<'a> Churn<'a> {
     }
 
     fn deploy(&self, kind: &str, names: &[String], settings: &EndpointSettings) -> Result<(), Failure> {
-        let settings = EndpointSettings { max_replicas: Some(1), memory: Some(MEMORY), ..settings.clone() };
+        // A template of each would be a second container to make and to delete.
+        let settings = settings.clone().annotated("keep-template", "0s");
+        let settings = EndpointSettings { max_replicas: Some(1), memory: Some(MEMORY), ..settings };
         let manifests = names.iter().map(|name| settings.manifest(name, &self.model)).collect::<Result<Vec<_>, _>>()?;
         self.daemon.deploy_manifest(kind, &manifests.join("---\n"))
     }

@@ -2,7 +2,7 @@
 
 use crate::daemon::{
     EndpointSettings,
-    configuration::{WITH_POOL, WITH_TEMPLATE, WITHOUT_POOL},
+    configuration::{POOL_SIZE, WITH_POOL, WITH_TEMPLATE, WITHOUT_POOL},
 };
 
 /// Where the endpoint rests before it is woken.
@@ -40,16 +40,18 @@ pub(super) struct Rung {
     pub(super) rest: Rest,
     /// What `dormouse why` calls it.
     pub(super) told: &'static str,
+    /// Blanks that wait then.
+    pub(super) blanks: usize,
 }
 
 pub(super) const CREATED: Rung =
-    Rung { name: "zero, created", configuration: &[WITHOUT_POOL], rest: Rest::Zero, told: "created" };
+    Rung { name: "zero, created", configuration: &[WITHOUT_POOL], rest: Rest::Zero, told: "created", blanks: 0 };
 pub(super) const CLAIMED: Rung =
-    Rung { name: "zero, claimed", configuration: &[WITH_POOL], rest: Rest::Zero, told: "claimed" };
+    Rung { name: "zero, claimed", configuration: &[WITH_POOL], rest: Rest::Zero, told: "claimed", blanks: POOL_SIZE };
 pub(super) const FROZEN: Rung =
-    Rung { name: "frozen", configuration: &[WITHOUT_POOL], rest: Rest::Frozen, told: "frozen" };
+    Rung { name: "frozen", configuration: &[WITHOUT_POOL], rest: Rest::Frozen, told: "frozen", blanks: 0 };
 pub(super) const TEMPLATE: Rung =
-    Rung { name: "template", configuration: &[WITHOUT_POOL, WITH_TEMPLATE], rest: Rest::Zero, told: "template" };
+    Rung { name: "template", configuration: &[WITHOUT_POOL, WITH_TEMPLATE], rest: Rest::Zero, told: "forked", blanks: 0 };
 
 /// In the order in which each round takes them.
 pub(super) const RUNGS: [&Rung; 4] = [&CREATED, &CLAIMED, &FROZEN, &TEMPLATE];

@@ -57,9 +57,10 @@ impl Stand {
         Ok(stand)
     }
 
-    /// Waits until the endpoint rests on its rung.
+    /// Waits until the endpoint rests on its rung, and the pool is full.
     pub(super) fn rest(&self) -> Result<(), Failure> {
-        self.daemon.until_phases(&self.endpoint, self.rung.rest.phases())
+        self.daemon.until_phases(&self.endpoint, self.rung.rest.phases())?;
+        self.daemon.until_blanks(self.rung.blanks)
     }
 
     /// The first answer, whose time is that of a caller who knows nothing of the endpoint's state.
