@@ -27,7 +27,7 @@ use inbox::{CALLS_MAX, Call, Waiting};
 
 use crate::{
     AcquireError, EndpointView, Expectation, Lease, Phase, Preparation,
-    link::{Fact, FactSender},
+    link::{FactInbox, FactSender},
     memory::Account,
     node::Node,
     policy::AdoptedState,
@@ -50,7 +50,7 @@ pub(crate) struct EndpointHandle {
 pub(crate) struct Parts {
     pub(crate) revision: Revision,
     pub(crate) account: Account,
-    pub(crate) facts: mpsc::Receiver<Fact>,
+    pub(crate) facts: FactInbox,
     pub(crate) facts_sender: FactSender,
     /// Replicas that outlived the node process; their memory is in the account already.
     pub(crate) adopted: Vec<ReplicaReport>,

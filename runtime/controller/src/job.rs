@@ -5,13 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, Request, Work};
 use dormouse_spec::{Bytes, Limits};
 use tokio::{
-    sync::mpsc,
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    link::{Fact, MemoryFact, fact_inbox},
+    link::{Fact, FactInbox, MemoryFact, fact_inbox},
     memory::Account,
     node::Node,
     policy::{Owner, Usage},
@@ -88,7 +87,7 @@ impl Buried {
 struct Running<'a> {
     job: &'a Job<'a>,
     replica: ReplicaId,
-    facts: mpsc::Receiver<Fact>,
+    facts: FactInbox,
 }
 
 impl Job<'_> {
@@ -120,7 +119,7 @@ impl Job<'_> {
 }
 
 /// Gives the memory back once nothing of the replica is left.
-async fn bury(replica: ReplicaId, mut facts: mpsc::Receiver<Fact>, account: Account) {
+async fn bury(replica: ReplicaId, mut facts: FactInbox, account: Account) {
     while let Some(fact) = facts.recv().await {
         if let Fact::Spawner(Event::Removed { .. }, _) = fact {
             break;
@@ -189,7 +188,7 @@ impl Running<'_> {
     }
 }
 
-async fn wait_for_death<E: AskError>(facts: &mut mpsc::Receiver<Fact>) -> JobError<E> {
+async fn wait_for_death<E: AskError>(facts: &mut FactInbox) -> JobError<E> {
     while let Some(fact) = facts.recv().await {
         if let Some(error) = end(fact) {
             return error;

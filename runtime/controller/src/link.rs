@@ -105,12 +105,26 @@ pub(crate) enum MemoryFact {
 }
 
 /// Where facts for one owner go.
+///
+/// Each on the heap: a channel sets aside the places of its next 32 messages, in every one of a thousand
+/// endpoints at rest.
 #[derive(Debug, Clone)]
-pub(crate) struct FactSender(mpsc::Sender<Fact>);
+pub(crate) struct FactSender(mpsc::Sender<Box<Fact>>);
 
-pub(crate) fn fact_inbox() -> (FactSender, mpsc::Receiver<Fact>) {
+/// Where they come from.
+#[derive(Debug)]
+pub(crate) struct FactInbox(mpsc::Receiver<Box<Fact>>);
+
+pub(crate) fn fact_inbox() -> (FactSender, FactInbox) {
     let (sender, receiver) = mpsc::channel(FACTS_MAX);
-    (FactSender(sender), receiver)
+    (FactSender(sender), FactInbox(receiver))
+}
+
+impl FactInbox {
+    /// `None` once nobody can tell anything any more.
+    pub(crate) async fn recv(&mut self) -> Option<Fact> {
+        self.0.recv().await.map(|fact| *fact)
+    }
 }
 
 /// An owner's inbox is full: somebody does not keep to the protocol.
@@ -122,7 +136,7 @@ impl FactSender {
     /// Never waits: facts come up from tasks that nothing may hold up. What is for an owner that is
     /// gone is dropped.
     pub(crate) fn tell(&self, fact: Fact) -> Result<(), InboxFull> {
-        match self.0.try_send(fact) {
+        match self.0.try_send(Box::new(fact)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(InboxFull),
         }

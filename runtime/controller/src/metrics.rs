@@ -1,24 +1,17 @@
-use std::{collections::BTreeMap, time::Duration};
+mod endpoints;
+
+use std::time::Duration;
 
 use dormouse_sandbox::messages::{CreatePhases, Origin};
 use dormouse_spec::{Bytes, EndpointName};
-use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::{EndpointView, Phase, Rung, WakeOutcome, WakeView};
+use self::endpoints::EndpointGauges;
+use crate::{Rung, WakeOutcome, WakeView, directory::Directory};
 
 /// From a thaw in half a millisecond to a large model in half a minute.
 const WAKE_SECONDS_BUCKETS: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-
-const PHASES: [(Phase, &str); 7] = [
-    (Phase::Pending, "pending"),
-    (Phase::Initializing, "initializing"),
-    (Phase::Starting, "starting"),
-    (Phase::Ready, "ready"),
-    (Phase::Frozen, "frozen"),
-    (Phase::Draining, "draining"),
-    (Phase::Exited, "exited"),
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -40,14 +33,11 @@ impl Outcome {
 /// What the controller counts, in the registry that was handed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    queue_waiters: IntGaugeVec,
-    replicas: IntGaugeVec,
     starts: IntCounterVec,
     wake_phase_seconds: HistogramVec,
     creation_phase_seconds: HistogramVec,
     claim_seconds: Histogram,
     fork_seconds: Histogram,
-    templates: IntGaugeVec,
     memory_budget: IntGauge,
     memory_used: IntGauge,
     slowest_turn: Gauge,
@@ -56,18 +46,13 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(registry: &Registry, directory: Directory) -> Result<Self, prometheus::Error> {
         let seconds = |name, help| HistogramOpts::new(name, help).buckets(WAKE_SECONDS_BUCKETS.to_vec());
         let wakes = seconds("dormouse_wake_phase_seconds", "Where the time of wakes goes");
         let creations = seconds("dormouse_creation_phase_seconds", "Where the time of creating containers goes");
         let claims = seconds("dormouse_claim_seconds", "How long the spawner takes to make a replica of a blank");
         let forks = seconds("dormouse_fork_seconds", "How long the spawner takes to order a replica of a template");
         let metrics = Self {
-            queue_waiters: IntGaugeVec::new(
-                Opts::new("dormouse_queue_waiters", "Requests that wait for a replica"),
-                &["endpoint"],
-            )?,
-            replicas: IntGaugeVec::new(Opts::new("dormouse_replicas", "Replicas by phase"), &["endpoint", "phase"])?,
             starts: IntCounterVec::new(
                 Opts::new("dormouse_starts_total", "Replicas woken, by the rung they were woken from"),
                 &["endpoint", "rung", "result"],
@@ -76,10 +61,6 @@ impl Metrics {
             creation_phase_seconds: HistogramVec::new(creations, &["phase"])?,
             claim_seconds: Histogram::with_opts(claims)?,
             fork_seconds: Histogram::with_opts(forks)?,
-            templates: IntGaugeVec::new(
-                Opts::new("dormouse_templates", "Templates that hold memory, by phase"),
-                &["endpoint", "phase"],
-            )?,
             memory_budget: IntGauge::new("dormouse_memory_budget_bytes", "What memory limits may sum up to")?,
             memory_used: IntGauge::new("dormouse_memory_used_bytes", "The sum of memory limits of what runs")?,
             slowest_turn: Gauge::new("dormouse_spawner_turn_seconds_max", "The longest turn of the spawner's loop")?,
@@ -89,14 +70,12 @@ impl Metrics {
                 &["result"],
             )?,
         };
-        registry.register(Box::new(metrics.queue_waiters.clone()))?;
-        registry.register(Box::new(metrics.replicas.clone()))?;
+        registry.register(Box::new(EndpointGauges::of(directory)?))?;
         registry.register(Box::new(metrics.starts.clone()))?;
         registry.register(Box::new(metrics.wake_phase_seconds.clone()))?;
         registry.register(Box::new(metrics.creation_phase_seconds.clone()))?;
         registry.register(Box::new(metrics.claim_seconds.clone()))?;
         registry.register(Box::new(metrics.fork_seconds.clone()))?;
-        registry.register(Box::new(metrics.templates.clone()))?;
         registry.register(Box::new(metrics.memory_budget.clone()))?;
         registry.register(Box::new(metrics.memory_used.clone()))?;
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
@@ -173,36 +152,11 @@ impl EndpointMetrics {
         self.all.starts.with_label_values(&[self.name.as_str(), rung.name(), outcome.label()]).inc();
     }
 
-    pub(crate) fn show(&self, view: &EndpointView) {
-        let name = self.name.as_str();
-        self.all.queue_waiters.with_label_values(&[name]).set(view.waiters.into());
-        let replicas = count(view.replicas.iter().map(|replica| replica.phase));
-        let templates = count(view.templates.iter().map(|template| template.phase));
-        for (phase, label) in PHASES {
-            let of = |counts: &BTreeMap<Phase, i64>| counts.get(&phase).copied().unwrap_or(0);
-            self.all.replicas.with_label_values(&[name, label]).set(of(&replicas));
-            self.all.templates.with_label_values(&[name, label]).set(of(&templates));
-        }
-    }
-
     /// The endpoint is gone, and what it counted with it. A series that never was is no error.
     pub(crate) fn remove(&self) {
         let name = self.name.as_str();
-        let _ = self.all.queue_waiters.remove_label_values(&[name]);
-        for (_, phase) in PHASES {
-            let _ = self.all.replicas.remove_label_values(&[name, phase]);
-            let _ = self.all.templates.remove_label_values(&[name, phase]);
-        }
         for (rung, outcome) in Rung::ALL.into_iter().flat_map(|rung| Outcome::ALL.map(|outcome| (rung, outcome))) {
             let _ = self.all.starts.remove_label_values(&[name, rung.name(), outcome.label()]);
         }
     }
-}
-
-fn count(phases: impl Iterator<Item = Phase>) -> BTreeMap<Phase, i64> {
-    let mut counts = BTreeMap::new();
-    for phase in phases {
-        *counts.entry(phase).or_default() += 1;
-    }
-    counts
 }

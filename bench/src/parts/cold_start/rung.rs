@@ -50,8 +50,13 @@ pub(super) const CLAIMED: Rung =
     Rung { name: "zero, claimed", configuration: &[WITH_POOL], rest: Rest::Zero, told: "claimed", blanks: POOL_SIZE };
 pub(super) const FROZEN: Rung =
     Rung { name: "frozen", configuration: &[WITHOUT_POOL], rest: Rest::Frozen, told: "frozen", blanks: 0 };
-pub(super) const TEMPLATE: Rung =
-    Rung { name: "template", configuration: &[WITHOUT_POOL, WITH_TEMPLATE], rest: Rest::Zero, told: "forked", blanks: 0 };
+pub(super) const TEMPLATE: Rung = Rung {
+    name: "template",
+    configuration: &[WITHOUT_POOL, WITH_TEMPLATE],
+    rest: Rest::Zero,
+    told: "forked",
+    blanks: 0,
+};
 
 /// In the order in which each round takes them.
 pub(super) const RUNGS: [&Rung; 4] = [&CREATED, &CLAIMED, &FROZEN, &TEMPLATE];

@@ -7,7 +7,7 @@ use dormouse_image::{ModelStore, PreparedStore, StoreError as ModelStoreError, S
 use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, Work};
 use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
 use prometheus::Registry;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::strays;
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
-    link::{DaemonSigns, Fact, FactSender, Routes, fact_inbox},
+    link::{DaemonSigns, FactInbox, FactSender, Routes, fact_inbox},
     logs::Logs,
     memory::{Account, Memory},
     metrics::Metrics,
@@ -48,7 +48,7 @@ pub enum StartError {
 struct Found {
     revision: Revision,
     replicas: Vec<(ReplicaReport, OwnedFd)>,
-    facts: mpsc::Receiver<Fact>,
+    facts: FactInbox,
     facts_sender: FactSender,
 }
 
@@ -59,14 +59,14 @@ pub(super) async fn start(
     registry: &Registry,
     drain: watch::Sender<bool>,
 ) -> Result<Deploys, StartError> {
-    let metrics = Metrics::register(registry).map_err(StartError::Metrics)?;
+    let directory = Directory::default();
+    let metrics = Metrics::register(registry, directory.clone()).map_err(StartError::Metrics)?;
     metrics.set_memory_budget(settings.memory_budget);
     let store = Store::open(&settings.data).await.map_err(|error| StartError::DesiredState(error.into()))?;
     let (models, prepared) = open_stores(settings.data.clone()).await?;
     let preparations = Preparations::new(prepared, settings.prepare_for);
     let logs = prepare_logs(&settings, &replicas).await?;
     let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
-    let directory = Directory::default();
     let mut desired = load(&store, &directory, &settings).await?;
     let missing = find_prepared(&mut desired, &preparations).await;
     let (found, strays, logs_of_strays) = assign(desired, replicas);

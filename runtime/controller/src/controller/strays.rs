@@ -1,16 +1,15 @@
 //! Replicas that outlived the node process and that no endpoint wants.
 
 use dormouse_sandbox::messages::{Event, ReplicaId, ReplicaReport, Request};
-use tokio::sync::mpsc;
 
 use crate::{
-    link::{Fact, Outbox},
+    link::{Fact, FactInbox, Outbox},
     memory::Account,
     policy::Usage,
 };
 
 /// Holds their memory and ends them, and gives it back as they go.
-pub(super) async fn end(strays: Vec<ReplicaReport>, account: Account, mut facts: mpsc::Receiver<Fact>, outbox: Outbox) {
+pub(super) async fn end(strays: Vec<ReplicaReport>, account: Account, mut facts: FactInbox, outbox: Outbox) {
     let mut left: Vec<ReplicaId> = Vec::new();
     for stray in strays {
         tracing::info!(replica = %stray.spec.replica, "ending a replica of no endpoint");

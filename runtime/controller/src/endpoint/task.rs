@@ -22,7 +22,7 @@ use super::{
 use crate::{
     AcquireError, EndpointView, Lease,
     lease::Leased,
-    link::{Fact, FactSender},
+    link::{FactInbox, FactSender},
     memory::{Account, until},
     metrics::EndpointMetrics,
     node::Node,
@@ -55,7 +55,7 @@ pub(super) struct EndpointTask {
     returns: Arc<Returns>,
     unleased: Vec<oneshot::Sender<()>>,
     account: Account,
-    facts: mpsc::Receiver<Fact>,
+    facts: FactInbox,
     facts_sender: FactSender,
     metrics: EndpointMetrics,
     last_failure: Option<String>,
@@ -168,7 +168,6 @@ impl EndpointTask {
         let now = self.node.clock.now();
         let last_failure = self.last_failure.as_deref();
         let view = snapshot(&self.revision, &self.policy, &self.members, &self.wakes, last_failure, now);
-        self.metrics.show(&view);
         self.publisher.publish(view);
     }
 
