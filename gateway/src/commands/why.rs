@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_fork_shows_what_it_waited_for() {
         let phases = [(WakePhase::Queue, 100), (WakePhase::Template, 40_000), (WakePhase::Fork, 8_000)];
-        let origin = Some(Origin::Forked(Fork { order_us: 300 }));
+        let origin = Some(Origin::Forked(Fork { fork: 3, order_us: 300 }));
         let told = tell(&WakeStatus { rung: Rung::Forked, origin, ..wake(WakeOutcome::Answered, &phases) });
         assert!(told.contains("forked for a request"), "{told}");
         assert!(told.contains("template  40.0 ms   50 %"), "{told}");

@@ -266,12 +266,19 @@ pub enum Origin {
     Forked(Fork),
 }
 
+/// The name of a fork's control group below the daemon's. It was made before it was known for which replica.
+#[must_use]
+pub fn fork_name(fork: u64) -> String {
+    format!("fork-{fork}")
+}
+
 /// A server that was forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fork {
-    /// From the request's arrival until the template could read its order, in microseconds: the control
-    /// group is made in it.
+    /// Names its control group: [`fork_name`].
+    pub fork: u64,
+    /// From the request's arrival until the template could read its order, in microseconds.
     pub order_us: u64,
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use dormouse_sandbox::cgroup::{Hierarchy, Version};
-use dormouse_sandbox::messages::{Origin, ReplicaId};
+use dormouse_sandbox::messages::{Origin, ReplicaId, fork_name};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{WaitOptions, wait},
@@ -86,7 +86,8 @@ pub(crate) fn note_origin(group: &str, replica: &ReplicaId, origin: Origin) {
     let key = (group.to_owned(), replica.clone());
     let mut claimed = CLAIMED.lock().unwrap();
     match origin {
-        Origin::Created(_) | Origin::Forked(_) => claimed.remove(&key),
+        Origin::Created(_) => claimed.remove(&key),
+        Origin::Forked(fork) => claimed.insert(key, fork_name(fork.fork)),
         Origin::Claimed(claim) => claimed.insert(key, format!("blank-{}", claim.blank)),
     };
 }

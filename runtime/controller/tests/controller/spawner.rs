@@ -287,5 +287,5 @@ fn origin(state: &State, id: &ReplicaId) -> Origin {
     let (replica, work) = (template.spec.replica.clone(), template.spec.work.clone());
     assert!(matches!(work, Work::Template { .. }));
     assert_eq!(ReplicaSpec { replica, work, ..spec.clone() }, template.spec);
-    Origin::Forked(Fork { order_us: 300 })
+    Origin::Forked(Fork { fork: 1, order_us: 300 })
 }

@@ -82,7 +82,7 @@ async fn replicas_are_forked_from_one_template_that_is_none_of_them() {
     assert_eq!(view.replicas.len(), 3);
     assert!(view.replicas.iter().all(|it| it.id != template));
     let first = view.wakes.last().unwrap();
-    assert_eq!((first.rung, first.origin), (Rung::Forked, Some(Origin::Forked(Fork { order_us: 300 }))));
+    assert_eq!((first.rung, first.origin), (Rung::Forked, Some(Origin::Forked(Fork { fork: 1, order_us: 300 }))));
     let phases = |view: &EndpointView, wake: usize| -> Vec<WakePhase> {
         view.wakes[wake].phases.iter().map(|(phase, _)| *phase).collect()
     };

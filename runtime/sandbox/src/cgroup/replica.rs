@@ -40,8 +40,7 @@ impl ReplicaGroup {
             self.memory_alarm = self.kernel.open_memory_alarm()?;
         }
         self.freezer = Some(self.kernel.open_freezer()?);
-        self.entrances = self.kernel.entrances().iter().map(|path| interface::open(path)).collect::<Result<_, _>>()?;
-        Ok(())
+        self.open_entrance()
     }
 
     /// Opens what ending a group takes, as far as it is there.
@@ -80,6 +79,15 @@ impl ReplicaGroup {
     /// The descriptors that [`Self::join_self`] writes to, for a child to keep.
     pub fn entrances(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.entrances.iter().map(AsFd::as_fd)
+    }
+
+    /// Opens what [`Self::join_self`] takes, where it was given back.
+    ///
+    /// # Errors
+    /// Where the group is gone.
+    pub fn open_entrance(&mut self) -> Result<(), CgroupError> {
+        self.entrances = self.kernel.entrances().iter().map(|path| interface::open(path)).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// Gives back the descriptors of [`Self::join_self`], once the child that uses them is forked.

@@ -387,6 +387,7 @@ impl Loop<'_> {
             self.tell_freeze(id, freeze);
         }
         self.give_up_silent_templates(now);
+        self.make_next_servers();
         self.fill_pool(now);
         if self.restart_node_at.is_some_and(|at| now >= at) {
             self.start_node_again();

@@ -8,8 +8,7 @@ use std::{
 use super::{
     assignment::{self, Assignment, Sources},
     listeners::{ListenError, listen_unix},
-    order::ServerNumber,
-    sandbox::{BeginError, Plan, Sandbox, Workshop},
+    sandbox::{BeginError, NextServer, Plan, Sandbox, Workshop},
 };
 use crate::messages::{ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
 
@@ -36,23 +35,15 @@ impl Replica {
         Ok(Self::of(spec, sandbox))
     }
 
-    /// Has `template` fork it. It differs from its template in nothing but its id and what it does.
+    /// Has `template` fork it into `next`. It differs from its template in nothing but its id and what it does.
     pub(crate) fn fork(
         workshop: &Workshop<'_>,
         spec: ReplicaSpec,
         template: &Self,
-        number: ServerNumber,
+        next: NextServer,
     ) -> Result<Self, BeginError> {
         let listener = listen(workshop, &spec)?;
-        let plan = Plan {
-            name: spec.replica.as_str(),
-            uid: template.sandbox.uid(),
-            limits: spec.limits,
-            model: None,
-            is_template: false,
-        };
-        let of = (&template.spec.replica, &template.sandbox);
-        let sandbox = Sandbox::fork(workshop, &plan, of, number, listener)?;
+        let sandbox = Sandbox::fork((&template.spec.replica, &template.sandbox), next, listener)?;
         Ok(Self::of(spec, sandbox))
     }
 

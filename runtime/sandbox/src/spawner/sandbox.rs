@@ -20,6 +20,7 @@ use nix::{
 use rustix::process::WaitStatus;
 
 pub(crate) use self::begin::{BeginError, Plan, Workshop};
+pub(crate) use self::server::NextServer;
 use super::{
     child::fork_child,
     order::ServerNumber,
@@ -71,11 +72,14 @@ enum Patience {
 }
 
 /// What runs in it, as far as that makes a difference here.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Kind {
     Worker,
     /// A worker whose servers are forks of it.
-    Template,
+    Template {
+        /// What the next one is to join.
+        next: Option<NextServer>,
+    },
     Server {
         template: ReplicaId,
         number: ServerNumber,
@@ -159,7 +163,7 @@ impl Sandbox {
     /// at: a worker could otherwise keep the spawner and the node busy with it. A template has answers
     /// to give for as long as it lives.
     pub(crate) fn awaited_channel(&self) -> Option<BorrowedFd<'_>> {
-        let has_more = self.word.is_awaited() || (self.kind == Kind::Template && self.word.is_ready());
+        let has_more = self.word.is_awaited() || (self.forks() && self.word.is_ready());
         self.channel().filter(|_| has_more && matches!(self.life, Life::Running { .. } | Life::Forked))
     }
 
@@ -291,11 +295,18 @@ impl Sandbox {
         self.kill_at = None;
         self.group.close_memory_alarm();
         self.removals += 1;
+        let next = self.take_next_server();
         let name = self.name.as_str();
         let child = fork_child(&[], || {
             if let Some(socket) = socket {
                 // A socket's name that is left is removed by the next start.
                 let _ = std::fs::remove_file(socket);
+            }
+            if let Some(next) = &next
+                && let Err(error) = next.remove()
+            {
+                let reason = error_chain::one_line(&error);
+                tracing::error!("a control group is left for the next start to remove: {reason}");
             }
             // Opened anew: the descriptors of ours were closed on the way here.
             match groups.open(name).map_err(SweepError::from).and_then(|group| remove_group(&group, name)) {

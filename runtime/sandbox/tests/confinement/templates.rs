@@ -251,7 +251,8 @@ pub(crate) fn nothing_is_left_of_a_server() {
         stage.node.freeze(&server);
         stage.node.stop(&server, 0);
         assert_eq!(stage.node.exit_cause(&server), ExitCause::Stopped);
-        assert!(machine::groups(&stage.daemon.group()).iter().all(|group| !group.join(server.as_str()).exists()));
+        let name = machine::group_of(&stage.daemon.group(), &server);
+        assert!(machine::groups(&stage.daemon.group()).iter().all(|group| !group.join(&name).exists()));
         assert!(!stage.node.socket(&server).exists());
     }
     assert_eq!([stage.daemon.pid(), template].map(open), before);

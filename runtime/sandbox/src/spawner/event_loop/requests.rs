@@ -12,7 +12,14 @@ use super::{Loop, slow_turn};
 use crate::{
     error_chain,
     messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaSpec, Work},
-    spawner::{listeners::ListenError, node::NodeError, policy::PolicyError, replica::Replica, sandbox::Sandbox},
+    spawner::{
+        listeners::ListenError,
+        node::NodeError,
+        order::ServerNumber,
+        policy::PolicyError,
+        replica::Replica,
+        sandbox::{BeginError, NextServer, Sandbox},
+    },
 };
 
 /// Why a replica is not begun.
@@ -33,7 +40,7 @@ enum CreateError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    Begin(#[from] crate::spawner::sandbox::BeginError),
+    Begin(#[from] BeginError),
 }
 
 impl Loop<'_> {
@@ -118,16 +125,28 @@ impl Loop<'_> {
             return Err(CreateError::TooMany(self.spawner.replicas_max));
         }
         if let Work::Fork { template } = &spec.work {
-            let (template, number) = (template.clone(), self.next_server());
-            let template = self.replicas.get(&template).filter(|it| it.is_template_of(&spec));
-            let template = template.ok_or(CreateError::NoTemplate)?;
-            let replica = Replica::fork(&self.workshop(), spec, template, number)?;
+            let template = template.clone();
+            let (replica, fork) = self.fork(spec, &template)?;
             let order_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-            return Ok((replica, Some(Origin::Forked(Fork { order_us }))));
+            return Ok((replica, Some(Origin::Forked(Fork { fork, order_us }))));
         }
         let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
         let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;
         Ok((Replica::begin(&self.workshop(), spec, uid)?, None))
+    }
+
+    /// Into the control group that waits for it, where one does.
+    fn fork(&mut self, spec: ReplicaSpec, template: &ReplicaId) -> Result<(Replica, u64), CreateError> {
+        let workshop = self.workshop();
+        let number = self.next_server();
+        let found = self.replicas.get_mut(template).filter(|it| it.is_template_of(&spec));
+        let template = found.ok_or(CreateError::NoTemplate)?;
+        let next = match template.sandbox.take_next_server() {
+            Some(next) => next,
+            None => NextServer::make(workshop.groups, number, &spec.limits).map_err(BeginError::from)?,
+        };
+        let ServerNumber(fork) = next.number();
+        Ok((Replica::fork(&workshop, spec, template, next)?, fork))
     }
 
     /// The declared limits of every replica that something is left of.

@@ -6,13 +6,31 @@ use super::{Loop, Whose};
 use crate::{
     error_chain,
     messages::ReplicaId,
-    spawner::{order::ServerNumber, word::ServerEnded},
+    spawner::{order::ServerNumber, sandbox::NextServer, word::ServerEnded},
 };
 
 impl Loop<'_> {
     pub(super) fn next_server(&mut self) -> ServerNumber {
         self.servers += 1;
         ServerNumber(self.servers)
+    }
+
+    /// Makes a control group for the next server of each template that has none, once no replica is on its way: they
+    /// come first. One that could not be made is made when it is needed, and that is told then.
+    pub(super) fn make_next_servers(&mut self) {
+        let starts = self.replicas.values().any(|replica| !replica.sandbox.is_over() && !replica.sandbox.is_ready());
+        if starts || self.ending.has_begun() {
+            return;
+        }
+        let groups = self.spawner.groups;
+        let missing =
+            |(id, replica): (&ReplicaId, &super::Replica)| Some((id.clone(), replica.sandbox.misses_next_server()?));
+        for (id, limits) in self.replicas.iter().filter_map(missing).collect::<Vec<_>>() {
+            let made = NextServer::make(groups, self.next_server(), &limits);
+            if let (Ok(next), Some(replica)) = (made, self.replicas.get_mut(&id)) {
+                replica.sandbox.set_next_server(next);
+            }
+        }
     }
 
     /// A replica closed its channel before its last word, or a template at any time.

@@ -74,7 +74,7 @@ impl Sandbox {
         plan: Plan<'_>,
         tell: impl FnOnce(BorrowedFd<'_>) -> Result<(), ChannelError>,
     ) -> Result<Self, BeginError> {
-        let kind = if plan.is_template { Kind::Template } else { Kind::Worker };
+        let kind = if plan.is_template { Kind::Template { next: None } } else { Kind::Worker };
         let group = workshop.groups.create(plan.name, &plan.limits)?;
         Self::of(kind, &plan, group, |group| {
             let (control, workers) = control_channel()?;

@@ -5,22 +5,26 @@
 //! can run any more.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
-    os::unix::net::UnixListener,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixListener,
+    },
     time::{Duration, Instant},
 };
 
+use dormouse_spec::Limits;
+
 use super::{
-    BeginError, Kind, Life, Patience, Plan, Sandbox, Workshop,
+    BeginError, Kind, Life, Patience, Plan, Sandbox,
     begin::{Begun, control_channel, log_pipe},
 };
 use crate::{
-    cgroup::CgroupError,
+    cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
     channel::ChannelError,
     defence::Defence,
     devices::WORKER_DEVICES,
     error_chain,
-    messages::{End, ExitCause, ReplicaId},
+    messages::{End, ExitCause, ReplicaId, fork_name},
     spawner::{
         order::{self, Given, ServerNumber},
         word::{Said, Word},
@@ -32,22 +36,51 @@ use crate::{
 /// not, the server is not in its group, or the template is stuck; then that is ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A control group that waits for the next server of a template: making one is a third of a fork. The
+/// limits and the device policy are in force before there is a process to hold to them.
+#[derive(Debug)]
+pub(crate) struct NextServer {
+    number: ServerNumber,
+    name: String,
+    group: ReplicaGroup,
+}
+
+impl NextServer {
+    pub(crate) fn make(groups: &InstanceGroup, number: ServerNumber, limits: &Limits) -> Result<Self, CgroupError> {
+        let name = fork_name(number.0);
+        let mut group = groups.create(&name, limits)?;
+        if Defence::DevicePolicy.stands() {
+            group.set_device_policy(&WORKER_DEVICES).inspect_err(|_| {
+                // The first error tells more than one about cleaning up after it would.
+                let _ = group.remove();
+            })?;
+        }
+        // They are many, and nobody knows for how long they are not needed.
+        group.close_entrance();
+        Ok(Self { number, name, group })
+    }
+
+    pub(crate) fn number(&self) -> ServerNumber {
+        self.number
+    }
+
+    pub(super) fn remove(&self) -> Result<(), CgroupError> {
+        self.group.remove().map(drop)
+    }
+}
+
 impl Sandbox {
-    /// Makes a control group and has `template` fork a server that joins it. The limits and the device
-    /// policy are in force before there is a process to hold to them.
+    /// Has the template `id` fork a server that joins `next`.
     pub(crate) fn fork(
-        workshop: &Workshop<'_>,
-        plan: &Plan<'_>,
         (id, template): (&ReplicaId, &Self),
-        number: ServerNumber,
+        next: NextServer,
         listener: UnixListener,
     ) -> Result<Self, BeginError> {
+        let NextServer { number, name, mut group } = next;
+        group.open_entrance()?;
+        let plan = Plan { name: &name, uid: template.uid, limits: template.limits, model: None, is_template: false };
         let kind = Kind::Server { template: id.clone(), number, patience: Patience::Unneeded };
-        let group = workshop.groups.create(plan.name, &plan.limits)?;
-        Self::of(kind, plan, group, |group| {
-            if Defence::DevicePolicy.stands() {
-                group.set_device_policy(&WORKER_DEVICES)?;
-            }
+        Self::of(kind, &plan, group, |group| {
             let (control, workers) = control_channel()?;
             let (log, writer) = log_pipe()?;
             let given = Given { listener, log: writer, control: workers };
@@ -59,19 +92,38 @@ impl Sandbox {
 
     /// Whether servers can be forked of it.
     pub(crate) fn is_template(&self) -> bool {
-        self.kind == Kind::Template && self.is_ready() && !self.is_over() && !self.stop_asked && !self.frozen
+        self.forks() && self.is_ready() && !self.is_over() && !self.stop_asked && !self.frozen
     }
 
     /// Whether it is for servers to be forked of it, at whatever point of its life.
     pub(crate) fn forks(&self) -> bool {
-        self.kind == Kind::Template
+        matches!(self.kind, Kind::Template { .. })
+    }
+
+    /// Limits of servers, where it has no control group for the next one and may need it.
+    pub(crate) fn misses_next_server(&self) -> Option<Limits> {
+        let misses = self.is_template() && matches!(self.kind, Kind::Template { next: None });
+        misses.then_some(self.limits)
+    }
+
+    pub(crate) fn set_next_server(&mut self, made: NextServer) {
+        if let Kind::Template { next } = &mut self.kind {
+            *next = Some(made);
+        }
+    }
+
+    pub(crate) fn take_next_server(&mut self) -> Option<NextServer> {
+        match &mut self.kind {
+            Kind::Template { next } => next.take(),
+            Kind::Worker | Kind::Server { .. } => None,
+        }
     }
 
     /// The template that it is a fork of.
     pub(crate) fn template(&self) -> Option<&ReplicaId> {
         match &self.kind {
             Kind::Server { template, .. } => Some(template),
-            Kind::Worker | Kind::Template => None,
+            Kind::Worker | Kind::Template { .. } => None,
         }
     }
 
