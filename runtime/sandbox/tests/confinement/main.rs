@@ -134,6 +134,7 @@ const CLAIMED: &[&str] = &[
 /// What holds of a server that was forked of a template as well.
 const FORKED: &[&str] = &[
     "inside::",
+    "system_calls::exactly",
     "system_calls::what_opens",
     "system_calls::code",
     "system_calls::other",
