@@ -83,8 +83,8 @@ fn holds(attack: &Attack, defended: Defended<'_>, weakened: &str) -> bool {
     is_stopped && bites
 }
 
-/// Of several defences all but one are missing. What a control shows that lacks them all would be true of one
-/// that never did anything.
+/// Of several defences all but one are missing, for each in turn. A control that lacks them all would bite as well
+/// where one of them does nothing.
 fn each_alone(attack: &Attack, weakened: &str) -> Vec<(Ground, String)> {
     let defences = attack.defences();
     if defences.len() == 1 {
