@@ -20,7 +20,10 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("sandbox", &["spec", "faults", "driver"]),
     ("image", &["spec", "faults"]),
     ("controller", &["spec", "image", "sandbox", "faults"]),
-    ("attacks", &["spec", "sandbox", "driver", "sandbox-weakened", "gateway", "gateway-weakened", "tests"]),
+    (
+        "attacks",
+        &["spec", "sandbox", "driver", "sandbox-weakened", "gateway", "gateway-weakened", "worker-weakened", "tests"],
+    ),
     // Sources of the product once more, so what they may know is the same.
     ("sandbox-weakened", &["spec", "faults"]),
     ("worker-weakened", &[]),

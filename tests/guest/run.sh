@@ -12,9 +12,9 @@ GUEST_CPUS=2
 GUEST_MEMORY_MIB=2048
 GUEST_LIMIT_S=900
 # What concerns control groups: the sandbox's own tests, the attacks on it, and a model end to end.
-DEFAULT=(dormouse-sandbox dormouse-attacks:sandbox dormouse-tests:e2e:either_version::)
+DEFAULT=(dormouse-sandbox dormouse-attacks:sandbox dormouse-attacks:servers dormouse-tests:e2e:either_version::)
 # Programs that those tests start.
-PROGRAMS="sandbox-defended sandbox-weakened dormouse-real"
+PROGRAMS="sandbox-defended sandbox-weakened servers-weakened dormouse-real"
 MARKER="guest: exit status"
 
 KERNEL=target/setup/guest-kernel

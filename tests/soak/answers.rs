@@ -171,7 +171,11 @@ impl Answers {
     }
 
     pub(crate) fn count(&self, what: &str) {
-        *self.counts.lock().unwrap().entry(what.to_owned()).or_default() += 1;
+        self.count_many(what, 1);
+    }
+
+    pub(crate) fn count_many(&self, what: &str, times: u64) {
+        *self.counts.lock().unwrap().entry(what.to_owned()).or_default() += times;
     }
 
     pub(crate) fn wrong(&self, what: String) {

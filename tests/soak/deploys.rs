@@ -7,7 +7,7 @@ use dormouse_tests::{Home, Request, wait::until_true};
 use crate::{
     answers::{Allowed, Told},
     load::World,
-    operator::{Operator, Rest, must},
+    operator::{Operator, Origin, Rest, must},
     progress::Progress,
     random::Random,
 };
@@ -56,7 +56,8 @@ fn one(world: &World, home: &Home, name: &str, random: &mut Random) {
     } else {
         *random.choose(&[Rest::Zero, Rest::FreezeThenZero])
     };
-    if !must(&world.answers, name, &operator.deploy(name, name, rest)) {
+    let way = (*random.choose(&Origin::ALL), rest);
+    if !must(&world.answers, name, &operator.deploy(name, name, way)) {
         return;
     }
     match use_of_it {
@@ -68,7 +69,7 @@ fn one(world: &World, home: &Home, name: &str, random: &mut Random) {
         }
         Use::Redeployed => {
             world.call(name, Allowed::Nothing);
-            must(&world.answers, name, &operator.deploy(name, &format!("{name} again"), rest));
+            must(&world.answers, name, &operator.deploy(name, &format!("{name} again"), way));
             world.call(name, Allowed::Nothing);
         }
     }

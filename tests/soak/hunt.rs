@@ -15,8 +15,12 @@ const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prey {
-    /// A worker, whatever it does: starting, serving, frozen, ending.
+    /// A worker, whatever it does: starting, serving, frozen, ending; or a template that waits.
     Replica,
+    /// One that servers were forked of.
+    Template,
+    /// A server that was forked.
+    Server,
     /// The child of the spawner that makes a container, before or after it joined its group.
     Creation,
     /// A half-made container, on its way to become a worker.
@@ -29,6 +33,8 @@ impl Prey {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Replica => "replica",
+            Self::Template => "template",
+            Self::Server => "forked server",
             Self::Creation => "creation",
             Self::HalfMade => "half-made container",
             Self::Removal => "removal",
@@ -57,7 +63,9 @@ pub(crate) fn kill_one(spawner: i32, instance: &str, wanted: Prey) -> Option<Pre
 /// Waits for a moment in which something is being made or removed; gives up after a while.
 pub(crate) fn until_busy(spawner: i32, instance: &str) {
     let begun = Instant::now();
-    let is_busy = || seen(spawner, instance).iter().any(|(_, prey)| *prey != Prey::Replica);
+    let is_busy = || {
+        seen(spawner, instance).iter().any(|(_, prey)| [Prey::Creation, Prey::HalfMade, Prey::Removal].contains(prey))
+    };
     while begun.elapsed() < HUNT_MAX && !is_busy() {
         std::thread::sleep(LOOK_EVERY);
     }
@@ -76,12 +84,19 @@ fn hold(pid: i32) -> Option<OwnedFd> {
 
 /// Children of the spawner, the node excepted, and their children in containers.
 fn seen(spawner: i32, instance: &str) -> Vec<(i32, Prey)> {
-    let of_spawner = children(spawner);
-    let makers = of_spawner.iter().filter_map(|pid| Some((*pid, of_child(*pid, instance)?)));
-    let makers: Vec<(i32, Prey)> = makers.collect();
-    let made = makers.iter().filter(|(_, prey)| *prey == Prey::Creation).flat_map(|(pid, _)| children(*pid));
-    let made: Vec<(i32, Prey)> = made.map(|pid| (pid, Prey::HalfMade)).collect();
-    makers.into_iter().chain(made).collect()
+    let mut seen = Vec::new();
+    for pid in children(spawner) {
+        let Some(prey) = of_child(pid, instance) else { continue };
+        let below = match prey {
+            Prey::Creation => Prey::HalfMade,
+            _ => Prey::Server,
+        };
+        let made = children(pid);
+        let is_template = prey == Prey::Replica && !made.is_empty();
+        seen.push((pid, if is_template { Prey::Template } else { prey }));
+        seen.extend(made.into_iter().map(|pid| (pid, below)));
+    }
+    seen
 }
 
 fn children(pid: i32) -> Vec<i32> {

@@ -10,7 +10,7 @@ use crate::{
     desired::{Desired, compare},
     hunt::{self, Prey},
     load::{Enough, World},
-    operator::{Operator, Outcome, Rest},
+    operator::{Operator, Origin, Outcome, Rest},
     progress::Progress,
     random::Random,
     report::Report,
@@ -22,14 +22,19 @@ const OPERATORS: usize = 2;
 const NAMES: usize = 4;
 /// What is killed; each at least once where there are as many kills. A daemon costs a start, and nodes
 /// that die in a row are started ever later, so of these there are few.
-const EACH: [Target; 6] = [
+const EACH: [Target; 8] = [
     Target::Daemon,
     Target::Node,
     Target::Of(Prey::Removal),
     Target::Of(Prey::Creation),
     Target::Of(Prey::HalfMade),
     Target::Of(Prey::Replica),
+    Target::Of(Prey::Template),
+    Target::Of(Prey::Server),
 ];
+/// What most kills are of: what runs a request, more than the rest.
+const OFTEN: [Prey; 7] =
+    [Prey::Replica, Prey::Replica, Prey::Template, Prey::Server, Prey::Creation, Prey::HalfMade, Prey::Removal];
 /// In how many of twenty of the others it is the daemon and the node.
 const DAEMONS_OF_20: u64 = 1;
 const NODES_OF_20: u64 = 2;
@@ -106,7 +111,7 @@ fn targets(kills: u64, random: &mut Random) -> Vec<Target> {
     let any = |random: &mut Random| match random.within(0..20) {
         of_20 if of_20 < DAEMONS_OF_20 => Target::Daemon,
         of_20 if of_20 < DAEMONS_OF_20 + NODES_OF_20 => Target::Node,
-        _ => Target::Of(*random.choose(&[Prey::Replica, Prey::Replica, Prey::Creation, Prey::HalfMade, Prey::Removal])),
+        _ => Target::Of(*random.choose(&OFTEN)),
     };
     let mut targets: Vec<Target> = EACH.into_iter().take(kills as usize).collect();
     targets.extend((targets.len() as u64..kills).map(|_| any(random)));
@@ -136,7 +141,7 @@ fn operate(world: &World, home: &Home, names: &[String], random: &mut Random) ->
         } else {
             let salt = format!("{name} {}", random.within(0..3));
             let rest = *random.choose(&[Rest::Zero, Rest::FreezeThenZero, Rest::Freeze]);
-            let outcome = operator.deploy(name, &salt, rest);
+            let outcome = operator.deploy(name, &salt, (*random.choose(&Origin::ALL), rest));
             desired.deployed(&outcome).map(|()| ("deploys", outcome))
         };
         match outcome {

@@ -54,10 +54,32 @@ pub(crate) struct Operator<'a> {
     pub(crate) world: &'a World,
 }
 
+/// Where replicas of an endpoint that has none come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Each loads the model for itself.
+    Loaded,
+    /// They are forked of a template, which goes a little later than the last of them.
+    Forked,
+}
+
+impl Origin {
+    pub(crate) const ALL: [Self; 2] = [Self::Loaded, Self::Forked];
+
+    fn setting(self) -> (&'static str, &'static str) {
+        let kept = match self {
+            Self::Loaded => "0s",
+            Self::Forked => "200ms",
+        };
+        ("keep-template", kept)
+    }
+}
+
 impl Operator<'_> {
-    pub(crate) fn deploy(&self, name: &str, salt: &str, rest: Rest) -> Outcome {
+    pub(crate) fn deploy(&self, name: &str, salt: &str, (origin, rest): (Origin, Rest)) -> Outcome {
         let model = self.home.write(&format!("{name}.onnx"), self.world.worker.model(salt));
-        let text = manifest(name, &model, &rest.settings());
+        let [freeze, zero] = rest.settings();
+        let text = manifest(name, &model, &[freeze, zero, origin.setting()]);
         let file = self.home.write(&format!("{name}.yaml"), text);
         self.run(&["deploy", "--json", "-f", file.to_str().unwrap()])
     }

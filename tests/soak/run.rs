@@ -16,13 +16,13 @@ use crate::{
     deploys, kills,
     load::World,
     model::Worker,
-    operator::{Operator, Rest, must},
+    operator::{Operator, Origin, Rest, must},
     random::Random,
     report::Report,
     wakes,
 };
 
-/// Endpoints that stay: half of them are frozen before they end.
+/// Endpoints that stay: half of them are frozen before they end, and half are forked of templates.
 const BASE: usize = 6;
 /// What exists only once something of a kind was done exists after this many.
 const WARM_UP: u64 = 24;
@@ -104,9 +104,10 @@ fn deploy_base(world: &World, daemon: &Daemon) -> Vec<String> {
     let names: Vec<String> = (0..BASE).map(|number| format!("base{number}")).collect();
     for (number, name) in names.iter().enumerate() {
         let rest = if number % 2 == 0 { Rest::Zero } else { Rest::FreezeThenZero };
+        let origin = if number < BASE / 2 { Origin::Loaded } else { Origin::Forked };
         // Two of them are one model.
         let salt = format!("base{}", number.min(BASE - 2));
-        assert!(must(&world.answers, name, &operator.deploy(name, &salt, rest)), "the soak cannot begin");
+        assert!(must(&world.answers, name, &operator.deploy(name, &salt, (origin, rest))), "the soak cannot begin");
     }
     names
 }
@@ -135,23 +136,22 @@ fn settled(daemon: &Daemon, before: Option<&Picture>) -> Picture {
     Picture { state, spawner: Memory::of(daemon.pid()), node: Memory::of(daemon.node_pid()) }
 }
 
-/// By the daemon's own count: each of the calls was a wake from zero.
+/// By the daemon's own count: each of the calls was a wake from zero, some of them of a template.
 fn count_wakes(world: &World, daemon: &Daemon, base: &[String], share: Share) {
     let metrics = daemon.metrics();
-    let cold = |name: &String| {
-        ["created", "claimed"]
-            .map(|rung| {
-                let labels = [format!("endpoint=\"{name}\""), format!("rung=\"{rung}\""), "result=\"ok\"".to_owned()];
-                metrics.sum("dormouse_starts_total", &labels.each_ref().map(String::as_str))
-            })
-            .into_iter()
-            .sum::<f64>()
+    let starts = |rung: &str| -> f64 {
+        let of = |name: &String| {
+            let labels = [format!("endpoint=\"{name}\""), format!("rung=\"{rung}\""), "result=\"ok\"".to_owned()];
+            metrics.sum("dormouse_starts_total", &labels.each_ref().map(String::as_str))
+        };
+        base.iter().map(of).sum()
     };
-    let starts: f64 = base.iter().map(cold).sum();
+    let (loaded, forked) = (starts("created") + starts("claimed"), starts("forked"));
     let expected = (share.wakes + WARM_UP) as f64;
-    if starts < expected {
-        world.answers.wrong(format!("{starts} cold starts for {expected} cold wakes"));
+    if loaded + forked < expected || forked == 0.0 {
+        world.answers.wrong(format!("{loaded} replicas loaded and {forked} forked for {expected} cold wakes"));
     }
+    world.answers.count_many("cold wakes that were forked", forked as u64);
 }
 
 /// Everything is deleted and the daemon stopped; then another life of it is killed and a third one
@@ -168,7 +168,7 @@ fn end(world: &World, daemon: Daemon, base: &[String], report: &mut Report) {
     let daemon = home.start_again();
     world.moved_to(daemon.address());
     let operator = Operator { home: daemon.home(), world };
-    must(&world.answers, "last", &operator.deploy("last", "last", Rest::Freeze));
+    must(&world.answers, "last", &operator.deploy("last", "last", (Origin::Forked, Rest::Freeze)));
     world.call("last", Allowed::Nothing);
     let home = daemon.kill();
     let daemon = home.start_again();

@@ -61,9 +61,9 @@ impl Defence {
         true
     }
 
-    /// The suite names the missing one in the daemon's environment.
+    /// The suite names what is missing in the daemon's environment.
     #[cfg(weakened)]
     pub(crate) fn stands(self) -> bool {
-        weakened::missing() != format!("{self:?}")
+        !weakened::is_missing(&format!("{self:?}"))
     }
 }

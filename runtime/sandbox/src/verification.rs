@@ -12,9 +12,12 @@ use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
 use crate::{defence::Defence, oci::OOM_SCORE_ADJ};
 
 /// What a container is made under.
-const CONTAINER_FILTERS: &str = "1";
+const CONTAINER_FILTERS: u32 = 1;
 /// What a server loads besides is one list in two programs: one that kills, one that allows.
-const SERVER_FILTERS: &str = "3";
+const SERVER_FILTERS: u32 = 2;
+/// The kernel's name of having a filter, and of having none.
+const FILTERED: &str = "2";
+const UNFILTERED: &str = "0";
 
 /// Why a container is not released.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +42,7 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
     // The one that tells, then the one that the payload will be told by.
     is_procfs("/proc".to_owned())?;
     is_procfs(format!("/proc/{pid}/root/proc"))?;
-    of_process(pid, uid, CONTAINER_FILTERS)?;
+    of_process(pid, uid, filters_of_container())?;
     let score = read(format!("/proc/{pid}/oom_score_adj"))?;
     in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
 }
@@ -47,10 +50,7 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
 /// Checks a server, `pid`, which says that it serves: it is as its template was, under filters of its own, and
 /// in the control group `group` in every hierarchy that limits anything.
 pub(crate) fn of_server(pid: i32, uid: u32, group: &Path) -> Result<(), VerificationError> {
-    if !Defence::RealProc.stands() {
-        return Ok(());
-    }
-    of_process(pid, uid, SERVER_FILTERS)?;
+    of_process(pid, uid, filters_of_container() + SERVER_FILTERS)?;
     let memberships = read(format!("/proc/{pid}/cgroup"))?;
     let strays = strays(&memberships, group);
     in_force("outside its control group", strays.join(" "), "")
@@ -73,9 +73,12 @@ fn relative(group: &Path) -> &Path {
     group.strip_prefix("/").unwrap_or(group)
 }
 
+fn filters_of_container() -> u32 {
+    if Defence::SystemCallFilter.stands() { CONTAINER_FILTERS } else { 0 }
+}
+
 /// What a process is allowed, under so many filters.
-fn of_process(pid: i32, uid: u32, filters: &'static str) -> Result<(), VerificationError> {
-    let has_filter = Defence::SystemCallFilter.stands();
+fn of_process(pid: i32, uid: u32, filters: u32) -> Result<(), VerificationError> {
     let status = read(format!("/proc/{pid}/status"))?;
     let ids = [uid; 4].map(|uid| uid.to_string()).join(" ");
     for (field, expected) in [
@@ -83,8 +86,8 @@ fn of_process(pid: i32, uid: u32, filters: &'static str) -> Result<(), Verificat
         ("Gid:", &ids),
         ("Groups:", ""),
         ("NoNewPrivs:", "1"),
-        ("Seccomp:", if has_filter { "2" } else { "0" }),
-        ("Seccomp_filters:", if has_filter { filters } else { "0" }),
+        ("Seccomp:", if filters > 0 { FILTERED } else { UNFILTERED }),
+        ("Seccomp_filters:", &filters.to_string()),
     ] {
         in_force(field, field_of(&status, field), expected)?;
     }

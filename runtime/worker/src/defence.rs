@@ -31,6 +31,10 @@ pub(crate) enum Defence {
     NotDumpable,
     /// A forked server can open, make, signal and look into nothing.
     ServerFilter,
+    /// A forked server gives up its template's channel.
+    OwnChannel,
+    /// A forked server is in a control group of its own.
+    OwnGroup,
 }
 
 impl Defence {
@@ -41,9 +45,9 @@ impl Defence {
         true
     }
 
-    /// The suite names the missing one in the worker's environment.
+    /// The suite names what is missing in the worker's environment.
     #[cfg(weakened)]
     pub(crate) fn stands(self) -> bool {
-        weakened::missing() != format!("{self:?}")
+        !weakened::is_missing(&format!("{self:?}"))
     }
 }

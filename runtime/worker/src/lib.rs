@@ -31,6 +31,8 @@ use std::time::Instant;
 
 pub use args::{ArgsError, BareArgs, Endpoint, Mode, PrepareArgs, WorkerArgs};
 pub use control::{Assignment, Work};
+#[cfg(weakened)]
+pub use defence::weakened::take_over;
 
 /// Runs a worker until it is told to stop with SIGTERM.
 ///

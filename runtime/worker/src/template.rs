@@ -71,7 +71,9 @@ struct Server {
 pub(crate) fn run(template: Template, control: ControlChannel) -> Result<(), Box<dyn Error>> {
     let server = until_server(&control)?;
     // A server must not have its template's channel. Where it also is, on descriptor 0, the server's own comes.
-    drop(control);
+    if Defence::OwnChannel.stands() {
+        drop(control);
+    }
     match server {
         None => Ok(()),
         Some(server) => server.run(template),
@@ -130,7 +132,9 @@ impl Server {
         let mut is_ready = false;
         let served: Result<(), Box<dyn Error>> = (|| {
             // First, so that all it uses from here on is its own.
-            entrances.enter().map_err(ServerError::Enter)?;
+            if Defence::OwnGroup.stands() {
+                entrances.enter().map_err(ServerError::Enter)?;
+            }
             nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
             nix::unistd::dup2_stderr(&log).map_err(ServerError::Descriptors)?;
             control.become_stdin().map_err(ServerError::Descriptors)?;

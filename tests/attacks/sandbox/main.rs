@@ -31,6 +31,10 @@ const ATTACKS: &[&[Attack]] = &[
     bombs::ATTACKS,
 ];
 
+/// Classes that are of what a container is, and hold of a server in the container of its template as well. The
+/// others are of how a container is made, or are asked of the spawner.
+const FORKED: &[u8] = &[1, 4, 6, 8, 12, 13, 14];
+
 fn main() -> ExitCode {
     if let Some(missing) = daemon::missing() {
         eprintln!("attacks: {missing}");
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut attacks = ATTACKS.concat();
     attacks.sort_by_key(|attack| attack.class);
-    let defended = suite::Defended::CreatedAndClaimed(env!("CARGO_BIN_EXE_sandbox-defended"));
+    let program = env!("CARGO_BIN_EXE_sandbox-defended");
+    let defended = suite::Defended::Everywhere { program, forked: FORKED };
     suite::run(&attacks, &arguments, defended, stage::WEAKENED)
 }

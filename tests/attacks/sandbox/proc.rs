@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dormouse_attacks::{Attack, Ground, Outcome};
+use dormouse_attacks::{Attack, Ground, Outcome, Replicas};
 
 use crate::stage::{Stage, WEAKENED};
 
@@ -41,7 +41,7 @@ fn read_masked(ground: &Ground) -> Outcome {
 /// defence is the product's own.
 fn redirect(ground: &Ground) -> Outcome {
     // A blank is made by the same steps; here none would ever be.
-    let ground = Ground { program: WEAKENED.into(), claimed: false, ..ground.clone() };
+    let ground = Ground { program: WEAKENED.into(), replicas: Replicas::Created, ..ground.clone() };
     let mut stage = Stage::enter(&ground.with("DORMOUSE_REDIRECTED_PROC", "1"));
     let outcome = match stage.try_replica() {
         Err(cause) => {

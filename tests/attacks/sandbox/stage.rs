@@ -2,9 +2,9 @@
 
 use std::os::unix::net::UnixStream;
 
-use dormouse_attacks::Ground;
+use dormouse_attacks::{Ground, Replicas};
 use dormouse_driver::{
-    Daemon, Node,
+    Daemon, Node, daemon,
     script::{converse, replica_of},
 };
 use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, ReplicaSpec, Work};
@@ -22,7 +22,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn enter(ground: &Ground) -> Self {
-        dormouse_driver::daemon::set_pool_size(u32::from(ground.claimed));
+        daemon::set_pool_size(u32::from(ground.replicas == Replicas::Claimed));
+        daemon::set_forked(ground.replicas == Replicas::Forked);
         let mut daemon = Daemon::start_with(|settings| {
             settings.program.clone_from(&ground.program);
             settings.environment.clone_from(&ground.environment);

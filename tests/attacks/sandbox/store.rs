@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use dormouse_attacks::{Attack, Ground, Outcome};
+use dormouse_attacks::{Attack, Ground, Outcome, Replicas};
 use dormouse_driver::script::model;
 use dormouse_spec::Digest;
 use rustix::fs::{CWD, RenameFlags};
@@ -20,13 +20,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
         class: 3,
         name: "exchange a model for a link while it is mounted",
         defence: "MountsByDescriptor",
-        run: |ground| exchange(&Ground { claimed: false, ..ground.clone() }, "read /mnt/models/model.onnx"),
+        run: |ground| {
+            exchange(&Ground { replicas: Replicas::Created, ..ground.clone() }, "read /mnt/models/model.onnx")
+        },
     },
     Attack {
         class: 3,
         name: "exchange a model for a link while a blank is given it",
         defence: "FilesAreTheStores",
-        run: |ground| exchange(&Ground { claimed: true, ..ground.clone() }, "model"),
+        run: |ground| exchange(&Ground { replicas: Replicas::Claimed, ..ground.clone() }, "model"),
     },
     Attack {
         class: 3,

@@ -23,29 +23,38 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Ground {
     pub program: PathBuf,
-    /// What its daemon finds in its environment: the name of the missing defence, if one is.
+    /// What its daemon finds in its environment: the names of missing defences, if any are.
     pub environment: Vec<(String, String)>,
-    /// Whether replicas are made of blanks.
-    pub claimed: bool,
+    pub replicas: Replicas,
+}
+
+/// Where replicas come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    Created,
+    /// They wait as blanks before they are any.
+    Claimed,
+    /// They are forked of a template.
+    Forked,
 }
 
 impl Ground {
     /// Everything stands.
     #[must_use]
     pub fn defended(program: &str) -> Self {
-        Self { program: program.into(), environment: Vec::new(), claimed: false }
+        Self { program: program.into(), environment: Vec::new(), replicas: Replicas::Created }
     }
 
-    /// The same, where replicas wait as blanks before they are any.
+    /// The same, where replicas come from somewhere else.
     #[must_use]
-    pub fn claimed(program: &str) -> Self {
-        Self { claimed: true, ..Self::defended(program) }
+    pub fn of(program: &str, replicas: Replicas) -> Self {
+        Self { replicas, ..Self::defended(program) }
     }
 
-    /// One defence is missing.
+    /// These defences are missing.
     #[must_use]
-    pub fn without(program: &str, defence: &str) -> Self {
-        let environment = vec![("DORMOUSE_WEAKENED".to_owned(), defence.to_owned())];
+    pub fn without(program: &str, defences: &[&str]) -> Self {
+        let environment = vec![("DORMOUSE_WEAKENED".to_owned(), defences.join(","))];
         Self { environment, ..Self::defended(program) }
     }
 
@@ -56,13 +65,21 @@ impl Ground {
     }
 }
 
-/// An attack and the one defence that stands in its way.
+/// An attack and what stands in its way.
 #[derive(Debug, Clone, Copy)]
 pub struct Attack {
     /// Its class in docs/threat-model.md.
     pub class: u8,
     pub name: &'static str,
-    /// The name of the defence, as the builds know it.
+    /// The name of the defence, as the builds know it; or of several with commas between them, each of which
+    /// stops it alone.
     pub defence: &'static str,
     pub run: fn(&Ground) -> Outcome,
+}
+
+impl Attack {
+    #[must_use]
+    pub fn defences(&self) -> Vec<&'static str> {
+        self.defence.split(',').collect()
+    }
 }

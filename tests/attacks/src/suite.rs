@@ -2,32 +2,41 @@
 
 use std::{io::Write, panic, process::ExitCode};
 
-use crate::{Attack, Ground, Outcome};
+use crate::{Attack, Ground, Outcome, Replicas};
 
 /// The product that is attacked.
 #[derive(Debug, Clone, Copy)]
 pub enum Defended<'a> {
     Program(&'a str),
-    /// Twice: with replicas whose container was made for them, and with such that were blanks.
-    CreatedAndClaimed(&'a str),
+    /// With replicas whose container was made for them, with such that were blanks, and for some classes
+    /// of attacks with such that were forked of a template.
+    Everywhere {
+        program: &'a str,
+        forked: &'a [u8],
+    },
 }
 
 impl Defended<'_> {
     /// Each with how its outcome is set off from what stands before.
-    fn grounds(self) -> Vec<(Ground, &'static str)> {
-        match self {
+    fn grounds(self, attack: &Attack) -> Vec<(Ground, String)> {
+        let mut grounds = match self {
             Self::Program(program) => vec![(Ground::defended(program), "|")],
-            Self::CreatedAndClaimed(program) => {
-                vec![(Ground::defended(program), "|"), (Ground::claimed(program), "· claimed:")]
+            Self::Everywhere { program, .. } => {
+                vec![(Ground::defended(program), "|"), (Ground::of(program, Replicas::Claimed), "· claimed:")]
             }
+        };
+        if let Self::Everywhere { program, forked } = self {
+            let is_forked = forked.contains(&attack.class);
+            grounds.extend(is_forked.then(|| (Ground::of(program, Replicas::Forked), "· forked:")));
         }
+        grounds.into_iter().map(|(ground, which)| (ground, which.to_owned())).collect()
     }
 }
 
 /// Runs the attacks whose names contain one of the arguments, or all of them.
 ///
 /// An attack passes where it is stopped by the product and gets through where its defence is
-/// missing. The table is printed as it grows.
+/// missing. Where it has several, each has to stop it alone. The table is printed as it grows.
 #[must_use]
 pub fn run(attacks: &[Attack], arguments: &[String], defended: Defended<'_>, weakened: &str) -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
@@ -38,36 +47,54 @@ pub fn run(attacks: &[Attack], arguments: &[String], defended: Defended<'_>, wea
     let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let asked: Vec<&Attack> = attacks.iter().filter(|attack| is_asked(attack.name)).collect();
     println!("\nrunning {} attacks\n\n| class | attack | defended | control bites |\n|---|---|---|---|", asked.len());
-    let mut failed = 0;
-    for attack in &asked {
-        print!("| {} | {} ", attack.class, attack.name);
-        let _ = std::io::stdout().flush();
-        let on = |ground: Ground| panic::catch_unwind(|| (attack.run)(&ground));
-        let mut is_stopped = true;
-        for (ground, which) in defended.grounds() {
-            let (stopped, seen) = match on(ground) {
-                Ok(Outcome::Stopped(seen)) => (true, format!("yes: {seen}")),
-                Ok(Outcome::GotThrough(seen)) => (false, format!("**NO**: {seen}")),
-                Err(_) => (false, "**FAILED**".to_owned()),
-            };
-            is_stopped &= stopped;
-            print!("{which} {} ", cell(&seen));
-            let _ = std::io::stdout().flush();
-        }
-        let (bites, seen) = match on(Ground::without(weakened, attack.defence)) {
-            Ok(Outcome::GotThrough(seen)) => (true, format!("yes, without {}: {seen}", attack.defence)),
-            Ok(Outcome::Stopped(seen)) => (false, format!("**NO**, without {}: {seen}", attack.defence)),
-            Err(_) => (false, "**FAILED**".to_owned()),
-        };
-        println!("| {} |", cell(&seen));
-        failed += usize::from(!(is_stopped && bites));
-    }
+    let failed = asked.iter().filter(|attack| !holds(attack, defended, weakened)).count();
     let (word, passed, filtered) =
         (if failed == 0 { "ok" } else { "FAILED" }, asked.len() - failed, attacks.len() - asked.len());
     println!(
         "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out\n"
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the line of one attack.
+fn holds(attack: &Attack, defended: Defended<'_>, weakened: &str) -> bool {
+    print!("| {} | {} ", attack.class, attack.name);
+    let _ = std::io::stdout().flush();
+    let on = |ground: &Ground| panic::catch_unwind(|| (attack.run)(ground));
+    let mut is_stopped = true;
+    for (ground, which) in defended.grounds(attack).into_iter().chain(each_alone(attack, weakened)) {
+        let (stopped, seen) = match on(&ground) {
+            Ok(Outcome::Stopped(seen)) => (true, format!("yes: {seen}")),
+            Ok(Outcome::GotThrough(seen)) => (false, format!("**NO**: {seen}")),
+            Err(_) => (false, "**FAILED**".to_owned()),
+        };
+        is_stopped &= stopped;
+        print!("{which} {} ", cell(&seen));
+        let _ = std::io::stdout().flush();
+    }
+    let defences = attack.defences();
+    let without = format!("without {}", defences.join(", "));
+    let (bites, seen) = match on(&Ground::without(weakened, &defences)) {
+        Ok(Outcome::GotThrough(seen)) => (true, format!("yes, {without}: {seen}")),
+        Ok(Outcome::Stopped(seen)) => (false, format!("**NO**, {without}: {seen}")),
+        Err(_) => (false, "**FAILED**".to_owned()),
+    };
+    println!("| {} |", cell(&seen));
+    is_stopped && bites
+}
+
+/// Of several defences all but one are missing, for each in turn. A control that lacks them all would bite as well
+/// where one of them does nothing.
+fn each_alone(attack: &Attack, weakened: &str) -> Vec<(Ground, String)> {
+    let defences = attack.defences();
+    if defences.len() == 1 {
+        return Vec::new();
+    }
+    let alone = |left: &&str| {
+        let others: Vec<&str> = defences.iter().copied().filter(|defence| defence != left).collect();
+        (Ground::without(weakened, &others), format!("· {left} alone:"))
+    };
+    defences.iter().map(alone).collect()
 }
 
 /// Text that stays within its cell.

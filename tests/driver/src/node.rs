@@ -245,13 +245,13 @@ impl Node {
         if daemon::pool_size() > 0 {
             self.wait_for_blanks(1);
         }
-        let spec = if daemon::is_forked() { self.to_fork(spec) } else { spec.clone() };
+        let spec = if daemon::is_forked() { self.forked(spec) } else { spec.clone() };
         self.ask(&Request::Create(Box::new(spec)));
     }
 
     /// The same replica as a fork of a template that is started for it, unless it does not serve or there
     /// can be no template.
-    fn to_fork(&mut self, spec: &ReplicaSpec) -> ReplicaSpec {
+    fn forked(&mut self, spec: &ReplicaSpec) -> ReplicaSpec {
         let Work::Serve { .. } = spec.work else { return spec.clone() };
         let template = script::template_of(spec);
         self.ask(&Request::Create(Box::new(template.clone())));

@@ -4,6 +4,9 @@ use std::fs;
 
 use super::{Subject, sockets::Table, tasks::Task};
 
+/// Each block of uids that a daemon of the machine holds has a file here.
+const UID_LOCKS: &str = "/run/lock/dormouse-uids";
+
 pub(super) fn of(task: &Task, sockets: &Table, subject: &Subject) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{}/fd", task.pid)).into_iter().flatten().filter_map(Result::ok);
     let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -17,6 +20,10 @@ fn kind(link: &str, sockets: &Table, subject: &Subject) -> String {
     }
     if numbered("pipe:[").is_some() {
         return "pipe".to_owned();
+    }
+    // A daemon that starts again takes another block of uids where somebody has its own by then.
+    if let Some((locks, _)) = link.rsplit_once('/').filter(|(locks, _)| *locks == UID_LOCKS) {
+        return format!("{locks}/BLOCK");
     }
     // A namespace held by a descriptor is told by its kind, not by its number.
     match link.split_once(":[") {

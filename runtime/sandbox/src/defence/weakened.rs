@@ -17,7 +17,7 @@ use libcontainer::oci_spec::{
 use super::Defence;
 use crate::oci::mount;
 
-/// Holds the name of the defence that is missing.
+/// Holds the name of the defence that is missing, or names with commas between them.
 pub const WEAKENED_VARIABLE: &str = "DORMOUSE_WEAKENED";
 /// Set, every container finds a file system of the attacker's at /proc.
 pub const REDIRECTED_PROC_VARIABLE: &str = "DORMOUSE_REDIRECTED_PROC";
@@ -46,9 +46,13 @@ const EVERY_CAPABILITY: [Capability; 8] = [
 /// Kernel parameters that the last request to create a replica asked for.
 static SYSCTL: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
 
-pub(super) fn missing() -> &'static str {
+fn missing() -> &'static str {
     static MISSING: OnceLock<String> = OnceLock::new();
     MISSING.get_or_init(|| std::env::var(WEAKENED_VARIABLE).unwrap_or_default())
+}
+
+pub(super) fn is_missing(defence: &str) -> bool {
+    missing().split(',').any(|missing| missing == defence)
 }
 
 #[cfg(not(test))]

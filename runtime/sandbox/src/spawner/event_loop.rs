@@ -376,11 +376,7 @@ impl Loop<'_> {
                 tracing::error!(sandbox, "killing what is out of memory failed: {reason}");
             }
         }
-        for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| sandbox.kill_at().is_some_and(|at| now >= at)) {
-            if let Err(error) = sandbox.kill_unasked() {
-                tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));
-            }
-        }
+        self.kill_what_is_due(now);
         let freezing = self.replicas.iter_mut().filter(|(_, replica)| replica.sandbox.is_freezing());
         let looked: Vec<_> = freezing.map(|(id, replica)| (id.clone(), replica.sandbox.look_at_freeze(now))).collect();
         for (id, freeze) in looked {

@@ -396,8 +396,10 @@ impl Sandbox {
         }
         self.freezing_until = None;
         self.frozen = false;
-        if let Life::Creating { child, .. } = self.life {
-            let _ = kill(child, Signal::SIGKILL);
+        // The first process of a pid namespace by its number too: nothing of its container outlives it, and a
+        // template can leave its group for that of a server.
+        if let Life::Creating { child: first, .. } | Life::Running { pid: first } = self.life {
+            let _ = kill(first, Signal::SIGKILL);
         }
         self.group.kill()
     }

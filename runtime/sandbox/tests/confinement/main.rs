@@ -74,6 +74,7 @@ const TESTS: &[suite::Test] = tests![
     templates::a_server_that_is_not_confined_does_not_serve,
     templates::a_server_that_lies_about_its_loading_is_ended,
     templates::a_template_that_breaks_the_contract_is_ended,
+    templates::a_template_that_moves_in_with_a_server_ends_with_it,
     templates::stop_reaches_a_server_that_is_being_forked,
     templates::nothing_is_left_of_a_server,
     templates::a_request_names_a_template_by_its_id_alone,
@@ -134,6 +135,7 @@ const CLAIMED: &[&str] = &[
 /// What holds of a server that was forked of a template as well.
 const FORKED: &[&str] = &[
     "inside::",
+    "system_calls::exactly",
     "system_calls::what_opens",
     "system_calls::code",
     "system_calls::other",

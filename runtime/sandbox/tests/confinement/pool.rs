@@ -19,10 +19,13 @@ fn with_blanks(count: u32) -> (Daemon, Node) {
     (daemon, node)
 }
 
-/// The only process of a blank.
+/// The only process of a blank, once the child that made it has left.
 fn process_of(daemon: &Daemon, blank: u64) -> i32 {
-    let processes = machine::processes_of(&daemon.group(), &format!("blank-{blank}"));
-    assert_eq!(processes.len(), 1);
+    let mut processes = Vec::new();
+    until("a blank is one process", || {
+        processes = machine::processes_of(&daemon.group(), &format!("blank-{blank}"));
+        processes.len() == 1
+    });
     processes[0]
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_driver::{
-    Daemon, Node,
+    Daemon, Node, daemon,
     script::{read_log, replica_of},
 };
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
@@ -12,6 +12,8 @@ use nix::libc;
 use serde_json::Value;
 
 const LIST: &str = include_str!("../../../../configs/seccomp/worker.json");
+/// What a container of a template may call besides. The stand-in's servers put on filters that allow everything.
+const OF_TEMPLATES: &str = include_str!("../../../../configs/seccomp/template.json");
 /// Beyond every number that a kernel has, by far.
 const NUMBERS: std::ops::Range<i32> = 0..1_024;
 const CALLS_MAX: usize = 60;
@@ -61,7 +63,7 @@ impl Payloads {
     }
 }
 
-/// What the list says, for this architecture.
+/// What the lists of a container say, for this architecture.
 struct Listed {
     allowed: BTreeSet<String>,
     killed: BTreeSet<String>,
@@ -69,11 +71,13 @@ struct Listed {
 
 impl Listed {
     fn read() -> Self {
-        let list: Value = serde_json::from_str(LIST).unwrap();
+        let lists = if daemon::is_forked() { vec![LIST, OF_TEMPLATES] } else { vec![LIST] };
+        let lists: Vec<Value> = lists.into_iter().map(|list| serde_json::from_str(list).unwrap()).collect();
         let foreign = if cfg!(target_arch = "aarch64") { "x86-64" } else { "arm64" };
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let allowed = list["allowed"].as_array().unwrap().iter().filter(|call| call["only"] != foreign);
-        let killed = list["killed"].as_array().unwrap().iter();
+        let entries = |of: &'static str| lists.iter().flat_map(move |list| list[of].as_array()).flatten();
+        let allowed = entries("allowed").filter(|call| call["only"] != foreign);
+        let killed = entries("killed");
         Self {
             allowed: allowed.map(|call| text(&call["name"])).collect(),
             killed: killed.flat_map(|group| group["names"].as_array().unwrap().iter().map(text)).collect(),
@@ -110,6 +114,7 @@ fn arguments(name: &str) -> &'static str {
         "mremap" => " -1 -1 -1 1",    // MREMAP_MAYMOVE
         "prctl" => " 15 -1",          // PR_SET_NAME
         "prlimit64" => " 0 -1 0 -1",  // of no resource
+        "seccomp" => " 1 1 -1",       // SECCOMP_SET_MODE_FILTER, with SECCOMP_FILTER_FLAG_TSYNC
         "socketpair" => " 1 1 -1 -1", // AF_UNIX, SOCK_STREAM, of no protocol
         _ => "",
     }

@@ -4,7 +4,7 @@ use dormouse_driver::{
     Daemon, Node,
     machine::{self, interface, processes_of, until},
     script::{call_fatally, read_log, replica_of, template_of},
-    worker::template::{STAYS_BEHIND, TELLS_NOTHING, TELLS_TOO_MUCH, UNFILTERED},
+    worker::template::{MOVES_IN, STAYS_BEHIND, TELLS_NOTHING, TELLS_TOO_MUCH, UNFILTERED},
 };
 use dormouse_sandbox::messages::{Event, ExitCause, Origin, ReplicaId, ReplicaSpec, Request, Work};
 use dormouse_spec::Bytes;
@@ -214,6 +214,28 @@ pub(crate) fn a_template_that_breaks_the_contract_is_ended() {
     let template = stage.template.replica.clone();
     assert_eq!(stage.node.exit_cause(&template), ExitCause::Signal { signal: 9 });
     stage.leave();
+}
+
+/// It has held the entrances to the control groups of its servers, and may keep them. It can go no further than
+/// that, and whatever ends them ends it.
+pub(crate) fn a_template_that_moves_in_with_a_server_ends_with_it() {
+    for (is_server_stopped, is_server_frozen) in [(true, false), (false, false), (false, true)] {
+        let mut stage = Stage::set(MOVES_IN);
+        let template = stage.template.replica.clone();
+        let process = stage.process(&template);
+        let (first, second) = (stage.fork(1), stage.fork(2));
+        until("it moved", || machine::processes(&stage.daemon.group(), &first).contains(&process));
+        assert!(!stage.template_lives(), "its own group is empty");
+        if is_server_frozen {
+            stage.node.freeze(&first);
+        }
+        stage.node.stop(if is_server_stopped { &first } else { &template }, 0);
+        let causes = [&template, &first, &second].map(|it| stage.node.exit_cause(it));
+        let killed = ExitCause::Signal { signal: 9 };
+        let (gone, stopped) = (ExitCause::TemplateEnded, ExitCause::Stopped);
+        assert_eq!(causes, if is_server_stopped { [killed, stopped, gone] } else { [stopped, gone.clone(), gone] });
+        stage.leave();
+    }
 }
 
 /// At whichever point of being forked it is.

@@ -4,12 +4,29 @@ use std::sync::OnceLock;
 
 use super::Defence;
 
-/// Holds the name of the defence that is missing.
+/// Holds the name of the defence that is missing, or names with commas between them.
 const WEAKENED_VARIABLE: &str = "DORMOUSE_WEAKENED";
 
-pub(super) fn missing() -> &'static str {
+/// What a server does that an attacker has taken over.
+static DEEDS: OnceLock<fn(&str) -> String> = OnceLock::new();
+/// The header of a request that names the deed.
+const DEED_HEADER: &str = "deed";
+
+pub(super) fn is_missing(defence: &str) -> bool {
     static MISSING: OnceLock<String> = OnceLock::new();
-    MISSING.get_or_init(|| std::env::var(WEAKENED_VARIABLE).unwrap_or_default())
+    let missing = MISSING.get_or_init(|| std::env::var(WEAKENED_VARIABLE).unwrap_or_default());
+    missing.split(',').any(|missing| missing == defence)
+}
+
+/// From now on a request that names a deed is answered with what came of it.
+pub fn take_over(deeds: fn(&str) -> String) {
+    DEEDS.get_or_init(|| deeds);
+}
+
+/// Done by the thread that reads requests, as whatever a request could make of it.
+pub(crate) fn deed(headers: &http::HeaderMap) -> Option<String> {
+    let deed = headers.get(DEED_HEADER)?.to_str().ok()?;
+    DEEDS.get().map(|deeds| deeds(deed))
 }
 
 /// Elements of a shape as they are counted by whoever does not think of signs and overflow.

@@ -21,10 +21,15 @@ pub const TELLS_NOTHING: &str = "tells-nothing";
 /// One of this name tells the end of a server that nobody asked for.
 pub const TELLS_TOO_MUCH: &str = "tells-too-much";
 
+/// One of this name keeps the entrances to its servers' control groups, and is in that of the last server before
+/// the one that it is to fork.
+pub const MOVES_IN: &str = "moves-in";
+
 /// Takes orders until nobody gives any more. Returns in each server, with its listener.
 pub fn serve(name: &str) -> OwnedFd {
     let mut servers = Vec::<(u64, Pid)>::new();
-    while let Some((order, descriptors)) = receive() {
+    let mut kept = Vec::new();
+    while let Some((order, mut descriptors)) = receive() {
         let server = order["server"].as_u64().unwrap();
         match order["order"].as_str().unwrap() {
             "fork" => {
@@ -33,8 +38,10 @@ pub fn serve(name: &str) -> OwnedFd {
                     ForkResult::Child => return become_server(name, descriptors),
                     ForkResult::Parent { child } => servers.push((server, child)),
                 }
-                if name == TELLS_TOO_MUCH {
-                    tell(server, &json!({ "code": 0 }));
+                match name {
+                    TELLS_TOO_MUCH => tell(server, &json!({ "code": 0 })),
+                    MOVES_IN => enter(std::mem::replace(&mut kept, descriptors.split_off(OWN))),
+                    _ => {}
                 }
             }
             "reap" if name == TELLS_NOTHING => {}
@@ -53,6 +60,16 @@ pub fn serve(name: &str) -> OwnedFd {
     exit(0)
 }
 
+/// Of what a server is given: its listener, its log, its channel.
+const OWN: usize = 3;
+
+/// Moves this process into control groups.
+fn enter(entrances: impl IntoIterator<Item = OwnedFd>) {
+    for entrance in entrances {
+        File::from(entrance).write_all(b"0").unwrap();
+    }
+}
+
 fn tell(server: u64, ended: &Value) {
     say(format!("X{}", json!({ "server": server, "ended": ended })).as_bytes());
 }
@@ -61,9 +78,9 @@ fn tell(server: u64, ended: &Value) {
 /// filters of its own, which allow all that the one before does.
 fn become_server(name: &str, descriptors: Vec<OwnedFd>) -> OwnedFd {
     let mut descriptors = descriptors.into_iter();
-    let [listener, log, control] = [(); 3].map(|()| descriptors.next().expect("a server is given three of its own"));
-    for entrance in descriptors.filter(|_| name != STAYS_BEHIND) {
-        File::from(entrance).write_all(b"0").unwrap();
+    let [listener, log, control] = [(); OWN].map(|()| descriptors.next().expect("a server is given three of its own"));
+    if name != STAYS_BEHIND {
+        enter(descriptors);
     }
     dup2_stdout(&log).unwrap();
     dup2_stderr(&log).unwrap();

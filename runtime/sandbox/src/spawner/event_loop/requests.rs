@@ -171,8 +171,11 @@ impl Loop<'_> {
 
     pub(super) fn on_stop(&mut self, id: ReplicaId, grace: Duration) {
         let Some(sandbox) = self.living(&id) else { return };
-        if let Err(error) = sandbox.stop(Instant::now(), grace) {
-            self.refuse(Some(id), &error_chain::one_line(&error));
+        let is_killed_template = grace.is_zero() && sandbox.forks();
+        match sandbox.stop(Instant::now(), grace) {
+            Ok(()) if is_killed_template => self.on_template_gone(&id),
+            Ok(()) => {}
+            Err(error) => self.refuse(Some(id), &error_chain::one_line(&error)),
         }
     }
 

@@ -75,7 +75,8 @@ impl Loop<'_> {
     }
 
     /// A template ends, and takes its servers with it. Those that are frozen could not, and the template
-    /// waits for them in the kernel; so all are ended from here.
+    /// waits for them in the kernel, if it is not frozen itself, in the group of one of them; so all are
+    /// ended from here.
     pub(super) fn on_template_gone(&mut self, template: &ReplicaId) {
         let is_of_it = |(id, replica): &(&ReplicaId, &mut super::Replica)| {
             *id == template || replica.sandbox.template() == Some(template)
@@ -85,6 +86,26 @@ impl Loop<'_> {
             if let Err(error) = replica.sandbox.kill_unasked() {
                 tracing::error!(replica = %id, "killing it failed: {}", error_chain::one_line(&error));
             }
+        }
+    }
+
+    /// Kills what was asked to end and did not in time.
+    pub(super) fn kill_what_is_due(&mut self, now: Instant) {
+        let mut templates = Vec::new();
+        for (whose, sandbox) in self.sandboxes_mut() {
+            if sandbox.kill_at().is_none_or(|at| now < at) {
+                continue;
+            }
+            if let Err(error) = sandbox.kill_unasked() {
+                tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));
+            }
+            match whose {
+                Whose::Replica(id) if sandbox.forks() => templates.push(id),
+                Whose::Replica(_) | Whose::Blank(_) => {}
+            }
+        }
+        for template in templates {
+            self.on_template_gone(&template);
         }
     }
 
