@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dormouse_controller::{Asked, Rung, WakeOutcome, WakePhase};
-use dormouse_sandbox::messages::{CreatePhases, Origin};
+use dormouse_sandbox::messages::{CreatePhases, Origin, blank_name};
 use dormouse_spec::{EndpointName, format_duration};
 
 use super::{
@@ -98,7 +98,7 @@ fn row(PhaseTime { phase, us }: &PhaseTime, wake: &WakeStatus) -> [String; 5] {
     let parts = match (phase, wake.origin) {
         (WakePhase::Create, Some(Origin::Created(phases))) => parts(phases),
         (WakePhase::Claim, Some(Origin::Claimed(claim))) => {
-            format!("{} of it in the spawner, blank-{}", millis(claim.claim_us), claim.blank)
+            format!("{} of it in the spawner, {}", millis(claim.claim_us), blank_name(claim.blank))
         }
         (WakePhase::Fork, Some(Origin::Forked(fork))) => format!("{} of it in the spawner", millis(fork.order_us)),
         _ => String::new(),

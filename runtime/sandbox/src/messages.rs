@@ -241,6 +241,8 @@ pub struct ReplicaReport {
     pub state: ReplicaState,
     /// When it was created, in milliseconds since 1970.
     pub started_at_ms: u64,
+    /// The blank that it was made of, where it was.
+    pub blank: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,10 +262,17 @@ pub enum ReplicaState {
 pub enum Origin {
     /// It was made for the replica.
     Created(CreatePhases),
-    /// It waited as a blank, whose control group keeps its name: `blank-<number>`.
+    /// It waited as a blank, whose control group keeps its name: [`blank_name`].
     Claimed(Claim),
     /// It is a fork of its template, in the template's container and in a control group of its own.
     Forked(Fork),
+}
+
+/// The name of a blank, and of its control group below the daemon's. No replica has such a name, since each
+/// ends with two numbers.
+#[must_use]
+pub fn blank_name(blank: u64) -> String {
+    format!("blank-{blank}")
 }
 
 /// A server that was forked.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use dormouse_sandbox::cgroup::{Hierarchy, Version};
-use dormouse_sandbox::messages::{Origin, ReplicaId};
+use dormouse_sandbox::messages::{Origin, ReplicaId, blank_name};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{WaitOptions, wait},
@@ -87,7 +87,7 @@ pub(crate) fn note_origin(group: &str, replica: &ReplicaId, origin: Origin) {
     let mut claimed = CLAIMED.lock().unwrap();
     match origin {
         Origin::Created(_) | Origin::Forked(_) => claimed.remove(&key),
-        Origin::Claimed(claim) => claimed.insert(key, format!("blank-{}", claim.blank)),
+        Origin::Claimed(claim) => claimed.insert(key, blank_name(claim.blank)),
     };
 }
 

@@ -9,6 +9,7 @@ use super::{
     assignment::{self, Assignment, Sources},
     listeners::{ListenError, listen_unix},
     order::ServerNumber,
+    pool::BlankId,
     sandbox::{BeginError, Plan, Sandbox, Workshop},
 };
 use crate::messages::{ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
@@ -18,6 +19,8 @@ pub(crate) struct Replica {
     pub(crate) spec: ReplicaSpec,
     pub(crate) sandbox: Sandbox,
     started_at_ms: u64,
+    /// What it was made of, where it was not made for itself.
+    blank: Option<BlankId>,
 }
 
 impl Replica {
@@ -33,7 +36,7 @@ impl Replica {
         let listener = listener.as_ref().map(AsFd::as_fd);
         let sandbox =
             Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))?;
-        Ok(Self::of(spec, sandbox))
+        Ok(Self::of(spec, sandbox, None))
     }
 
     /// Has `template` fork it. It differs from its template in nothing but its id and what it does.
@@ -53,7 +56,7 @@ impl Replica {
         };
         let of = (&template.spec.replica, &template.sandbox);
         let sandbox = Sandbox::fork(workshop, &plan, of, number, listener)?;
-        Ok(Self::of(spec, sandbox))
+        Ok(Self::of(spec, sandbox, None))
     }
 
     /// Whether `spec` can be forked of it.
@@ -64,10 +67,10 @@ impl Replica {
     }
 
     /// A replica that `sandbox` was told to be.
-    pub(super) fn of(spec: ReplicaSpec, sandbox: Sandbox) -> Self {
+    pub(super) fn of(spec: ReplicaSpec, sandbox: Sandbox, blank: Option<BlankId>) -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        Self { spec, sandbox, started_at_ms }
+        Self { spec, sandbox, started_at_ms, blank }
     }
 
     pub(crate) fn started_at_ms(&self) -> u64 {
@@ -85,7 +88,8 @@ impl Replica {
         } else {
             ReplicaState::Starting
         };
-        ReplicaReport { spec: self.spec.clone(), state, started_at_ms: self.started_at_ms }
+        let blank = self.blank.map(|BlankId(number)| number);
+        ReplicaReport { spec: self.spec.clone(), state, started_at_ms: self.started_at_ms, blank }
     }
 }
 

@@ -120,6 +120,10 @@ impl EndpointTask {
             Told::Created { started_at_ms, origin, .. } => {
                 if let Some(member) = self.members.get_mut(key) {
                     member.started_at_ms = *started_at_ms;
+                    member.blank = match origin {
+                        Origin::Claimed(claim) => Some(claim.blank),
+                        Origin::Created(_) | Origin::Forked(_) => None,
+                    };
                 }
                 self.node.metrics.container(*origin);
                 self.wakes.created(key, *origin, Instant::now());
