@@ -8,13 +8,14 @@ mod neighbours;
 use std::{fs, os::unix::fs::MetadataExt};
 
 use dormouse_tests::{
-    Daemon, Endpoint, Home, Script, processes,
+    Daemon, Endpoint, Home, Round, Script, processes,
     script::{Bomb, Infer},
     wait::until_true,
 };
 use serde_json::json;
 
 use self::neighbours::beside_neighbours;
+pub(crate) use self::{loading::*, logs::*};
 use crate::fake;
 
 const MEMORY_MIB: usize = 64;
@@ -22,8 +23,9 @@ const PIDS: u64 = 64;
 const TMP_BYTES: u64 = 8 << 20;
 const DESCRIPTORS_MAX: u64 = 4_096;
 
-fn home() -> Home {
+fn home(round: Round) -> Home {
     fake()
+        .in_round(round)
         .endpoint("memory", &format!("\"{MEMORY_MIB}Mi\""))
         .endpoint("tmp", &format!("\"{}\"", TMP_BYTES))
         .endpoint("pids", &PIDS.to_string())
@@ -59,45 +61,42 @@ fn serves_again(endpoint: &Endpoint<'_>) {
     endpoint.check_echo(2);
 }
 
-#[test]
-fn of_threads() {
-    let daemon = home().start();
+pub(crate) fn of_threads(round: Round) {
+    let daemon = home(round).start();
     dies_of(&daemon, Infer::Bomb(Bomb::Threads), &["out of processes", "64 processes and threads", "killed by signal"]);
 }
 
-#[test]
-fn of_memory_at_once() {
-    dies_of(&home().start(), Infer::Bomb(Bomb::Memory), &["out of memory", "64 MiB"]);
+pub(crate) fn of_memory_at_once(round: Round) {
+    dies_of(&home(round).start(), Infer::Bomb(Bomb::Memory), &["out of memory", "64 MiB"]);
 }
 
-#[test]
-fn of_memory_little_by_little() {
-    dies_of(&home().start(), Infer::Bomb(Bomb::MemorySlowly), &["out of memory", "64 MiB"]);
+pub(crate) fn of_memory_little_by_little(round: Round) {
+    dies_of(&home(round).start(), Infer::Bomb(Bomb::MemorySlowly), &["out of memory", "64 MiB"]);
 }
 
-/// What lies in /tmp is memory, and no limit of its own lifts that of memory.
+/// What lies in /tmp is memory, and no limit of its own lifts that of memory. Replicas that are forked share
+/// the /tmp of their container, in which the product's own can open nothing.
 #[test]
 fn of_temporary_files_beyond_the_memory() {
-    let daemon = home().endpoint("tmp", "\"1Gi\"").start();
-    dies_of(&daemon, Infer::Bomb(Bomb::Tmp), &["out of memory", "64 MiB"]);
+    for round in [Round::Created, Round::Claimed] {
+        let daemon = home(round).endpoint("tmp", &format!("\"{MEMORY_MIB}Mi\"")).start();
+        dies_of(&daemon, Infer::Bomb(Bomb::Tmp), &["out of memory", "64 MiB"]);
+    }
 }
 
 /// Empty files take no room in /tmp, but memory of the kernel's, which is the replica's too.
-#[test]
-fn of_files_without_content() {
-    dies_of(&home().start(), Infer::Bomb(Bomb::Files), &["out of memory", "64 MiB"]);
+pub(crate) fn of_files_without_content(round: Round) {
+    dies_of(&home(round).start(), Infer::Bomb(Bomb::Files), &["out of memory", "64 MiB"]);
 }
 
-#[test]
-fn a_crash_and_a_kill_are_no_shortage() {
-    let daemon = home().start();
+pub(crate) fn a_crash_and_a_kill_are_no_shortage(round: Round) {
+    let daemon = home(round).start();
     dies_of(&daemon, Infer::Crash, &["crashed: killed by signal"]);
     dies_of(&daemon, Infer::Exit { code: 9 }, &["exited with status 9"]);
 }
 
-#[test]
-fn of_temporary_files_ends_where_they_may_not_grow() {
-    let daemon = home().start();
+pub(crate) fn of_temporary_files_ends_where_they_may_not_grow(round: Round) {
+    let daemon = home(round).start();
     let endpoint = daemon.deploy_fake("bomber", Script::echo().infer(Infer::Bomb(Bomb::Tmp)), &[]);
     beside_neighbours(&daemon, || {
         let answer = daemon.send(&endpoint.echo_request(1)).ok().json();
@@ -127,11 +126,10 @@ fn writable_mount(line: &str) -> Option<&str> {
 }
 
 /// What it holds leaves less room than its model's pages take: they are read anew again and again.
-#[test]
-fn of_page_cache_costs_nobody_else() {
+pub(crate) fn of_page_cache_costs_nobody_else(round: Round) {
     const MODEL_BYTES: usize = 96 << 20;
     const ROUNDS: u64 = 3;
-    let daemon = home().start();
+    let daemon = home(round).start();
     let bomb = Bomb::PageCache { hold_mebibytes: MEMORY_MIB - 16, rounds: 3 };
     let model = Script::echo().infer(Infer::Bomb(bomb)).to_padded_model(MODEL_BYTES);
     let bytes = model.len() as u64;
@@ -151,9 +149,8 @@ fn forget_pages(endpoint: &Endpoint<'_>) {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
-#[test]
-fn of_descriptors() {
-    let daemon = home().start();
+pub(crate) fn of_descriptors(round: Round) {
+    let daemon = home(round).start();
     let emfile = rustix::io::Errno::MFILE.raw_os_error();
     dies_of(&daemon, Infer::Bomb(Bomb::Descriptors), &[&format!("exited with status {emfile}")]);
     let logged = daemon.cli(&["logs", "bomber"]).ok().stdout;
@@ -162,23 +159,20 @@ fn of_descriptors() {
     assert!((DESCRIPTORS_MAX - 64..DESCRIPTORS_MAX).contains(&eaten), "{line}");
 }
 
-#[test]
-fn of_processor_time_is_replaced() {
-    never_answers(Infer::Bomb(Bomb::Spin));
+pub(crate) fn of_processor_time_is_replaced(round: Round) {
+    never_answers(round, Infer::Bomb(Bomb::Spin));
 }
 
-#[test]
-fn one_that_stands_still_is_replaced() {
-    never_answers(Infer::Bomb(Bomb::Stall));
+pub(crate) fn one_that_stands_still_is_replaced(round: Round) {
+    never_answers(round, Infer::Bomb(Bomb::Stall));
 }
 
-#[test]
-fn one_that_takes_connections_and_reads_nothing_is_replaced() {
-    never_answers(Infer::Deaf);
+pub(crate) fn one_that_takes_connections_and_reads_nothing_is_replaced(round: Round) {
+    never_answers(round, Infer::Deaf);
 }
 
-fn never_answers(infer: Infer) {
-    let daemon = home().endpoint("timeout", "\"1s\"").start();
+fn never_answers(round: Round, infer: Infer) {
+    let daemon = home(round).endpoint("timeout", "\"1s\"").start();
     let endpoint = daemon.deploy_fake("bomber", Script::echo(), &[]);
     endpoint.check_echo(1);
     endpoint.play(Script::echo().infer(infer));

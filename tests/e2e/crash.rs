@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use dormouse_tests::{
-    Connection, Endpoint, Script, Told,
+    Connection, Endpoint, Round, Script, Told,
     processes::kill,
     script::{Infer, Load, OnSigterm},
     wait::{until, until_true},
@@ -13,9 +13,8 @@ use rustix::process::Signal;
 
 use crate::fake;
 
-#[test]
-fn a_crash_costs_its_request_and_the_next_one_works() {
-    let daemon = fake().start();
+pub(crate) fn a_crash_costs_its_request_and_the_next_one_works(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     for (infer, cause) in [(Infer::Crash, "killed by signal"), (Infer::Exit { code: 3 }, "exited with status 3")] {
         endpoint.play(Script::echo().infer(infer));
@@ -28,9 +27,8 @@ fn a_crash_costs_its_request_and_the_next_one_works() {
     }
 }
 
-#[test]
-fn out_of_memory_is_told_from_a_crash() {
-    let daemon = fake().endpoint("memory", "\"64Mi\"").endpoint("tmp", "\"1Mi\"").start();
+pub(crate) fn out_of_memory_is_told_from_a_crash(round: Round) {
+    let daemon = fake().in_round(round).endpoint("memory", "\"64Mi\"").endpoint("tmp", "\"1Mi\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::EatMemory), &[]);
     let error = daemon.send(&endpoint.echo_request(1)).error(502);
     assert!(error.contains("out of memory") && error.contains("64 MiB"), "{error}");
@@ -41,9 +39,8 @@ fn out_of_memory_is_told_from_a_crash() {
     endpoint.check_echo(2);
 }
 
-#[test]
-fn an_answer_that_breaks_off_is_seen_to() {
-    let daemon = fake().start();
+pub(crate) fn an_answer_that_breaks_off_is_seen_to(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::BreakOff), &[]);
     let mut connection = Connection::to(daemon.address());
     assert!(connection.try_send(&endpoint.echo_request(1)).is_err(), "the answer is not whole, and looks so");
@@ -51,9 +48,8 @@ fn an_answer_that_breaks_off_is_seen_to() {
     endpoint.check_echo(2);
 }
 
-#[test]
-fn all_requests_of_a_dead_replica_fail_at_once() {
-    let daemon = fake().endpoint("max_replicas", "1").start();
+pub(crate) fn all_requests_of_a_dead_replica_fail_at_once(round: Round) {
+    let daemon = fake().in_round(round).endpoint("max_replicas", "1").start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..4)
@@ -75,9 +71,8 @@ fn all_requests_of_a_dead_replica_fail_at_once() {
     endpoint.check_echo(1);
 }
 
-#[test]
-fn failing_starts_back_off_longer_each_time() {
-    let daemon = fake().set("endpoint.crash_back_off", "first", "\"1s\"").start();
+pub(crate) fn failing_starts_back_off_longer_each_time(round: Round) {
+    let daemon = fake().in_round(round).set("endpoint.crash_back_off", "first", "\"1s\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.play(Script::echo().load(Load::Fail));
     let refused = daemon.send(&endpoint.echo_request(1));
@@ -98,9 +93,8 @@ fn failing_starts_back_off_longer_each_time() {
     assert!(metrics.sum("dormouse_starts_total", &["endpoint=\"m\"", "result=\"failed\""]) >= 2.0);
 }
 
-#[test]
-fn a_replica_that_ignores_sigterm_ends_all_the_same() {
-    let daemon = fake().start();
+pub(crate) fn a_replica_that_ignores_sigterm_ends_all_the_same(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().on_sigterm(OnSigterm::Ignore), &[]);
     endpoint.check_echo(1);
     let processes = endpoint.processes();
@@ -109,9 +103,8 @@ fn a_replica_that_ignores_sigterm_ends_all_the_same() {
     assert!(endpoint.processes().is_empty());
 }
 
-#[test]
-fn the_daemon_ends_with_replicas_that_ignore_sigterm() {
-    let daemon = fake().endpoint("max_replicas", "1").start();
+pub(crate) fn the_daemon_ends_with_replicas_that_ignore_sigterm(round: Round) {
+    let daemon = fake().in_round(round).endpoint("max_replicas", "1").start();
     for name in ["a", "b"] {
         daemon.deploy_fake(name, Script::echo().on_sigterm(OnSigterm::Ignore), &[]).check_echo(1);
     }
@@ -135,9 +128,8 @@ fn a_container_that_is_killed_while_it_is_made_is_a_failed_start() {
     until_true("nothing of it is left", || endpoint.processes().is_empty());
 }
 
-#[test]
-fn minimum_replicas_come_back() {
-    let daemon = fake().endpoint("max_replicas", "2").start();
+pub(crate) fn minimum_replicas_come_back(round: Round) {
+    let daemon = fake().in_round(round).endpoint("max_replicas", "2").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[("min-replicas", "1")]);
     endpoint.until_phases(&["ready"]);
     let first = endpoint.replicas().remove(0).id;

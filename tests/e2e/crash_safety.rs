@@ -3,7 +3,7 @@
 use std::{fs, net::TcpStream};
 
 use dormouse_tests::{
-    Connection, Daemon, Endpoint, Request, Script, SmallDisk,
+    Connection, Daemon, Endpoint, Request, Round, Script, SmallDisk,
     processes::{self, NoDescriptors},
     script::Infer,
     wait::{until, until_true},
@@ -37,9 +37,8 @@ fn names(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn a_full_disk_refuses_deploys_and_nothing_else() {
-    let home = fake().endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"2ms\"");
+pub(crate) fn a_full_disk_refuses_deploys_and_nothing_else(round: Round) {
+    let home = fake().in_round(round).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"2ms\"");
     let disk = SmallDisk::at(&home.data(), "size=100m");
     let daemon = home.start();
     let kept = daemon.deploy_fake("kept", Script::echo(), &[]);
@@ -133,9 +132,8 @@ fn an_endpoint_whose_uid_cannot_be_recorded_is_served() {
     disk.set_read_only(false);
 }
 
-#[test]
-fn a_full_run_directory_costs_new_replicas_only() {
-    let home = fake();
+pub(crate) fn a_full_run_directory_costs_new_replicas_only(round: Round) {
+    let home = fake().in_round(round);
     let disk = SmallDisk::at(&home.run(), "size=20m,nr_inodes=300");
     let daemon = home.start();
     let running = daemon.deploy_fake("running", Script::echo(), &[]);
@@ -152,9 +150,8 @@ fn a_full_run_directory_costs_new_replicas_only() {
     until_it_serves(&at_zero);
 }
 
-#[test]
-fn a_replica_whose_log_cannot_be_written_goes_on() {
-    let home = fake();
+pub(crate) fn a_replica_whose_log_cannot_be_written_goes_on(round: Round) {
+    let home = fake().in_round(round);
     let disk = SmallDisk::at(&home.run(), "size=4m");
     let daemon = home.start();
     let endpoint = daemon.deploy_fake("a", Script::echo().infer(PRINTED), &[]);
@@ -171,9 +168,8 @@ fn a_replica_whose_log_cannot_be_written_goes_on() {
     until_true("it can be read", || daemon.cli(&["logs", "a"]).ok().stdout.trim_end().ends_with(&last));
 }
 
-#[test]
-fn a_node_without_descriptors_answers_when_it_has_some() {
-    let daemon = fake().endpoint("freeze_after", "\"1h\"").start();
+pub(crate) fn a_node_without_descriptors_answers_when_it_has_some(round: Round) {
+    let daemon = fake().in_round(round).endpoint("freeze_after", "\"1h\"").start();
     let running = daemon.deploy_fake("running", Script::echo(), &[]);
     running.check_echo(1);
     let at_zero = daemon.deploy_fake("at-zero", Script::echo(), &[]);
@@ -207,9 +203,8 @@ fn a_node_without_descriptors_answers_when_it_has_some() {
     assert_eq!(at_zero.phases(), ["ready"]);
 }
 
-#[test]
-fn a_spawner_without_descriptors_says_so_and_goes_on() {
-    let daemon = fake().endpoint("freeze_after", "\"1h\"").start();
+pub(crate) fn a_spawner_without_descriptors_says_so_and_goes_on(round: Round) {
+    let daemon = fake().in_round(round).endpoint("freeze_after", "\"1h\"").start();
     let running = daemon.deploy_fake("running", Script::echo(), &[]);
     running.check_echo(1);
     let at_zero = daemon.deploy_fake("at-zero", Script::echo(), &[]);

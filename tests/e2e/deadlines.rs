@@ -3,10 +3,11 @@
 use std::thread;
 
 use dormouse_tests::{
-    Endpoint, Home, Script,
+    Endpoint, Home, Round, Script,
     endpoint::echo_body,
     http2,
     script::{Infer, Load},
+    wait::until_true,
 };
 
 use crate::fake;
@@ -15,8 +16,8 @@ use crate::fake;
 const TOGETHER: i64 = 40;
 
 /// One replica that serves one request at a time.
-fn narrow() -> Home {
-    fake().endpoint("max_replicas", "1").endpoint("container_concurrency", "1")
+fn narrow(round: Round) -> Home {
+    fake().in_round(round).endpoint("max_replicas", "1").endpoint("container_concurrency", "1")
 }
 
 /// Sends a request that its replica holds.
@@ -29,9 +30,8 @@ fn hold<'scope, 'env>(
     held
 }
 
-#[test]
-fn time_that_runs_out_in_the_inference() {
-    let daemon = narrow().start();
+pub(crate) fn time_that_runs_out_in_the_inference(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "300ms")]);
     let error = daemon.send(&endpoint.echo_request(1)).error(504);
     assert!(error.contains("inference"), "{error}");
@@ -39,9 +39,8 @@ fn time_that_runs_out_in_the_inference() {
     endpoint.check_echo(2);
 }
 
-#[test]
-fn time_that_runs_out_in_the_queue() {
-    let daemon = narrow().start();
+pub(crate) fn time_that_runs_out_in_the_queue(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "500ms")]);
     let errors = late_together(&endpoint);
     let of = |place: &str| errors.iter().filter(|error| error.contains(place)).count();
@@ -62,21 +61,23 @@ pub(crate) fn late_together(endpoint: &Endpoint<'_>) -> Vec<String> {
     http2::exchange(endpoint.daemon.address(), asks.collect()).into_iter().map(told).collect()
 }
 
-#[test]
-fn time_that_runs_out_in_the_start() {
-    let daemon = narrow().start();
+pub(crate) fn time_that_runs_out_in_the_start(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[("timeout", "300ms")]);
     endpoint.play(Script::echo().load(Load::Hold));
     let error = daemon.send(&endpoint.echo_request(1)).error(504);
     assert!(error.contains("start"), "{error}");
     endpoint.play(Script::echo());
-    endpoint.until_phases(&["ready"]);
+    // What was begun for it is for the next one: its replica, or the template that it would be forked from.
+    until_true("it is ready", || {
+        let is_ready = |list: &str| endpoint.status()[list].as_array().unwrap().iter().any(|it| it["phase"] == "ready");
+        is_ready(if round == Round::Forked { "templates" } else { "replicas" })
+    });
     endpoint.check_echo(2);
 }
 
-#[test]
-fn a_replica_that_never_gets_ready_is_given_up() {
-    let daemon = narrow().start();
+pub(crate) fn a_replica_that_never_gets_ready_is_given_up(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[("start-deadline", "300ms")]);
     endpoint.play(Script::echo().load(Load::Hold));
     let refused = daemon.send(&endpoint.echo_request(1));
@@ -85,9 +86,8 @@ fn a_replica_that_never_gets_ready_is_given_up() {
     endpoint.until_phases(&[]);
 }
 
-#[test]
-fn a_full_queue_refuses_at_once() {
-    let daemon = narrow().start();
+pub(crate) fn a_full_queue_refuses_at_once(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("queue-waiters-max", "1")]);
     thread::scope(|scope| {
         let held = hold(scope, &endpoint);
@@ -103,19 +103,15 @@ fn a_full_queue_refuses_at_once() {
     });
 }
 
-#[test]
-fn memory_that_others_hold_is_told_after_the_deadline() {
-    let daemon = narrow()
-        .set("node", "memory_budget", "\"128Mi\"")
-        .endpoint("memory", "\"128Mi\"")
-        .endpoint("tmp", "\"1Mi\"")
-        .start();
+pub(crate) fn memory_that_others_hold_is_told_after_the_deadline(round: Round) {
+    let daemon =
+        narrow(round).memory_for_replicas(256).endpoint("memory", "\"256Mi\"").endpoint("tmp", "\"1Mi\"").start();
     let holder = daemon.deploy_fake("holder", Script::echo().infer(Infer::Hold), &[]);
     let other = daemon.deploy_fake("other", Script::echo(), &[("timeout", "500ms")]);
     thread::scope(|scope| {
         let held = hold(scope, &holder);
         let refused = daemon.send(&other.echo_request(1));
-        assert!(refused.error(503).contains("memory is short: 128Mi"), "{}", refused.text());
+        assert!(refused.error(503).contains("memory is short: 256Mi"), "{}", refused.text());
         let _ = refused.retry_after();
         holder.play(Script::echo());
         let _ = held.join().unwrap().ok();
@@ -125,9 +121,8 @@ fn memory_that_others_hold_is_told_after_the_deadline() {
     holder.check_echo(3);
 }
 
-#[test]
-fn a_delete_drains_and_refuses_meanwhile() {
-    let daemon = narrow().start();
+pub(crate) fn a_delete_drains_and_refuses_meanwhile(round: Round) {
+    let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
     thread::scope(|scope| {
         let held = hold(scope, &endpoint);

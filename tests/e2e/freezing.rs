@@ -6,7 +6,7 @@ use std::{
 };
 
 use dormouse_tests::{
-    Endpoint, Home, Script, processes,
+    Endpoint, Home, Round, Script, processes,
     wait::{until, until_true},
 };
 use rustix::process::Signal;
@@ -17,13 +17,16 @@ use crate::fake;
 /// Requests, each about when the replica freezes after the one before.
 const REQUESTS: i64 = 200;
 
-fn freezing() -> Home {
-    fake().endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").endpoint("max_replicas", "1")
+fn freezing(round: Round) -> Home {
+    fake()
+        .in_round(round)
+        .endpoint("freeze_after", "\"1ms\"")
+        .endpoint("zero_after", "\"1h\"")
+        .endpoint("max_replicas", "1")
 }
 
-#[test]
-fn requests_about_the_moment_of_freezing_are_all_answered_by_one_replica() {
-    let daemon = freezing().start();
+pub(crate) fn requests_about_the_moment_of_freezing_are_all_answered_by_one_replica(round: Round) {
+    let daemon = freezing(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     for data in 0..REQUESTS {
         endpoint.check_echo(data);
@@ -31,7 +34,7 @@ fn requests_about_the_moment_of_freezing_are_all_answered_by_one_replica() {
         (0..data % 5).for_each(|_| drop(endpoint.phases()));
     }
     let metrics = daemon.metrics();
-    assert_eq!(metrics.sum("dormouse_starts_total", &["rung=\"created\""]), 1.0);
+    assert_eq!(metrics.sum("dormouse_starts_total", &[&format!("rung=\"{}\"", round.rung())]), 1.0);
     assert!(metrics.sum("dormouse_starts_total", &["rung=\"frozen\""]) > 0.0, "none came while it was frozen");
 }
 
@@ -50,7 +53,7 @@ exec mkdir "$1/y"
 
 impl Unstoppable {
     fn beside(endpoint: &Endpoint<'_>) -> Self {
-        let replica = endpoint.replicas().remove(0).id;
+        let replica = endpoint.replicas().remove(0).control_group;
         let groups = processes::control_groups(endpoint.daemon.instance());
         let freezes = |name: &str| groups.iter().find(|group| group.ends_with(&replica) && group.join(name).exists());
         let group = freezes("freezer.state").or_else(|| freezes("cgroup.freeze")).expect("a group that freezes");
@@ -94,10 +97,9 @@ fn is_freezing(endpoint: &Endpoint<'_>) -> bool {
     read("freezer.state", "FREEZING") || read("cgroup.freeze", "1")
 }
 
-#[test]
-fn a_request_that_comes_while_a_freeze_does_not_end_is_answered() {
+pub(crate) fn a_request_that_comes_while_a_freeze_does_not_end_is_answered(round: Round) {
     // The freeze begins once the process is there.
-    let daemon = fake().endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
+    let daemon = fake().in_round(round).endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(1);
     let replica = endpoint.replicas().remove(0).id;
@@ -110,9 +112,8 @@ fn a_request_that_comes_while_a_freeze_does_not_end_is_answered() {
     endpoint.check_echo(3);
 }
 
-#[test]
-fn a_freeze_that_does_not_end_is_given_up_and_told() {
-    let daemon = fake().endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
+pub(crate) fn a_freeze_that_does_not_end_is_given_up_and_told(round: Round) {
+    let daemon = fake().in_round(round).endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(1);
     let unstoppable = Unstoppable::beside(&endpoint);

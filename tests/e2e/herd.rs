@@ -2,16 +2,17 @@
 
 use std::thread;
 
-use dormouse_tests::{Daemon, Endpoint, Request, Script, endpoint::echo_body, paths, script::Infer, wait::until_true};
+use dormouse_tests::{
+    Daemon, Endpoint, Request, Round, Script, endpoint::echo_body, paths, script::Infer, wait::until_true,
+};
 use serde_json::json;
 
 use crate::{fake, real, silero};
 
 const CALLERS: usize = 200;
 
-#[test]
-fn two_hundred_first_requests_share_the_starts() {
-    let daemon = real().endpoint("max_replicas", "2").start();
+pub(crate) fn two_hundred_first_requests_share_the_starts(round: Round) {
+    let daemon = real().in_round(round).endpoint("max_replicas", "2").start();
     let endpoint = daemon.deploy("vad", &silero::model());
     thread::scope(|scope| {
         for _ in 0..CALLERS {
@@ -19,7 +20,7 @@ fn two_hundred_first_requests_share_the_starts() {
         }
     });
     let metrics = daemon.metrics();
-    let starts = metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", "rung=\"created\""]);
+    let starts = metrics.sum("dormouse_starts_total", &["endpoint=\"vad\"", &format!("rung=\"{}\"", round.rung())]);
     assert!((1.0..=2.0).contains(&starts), "{starts} starts");
     assert_eq!(metrics.sum("dormouse_requests_total", &["endpoint=\"vad\"", "code=\"200\""]), CALLERS as f64);
     assert_eq!(metrics.of_endpoint("dormouse_requests_total", "vad"), CALLERS as f64);
@@ -28,9 +29,9 @@ fn two_hundred_first_requests_share_the_starts() {
     });
 }
 
-#[test]
-fn replicas_follow_the_load_up_and_down() {
+pub(crate) fn replicas_follow_the_load_up_and_down(round: Round) {
     let daemon = fake()
+        .in_round(round)
         .endpoint("max_replicas", "3")
         .endpoint("container_concurrency", "2")
         .endpoint("freeze_after", "\"200ms\"")
@@ -62,11 +63,11 @@ fn replicas_follow_the_load_up_and_down() {
 const ENDPOINTS: usize = 6;
 const ROUNDS: usize = 3;
 
-#[test]
-fn endpoints_of_three_times_the_memory_all_answer() {
+pub(crate) fn endpoints_of_three_times_the_memory_all_answer(round: Round) {
     // Two of them fit at a time.
     let daemon = real()
-        .set("node", "memory_budget", "\"256Mi\"")
+        .in_round(round)
+        .memory_for_replicas(256)
         .endpoint("memory", "\"128Mi\"")
         .endpoint("tmp", "\"1Mi\"")
         .endpoint("max_replicas", "1")

@@ -1,8 +1,8 @@
-//! A daemon with nothing to do does nothing.
+//! A daemon with nothing to do does nothing, nor do containers that wait for a model and templates.
 
 use std::{fs, thread::sleep, time::Duration};
 
-use dormouse_tests::{Daemon, Script, wait::until_true};
+use dormouse_tests::{Daemon, Round, Script, wait::until_true};
 
 use crate::fake;
 
@@ -28,11 +28,8 @@ fn of_task(task: &std::path::Path) -> u64 {
     counts.sum()
 }
 
-#[test]
-fn nothing_wakes_up_where_every_endpoint_is_at_zero() {
-    // With containers that wait for a model, which do nothing either.
-    let daemon =
-        fake().set("pool", "size", "2").endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"10ms\"").start();
+pub(crate) fn nothing_wakes_up_where_every_endpoint_is_at_zero(round: Round) {
+    let daemon = fake().in_round(round).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"10ms\"").start();
     for number in 0..ENDPOINTS {
         let endpoint = daemon.deploy_fake(&format!("m{number}"), Script::echo(), &[]);
         endpoint.check_echo(1);

@@ -5,16 +5,19 @@ use std::{
     process::Stdio,
 };
 
-use dormouse_tests::script::{Infer, Script};
+use dormouse_tests::{
+    Round,
+    script::{Infer, Script},
+};
 
 use crate::fake;
 
 const FILE_BYTES_MAX: usize = 64 << 10;
 const LINE_BYTES: usize = 1 << 10;
 
-#[test]
-fn a_log_outlives_its_replica_and_is_capped() {
+pub(crate) fn a_log_outlives_its_replica_and_is_capped(round: Round) {
     let daemon = fake()
+        .in_round(round)
         .set("endpoint.logs", "file_bytes_max", &FILE_BYTES_MAX.to_string())
         .endpoint("freeze_after", "\"1ms\"")
         .endpoint("zero_after", "\"2ms\"")
@@ -36,9 +39,8 @@ fn a_log_outlives_its_replica_and_is_capped() {
     assert!(logged.len() <= 4 * FILE_BYTES_MAX, "{} bytes", logged.len());
 }
 
-#[test]
-fn a_log_can_be_followed() {
-    let daemon = fake().start();
+pub(crate) fn a_log_can_be_followed(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Print { lines: 1, bytes: 9 }), &[]);
     let mut following = daemon.command(&["logs", "a", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();

@@ -21,6 +21,7 @@ mod pool;
 mod prepared;
 mod protocol;
 mod rights;
+mod rounds;
 mod serve;
 mod silero;
 mod structure;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dormouse_tests::{
-    Connection, Daemon, Endpoint, Request,
+    Connection, Daemon, Endpoint, Request, Round,
     processes::{self, start_time},
     script::{Infer, Load, Script},
     wait::{until, until_true},
@@ -25,9 +25,8 @@ fn identities(endpoint: &Endpoint<'_>) -> BTreeSet<(i32, u64)> {
     endpoint.processes().into_iter().map(|pid| (pid, start_time(pid))).collect()
 }
 
-#[test]
-fn a_killed_node_costs_only_what_was_in_flight() {
-    let daemon = real().endpoint("max_replicas", "2").endpoint("freeze_after", "\"1m\"").start();
+pub(crate) fn a_killed_node_costs_only_what_was_in_flight(round: Round) {
+    let daemon = real().in_round(round).endpoint("max_replicas", "2").endpoint("freeze_after", "\"1m\"").start();
     let endpoint = daemon.deploy("vad", &silero::model());
     let load = Callers::default();
     thread::scope(|scope| {
@@ -109,9 +108,8 @@ impl Callers {
     }
 }
 
-#[test]
-fn a_node_finds_frozen_replicas_and_wakes_them() {
-    let daemon = fake().endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
+pub(crate) fn a_node_finds_frozen_replicas_and_wakes_them(round: Round) {
+    let daemon = fake().in_round(round).endpoint("freeze_after", "\"1ms\"").endpoint("zero_after", "\"1h\"").start();
     let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
     endpoint.check_echo(1);
     endpoint.until_phases(&["frozen"]);
@@ -121,9 +119,8 @@ fn a_node_finds_frozen_replicas_and_wakes_them() {
     assert_eq!(identities(&endpoint), before);
 }
 
-#[test]
-fn requests_in_the_kernels_queue_outlive_the_node() {
-    let daemon = fake().start();
+pub(crate) fn requests_in_the_kernels_queue_outlive_the_node(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
     let node = daemon.node_pid();
     // It takes no connection any more; those that come are the kernel's.
@@ -135,14 +132,13 @@ fn requests_in_the_kernels_queue_outlive_the_node() {
     assert_eq!(answer["outputs"][0]["data"][0], 7);
 }
 
-#[test]
-fn a_dead_spawner_takes_its_node_along_and_the_next_start_sweeps() {
-    let beside = fake().start();
+pub(crate) fn a_dead_spawner_takes_its_node_along_and_the_next_start_sweeps(round: Round) {
+    let beside = fake().in_round(round).start();
     let neighbour = beside.deploy_fake("a", Script::echo(), &[]);
     neighbour.check_echo(1);
     let untouched = identities(&neighbour);
 
-    let daemon = fake().start();
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("a", Script::echo(), &[]);
     endpoint.check_echo(1);
     let instance = daemon.instance().to_owned();
@@ -163,9 +159,8 @@ fn a_dead_spawner_takes_its_node_along_and_the_next_start_sweeps() {
     neighbour.check_echo(3);
 }
 
-#[test]
-fn what_was_deployed_outlives_the_daemon() {
-    let daemon = fake().start();
+pub(crate) fn what_was_deployed_outlives_the_daemon(round: Round) {
+    let daemon = fake().in_round(round).start();
     daemon.deploy_fake("a", Script::echo(), &[("queue-waiters-max", "7")]).check_echo(1);
     daemon.deploy_fake("b", Script::echo(), &[]).delete();
     let before = daemon.status("a");
@@ -181,9 +176,8 @@ fn what_was_deployed_outlives_the_daemon() {
     endpoint.check_echo(2);
 }
 
-#[test]
-fn sigterm_lets_running_requests_finish() {
-    let daemon = fake().start();
+pub(crate) fn sigterm_lets_running_requests_finish(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Hold), &[]);
     thread::scope(|scope| {
         let running = scope.spawn(|| endpoint.infer(&dormouse_tests::endpoint::echo_body(5)));
@@ -201,9 +195,8 @@ fn sigterm_lets_running_requests_finish() {
     daemon.until_ended();
 }
 
-#[test]
-fn a_second_signal_does_not_wait_for_requests() {
-    let daemon = fake().start();
+pub(crate) fn a_second_signal_does_not_wait_for_requests(round: Round) {
+    let daemon = fake().in_round(round).start();
     let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Hold), &[]);
     thread::scope(|scope| {
         let request = endpoint.echo_request(5);
@@ -219,21 +212,25 @@ fn a_second_signal_does_not_wait_for_requests() {
     daemon.until_ended();
 }
 
-#[test]
-fn a_deploy_that_loses_its_node_leaves_nothing() {
-    let daemon = fake().start();
+/// There is one for each replica that something is left of.
+fn sockets(daemon: &Daemon) -> Vec<std::fs::DirEntry> {
+    let entries = std::fs::read_dir(daemon.home().run().join("sockets"));
+    entries.into_iter().flatten().map(Result::unwrap).collect()
+}
+
+pub(crate) fn a_deploy_that_loses_its_node_leaves_nothing(round: Round) {
+    let daemon = fake().in_round(round).start();
     let model = daemon.home().write("a.onnx", Script::echo().load(Load::Hold).to_model());
     thread::scope(|scope| {
         let deploy = scope.spawn(|| daemon.cli(&["deploy", model.to_str().unwrap()]));
-        let endpoint = Endpoint::of(&daemon, "a");
-        until_true("a replica loads the model", || !endpoint.processes().is_empty());
+        until_true("a replica loads the model", || !sockets(&daemon).is_empty());
         processes::kill(daemon.node_pid(), Signal::KILL);
         let reason = deploy.join().unwrap().failed(1);
         assert!(reason.contains("the daemon"), "{reason}");
-        until_true("its replica is ended", || endpoint.processes().is_empty());
+        until_true("its replica is ended", || sockets(&daemon).is_empty());
     });
     let uids = daemon.home().data().join("uids.json");
-    until_true("its uid is given back", || !std::fs::read_to_string(&uids).unwrap().contains("\"a\""));
+    until_true("its uid is given back", || !std::fs::read_to_string(&uids).is_ok_and(|uids| uids.contains("\"a\"")));
     assert_eq!(daemon.admin("/v1/endpoints").ok().json(), serde_json::json!([]));
     daemon.deploy_fake("a", Script::echo(), &[]).check_echo(1);
 }

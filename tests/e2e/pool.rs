@@ -48,6 +48,26 @@ fn a_model_wakes_in_a_container_that_waited() {
 }
 
 #[test]
+fn status_tells_the_control_group_of_what_waited_also_to_the_next_node() {
+    let daemon = fake().set("pool", "size", "1").start();
+    until_true("a container waits", || daemon.metrics().sum("dormouse_blanks_ready", &[]) == 1.0);
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
+    until_true("a container waits", || daemon.metrics().sum("dormouse_blanks_ready", &[]) == 1.0);
+    let [blank] = processes::of_blanks(daemon.instance()).into_iter().collect::<Vec<_>>()[..] else { panic!("one") };
+    endpoint.check_echo(1);
+    assert_eq!(endpoint.processes(), [blank]);
+    let group = endpoint.replicas().remove(0).control_group;
+    assert!(group.starts_with("blank-"), "{group}");
+    assert!(daemon.cli(&["status", "m"]).ok().stdout.contains(&group));
+
+    let node = daemon.node_pid();
+    processes::kill(node, Signal::KILL);
+    until_true("another node", || processes::child(daemon.pid(), "node").is_some_and(|pid| pid != node));
+    assert_eq!(endpoint.processes(), [blank]);
+    assert_eq!(endpoint.replicas().remove(0).control_group, group);
+}
+
+#[test]
 fn external_data_is_handed_over_with_what_was_prepared_of_it_or_mounted() {
     for (prepares, rung) in [("true", "claimed"), ("false", "created")] {
         let daemon = with_blanks(real().set("node", "prepare_models", prepares));

@@ -7,7 +7,7 @@ use dormouse_tests::{
     Endpoint, Home, Script,
     processes::{kill, lives},
     script::Infer,
-    wait::until_true,
+    wait::{until, until_true},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -32,11 +32,10 @@ fn template(endpoint: &Endpoint<'_>) -> String {
     templates(endpoint)[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// The process of a template, or of a replica that was forked from it.
+/// The process of a template, or of a replica that was forked from it, once what made it has left.
 fn process(endpoint: &Endpoint<'_>, id: &str) -> i32 {
-    let processes = dormouse_tests::processes::of_replica(endpoint.daemon.instance(), id);
-    assert_eq!(processes.len(), 1, "{id}");
-    processes.into_iter().next().unwrap()
+    let only = |processes: std::collections::BTreeSet<i32>| processes.first().copied().filter(|_| processes.len() == 1);
+    until("it has one process", || only(dormouse_tests::processes::of_group(endpoint.daemon.instance(), id)))
 }
 
 fn rungs(endpoint: &Endpoint<'_>) -> Vec<String> {

@@ -25,23 +25,27 @@ pub struct Daemon {
     child: Child,
     address: SocketAddr,
     instance: String,
+    first_node: i32,
     ended: bool,
 }
 
 impl Daemon {
     pub(crate) fn start(home: Arc<Home>) -> Self {
         let mut child = home.daemon_command().spawn().unwrap();
-        let node = until("the daemon serves", || {
+        let pid = i32::try_from(child.id()).unwrap();
+        let (first_node, node) = until("the daemon serves", || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", log(&home));
             }
             // An earlier daemon's node may answer yet, until it notices that its spawner is gone or the
             // new one ends it; the new one starts its own after that.
-            processes::child(i32::try_from(child.id()).unwrap(), "node").and_then(|_| node_status(&home))
+            processes::child(pid, "node").and_then(|process| Some((process, node_status(&home)?)))
         });
         let address = node["listen"].as_str().and_then(|address| address.parse().ok()).expect("an address");
         let instance = node["instance"].as_str().expect("an id").to_owned();
-        Self { home, child, address, instance, ended: false }
+        let daemon = Self { home, child, address, instance, first_node, ended: false };
+        daemon.prepare_round();
+        daemon
     }
 
     #[must_use]
@@ -99,6 +103,7 @@ impl Daemon {
     pub fn deploy(&self, name: &str, model: &Path) -> Endpoint<'_> {
         let model = model.to_str().expect("a path in UTF-8");
         let _ = self.cli(&["deploy", model, "--name", name]).ok();
+        self.prepare_round();
         Endpoint::of(self, name)
     }
 
@@ -106,6 +111,7 @@ impl Daemon {
     pub fn deploy_with(&self, name: &str, model: &Path, settings: &[(&str, &str)]) -> Endpoint<'_> {
         let manifest = self.home.write(&format!("{name}.yaml"), manifest(name, model, settings));
         let _ = self.cli(&["deploy", "-f", manifest.to_str().unwrap()]).ok();
+        self.prepare_round();
         Endpoint::of(self, name)
     }
 
@@ -113,6 +119,12 @@ impl Daemon {
     pub fn deploy_fake(&self, name: &str, script: Script, settings: &[(&str, &str)]) -> Endpoint<'_> {
         let model = self.home.write(&format!("{name}.onnx"), script.salt(name).to_model());
         self.deploy_with(name, &model, settings)
+    }
+
+    fn prepare_round(&self) {
+        if let Some(round) = self.home.round() {
+            round.prepare(self);
+        }
     }
 
     /// Sends one request on a connection of its own.
@@ -193,6 +205,9 @@ impl Daemon {
         self.ended = true;
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("the daemon had ended with {status}:\n{}", self.log());
+        }
+        if let Some(round) = self.home.round() {
+            round.prove(self, self.first_node);
         }
         processes::kill(self.pid(), Signal::TERM);
         self.wait();

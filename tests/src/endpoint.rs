@@ -1,10 +1,13 @@
 //! One endpoint of a running daemon.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{Daemon, Request, Response, Script, processes, wait::until_true};
+use crate::{
+    Connection, Daemon, Request, Response, Script, processes,
+    wait::{until, until_true},
+};
 
 #[derive(Debug, Clone)]
 pub struct Endpoint<'a> {
@@ -20,6 +23,7 @@ pub struct Replica {
     pub revision: u64,
     pub leases: u64,
     pub started_at_ms: u64,
+    pub control_group: String,
 }
 
 impl<'a> Endpoint<'a> {
@@ -38,12 +42,14 @@ impl<'a> Endpoint<'a> {
     pub fn replicas(&self) -> Vec<Replica> {
         let status = self.status();
         let number = |replica: &Value, key: &str| replica[key].as_u64().unwrap_or_default();
+        let text = |replica: &Value, key: &str| replica[key].as_str().unwrap_or_default().to_owned();
         let of = |replica: &Value| Replica {
-            id: replica["id"].as_str().unwrap_or_default().to_owned(),
-            phase: replica["phase"].as_str().unwrap_or_default().to_owned(),
+            id: text(replica, "id"),
+            phase: text(replica, "phase"),
             revision: number(replica, "revision"),
             leases: number(replica, "leases"),
             started_at_ms: number(replica, "started_at_ms"),
+            control_group: text(replica, "control_group"),
         };
         status["replicas"].as_array().expect("replicas").iter().map(of).collect()
     }
@@ -67,17 +73,52 @@ impl<'a> Endpoint<'a> {
         });
     }
 
-    /// Processes of all of its replicas.
+    /// Processes of all of its replicas; not those of templates, as long as those are known to be any. Of a
+    /// replica that only a deploy asks, and of what a deleted endpoint leaves, those in groups of its name.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
+        let [replicas, templates] = self.control_groups();
+        let mut groups = self.control_groups_of_its_name();
+        groups.extend(replicas);
+        self.processes_in(groups.difference(&templates))
+    }
+
+    /// Processes of its templates alone.
+    #[must_use]
+    pub fn template_processes(&self) -> Vec<i32> {
+        let [_, templates] = self.control_groups();
+        self.processes_in(templates.iter())
+    }
+
+    fn processes_in<'g>(&self, groups: impl Iterator<Item = &'g String>) -> Vec<i32> {
+        groups.flat_map(|group| processes::of_group(self.daemon.instance(), group)).collect()
+    }
+
+    /// Of its replicas and of its templates, as it tells them; none where there is no such endpoint.
+    fn control_groups(&self) -> [BTreeSet<String>; 2] {
+        let path = format!("/v1/endpoints/{}", self.name);
+        let socket = self.daemon.home().run().join("admin.sock");
+        // A node process that has just died takes the connection along.
+        let answer = until("a node process answers", || {
+            Connection::to_socket(&socket).ok()?.try_send(&Request::get(&path)).ok()
+        });
+        let status = if answer.status == 404 { Value::Null } else { answer.ok().json() };
+        ["replicas", "templates"].map(|list| {
+            let listed = status[list].as_array().into_iter().flatten();
+            listed.filter_map(|it| it["control_group"].as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    /// Those named after a replica or a template of it: its own name and two numbers.
+    fn control_groups_of_its_name(&self) -> BTreeSet<String> {
         let groups = processes::control_groups(self.daemon.instance());
-        let prefix = format!("{}-", self.name);
-        let mine = |path: &&std::path::PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))
+        let names = groups.iter().filter_map(|group| group.file_name()?.to_str());
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        let is_mine = |name: &&str| {
+            let numbers = name.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('-')?.split_once('-'));
+            numbers.is_some_and(|(revision, serial)| is_number(revision) && is_number(serial))
         };
-        let names = groups.iter().filter(mine).filter_map(|path| path.file_name()?.to_str());
-        let ids: std::collections::BTreeSet<&str> = names.collect();
-        ids.into_iter().flat_map(|id| processes::of_replica(self.daemon.instance(), id)).collect()
+        names.filter(is_mine).map(str::to_owned).collect()
     }
 
     /// The path of an operation on it.
@@ -121,15 +162,15 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// Gives a stored model another script, in one step.
+/// Gives a stored model another script. Whoever reads it meanwhile reads it again: see [`Script`].
 ///
 /// # Panics
 /// Where there is no such directory.
 pub fn replace(directory: &Path, script: &Script) {
-    let next = directory.join("next");
-    fs::write(&next, script.to_model()).unwrap();
-    fs::set_permissions(&next, fs::Permissions::from_mode(0o444)).unwrap();
-    fs::rename(&next, directory.join("model.onnx")).unwrap();
+    let model = script.to_model();
+    let mut file = File::options().write(true).open(directory.join("model.onnx")).unwrap();
+    file.write_all(&model).unwrap();
+    file.set_len(model.len() as u64).unwrap();
 }
 
 /// What a fake replica echoes.

@@ -7,7 +7,9 @@ mod serve;
 
 use std::{
     fs::File,
+    hint::spin_loop,
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{ExitCode, exit},
     time::Duration,
@@ -106,13 +108,24 @@ impl ScriptFile {
 
     /// One that was taken away, as with a revision that is no more, says to wait.
     fn read(&self) -> Script {
-        let waiting = || Script::echo().load(Load::Hold).infer(Infer::Hold);
-        self.head().map_or_else(|_| waiting(), |model| Script::of_model(&model))
+        loop {
+            let Ok(head) = self.head() else { return Script::echo().load(Load::Hold).infer(Infer::Hold) };
+            // Else it is being written.
+            if let Some(script) = Script::of_model(&head) {
+                return script;
+            }
+            spin_loop();
+        }
     }
 
     fn head(&self) -> io::Result<Vec<u8>> {
         let mut head = Vec::new();
-        File::open(&self.0)?.take(SCRIPT_BYTES_MAX).read_to_end(&mut head)?;
+        let file = File::open(&self.0)?;
+        // Who holds a file finds it after it was taken away as well.
+        if file.metadata()?.nlink() == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        file.take(SCRIPT_BYTES_MAX).read_to_end(&mut head)?;
         Ok(head)
     }
 }

@@ -12,14 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Daemon, Told, cli, paths};
-
-/// Says how many blanks are kept where a test does not. A suite is run again with some.
-const POOL_SIZE: &str = "DORMOUSE_TEST_POOL";
-
-fn pool_size() -> String {
-    std::env::var(POOL_SIZE).unwrap_or_else(|_| "0".to_owned())
-}
+use crate::{Daemon, Round, Told, cli, paths};
 
 #[derive(Debug)]
 pub struct Home {
@@ -29,6 +22,8 @@ pub struct Home {
     /// Variables of the environment of every command.
     environment: Vec<(String, String)>,
     directory: TempDir,
+    /// What its daemons have to prove.
+    round: Option<Round>,
 }
 
 impl Home {
@@ -40,11 +35,24 @@ impl Home {
         // Short, as the run directory must be.
         let directory = tempfile::Builder::new().prefix("dm").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let home = Self { program: program.into(), settings: BTreeMap::new(), environment: Vec::new(), directory };
-        home.set("gateway", "listen", "\"127.0.0.1:0\"")
+        let (program, settings, environment) = (program.into(), BTreeMap::new(), Vec::new());
+        let home = Self { program, settings, environment, directory, round: None };
+        let home = home
+            .set("gateway", "listen", "\"127.0.0.1:0\"")
             .set("sandbox", "onnxruntime", &format!("{:?}", paths::onnxruntime()))
-            .set("node", "memory_budget", "\"4Gi\"")
-            .set("pool", "size", &pool_size())
+            .set("node", "memory_budget", "\"4Gi\"");
+        Round::of_environment().configure(home)
+    }
+
+    /// Its replicas are of this round, and a daemon of which none was fails its test.
+    #[must_use]
+    pub fn in_round(mut self, round: Round) -> Self {
+        self.round = Some(round);
+        round.configure(self)
+    }
+
+    pub(crate) fn round(&self) -> Option<Round> {
+        self.round
     }
 
     /// A setting of the configuration; `value` is TOML.
@@ -52,6 +60,18 @@ impl Home {
     pub fn set(mut self, section: &'static str, key: &'static str, value: &str) -> Self {
         self.settings.entry(section).or_default().insert(key, value.to_owned());
         self
+    }
+
+    /// A memory budget of which replicas can have this much, each beside what it is made of.
+    #[must_use]
+    pub fn memory_for_replicas(self, mebibytes: u32) -> Self {
+        let budget = self.round.unwrap_or(Round::of_environment()).budget(mebibytes);
+        self.set("node", "memory_budget", &format!("\"{budget}Mi\""))
+    }
+
+    /// What [`Self::set`] set.
+    pub(crate) fn setting(&self, section: &str, key: &str) -> &str {
+        &self.settings[section][key]
     }
 
     /// A variable of the daemon's environment.

@@ -73,10 +73,10 @@ pub fn control_groups(instance: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The processes of a daemon's replica.
+/// The processes in a group below a daemon's.
 #[must_use]
-pub fn of_replica(instance: &str, replica: &str) -> BTreeSet<i32> {
-    processes(control_groups(instance).iter().filter(|group| group.ends_with(replica)))
+pub fn of_group(instance: &str, name: &str) -> BTreeSet<i32> {
+    processes(control_groups(instance).iter().filter(|group| group.ends_with(name)))
 }
 
 /// The processes of a daemon that wait for a model, and of replicas that did.
@@ -134,9 +134,11 @@ impl NoDescriptors {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         let limit_before = line.split_whitespace().nth(3).unwrap().to_owned();
-        // The limit is one on numbers, and each half of a daemon holds all lower ones for its whole life.
-        // Not fewer: the spawner's poll of more descriptors than the limit would fail.
-        set_open_files(pid, "5");
+        // The limit is one on numbers: all lower ones are in use. Not fewer, as a poll of more descriptors
+        // than the limit fails.
+        let is_open = |number: &u32| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+        let first_free = (0..).find(|number| !is_open(number)).expect("a number");
+        set_open_files(pid, &first_free.to_string());
         Self { pid, limit_before }
     }
 }

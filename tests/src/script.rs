@@ -2,7 +2,11 @@
 //! carries JSON in its documentation field.
 //!
 //! The fake reads it anew at each step, so a test changes a running replica's mind by replacing
-//! the stored file ([`Endpoint::play`](crate::Endpoint::play)). `Hold` waits until it changes.
+//! the stored file's content ([`Endpoint::play`](crate::Endpoint::play)). `Hold` waits until it changes.
+//! A replica that was claimed holds the file itself, so it stays the same file and is written over; a
+//! sum tells a script from one that is half written.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +172,7 @@ impl Script {
 
     #[must_use]
     pub fn to_model(&self) -> Vec<u8> {
-        let json = serde_json::to_vec(self).unwrap();
+        let json = serde_json::to_vec(&Summed { sum: self.sum(), script: self.clone() }).unwrap();
         let mut model = vec![DOC_STRING];
         push_length(&mut model, json.len());
         model.extend(json);
@@ -192,15 +196,28 @@ impl Script {
         model.first() == Some(&DOC_STRING)
     }
 
-    /// # Panics
-    /// Where the file was not made by [`Self::to_model`].
+    /// None where it is not, or not wholly, what [`Self::to_model`] makes.
     #[must_use]
-    pub fn of_model(model: &[u8]) -> Self {
-        let length_bytes = model.iter().skip(1).position(|byte| byte & 0x80 == 0).expect("a length") + 1;
+    pub fn of_model(model: &[u8]) -> Option<Self> {
+        let length_bytes = model.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
         // What pads a model comes after it.
-        let mut scripts = serde_json::Deserializer::from_slice(&model[1 + length_bytes..]).into_iter();
-        scripts.next().expect("a script").expect("a script")
+        let mut scripts = serde_json::Deserializer::from_slice(model.get(1 + length_bytes..)?).into_iter();
+        let Summed { sum, script } = scripts.next()?.ok()?;
+        (script.sum() == sum).then_some(script)
     }
+
+    fn sum(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        serde_json::to_vec(self).unwrap().hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// As it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+struct Summed {
+    sum: u64,
+    script: Script,
 }
 
 fn push_length(model: &mut Vec<u8>, mut left: usize) {
@@ -218,8 +235,24 @@ mod tests {
     #[test]
     fn a_script_survives_its_model() {
         let script = Script::echo().load(Load::Exit { code: 3 }).salt(&"s".repeat(200));
-        assert_eq!(Script::of_model(&script.to_model()), script);
-        assert_eq!(Script::of_model(&script.to_padded_model(1000)), script);
+        assert_eq!(Script::of_model(&script.to_model()), Some(script.clone()));
+        assert_eq!(Script::of_model(&script.to_padded_model(1000)), Some(script.clone()));
         assert!(Script::is_in(&script.to_model()) && !Script::is_in(&[8, 8]));
+    }
+
+    /// Whichever bytes of a new script a reader sees among those of the old one.
+    #[test]
+    fn a_script_that_is_half_written_is_none() {
+        let [old, new] = [Script::echo(), Script::echo().load(Load::Exit { code: 3 })].map(|script| script.to_model());
+        for written in 1..new.len() {
+            let mixed = [&new[..written], old.get(written..).unwrap_or_default()].concat();
+            let read = Script::of_model(&mixed);
+            let is_whole = [&old, &new].iter().any(|whole| read == Script::of_model(whole));
+            assert!(read.is_none() || is_whole, "{written} bytes: {read:?}");
+        }
+        let same_length =
+            [3, 4].map(|code| Script::echo().load(Load::Exit { code }).infer(Infer::Exit { code }).to_model());
+        let half = new.len() / 2;
+        assert_eq!(Script::of_model(&[&same_length[0][..half], &same_length[1][half..]].concat()), None);
     }
 }

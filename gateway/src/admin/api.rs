@@ -82,6 +82,8 @@ pub struct ReplicaStatus {
     pub started_at_ms: u64,
     /// Its memory limit.
     pub memory: Bytes,
+    /// The name of its control group below the daemon's.
+    pub control_group: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +97,8 @@ pub struct TemplateStatus {
     pub started_at_ms: u64,
     /// Its memory limit.
     pub memory: Bytes,
+    /// The name of its control group below the daemon's.
+    pub control_group: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,6 +288,7 @@ impl From<&ReplicaView> for ReplicaStatus {
             leases: view.leases,
             started_at_ms: view.started_at_ms,
             memory: view.memory,
+            control_group: view.control_group.clone(),
         }
     }
 }
@@ -297,6 +302,7 @@ impl From<&TemplateView> for TemplateStatus {
             forks: view.forks,
             started_at_ms: view.started_at_ms,
             memory: view.memory,
+            control_group: view.control_group.clone(),
         }
     }
 }

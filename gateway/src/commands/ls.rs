@@ -92,6 +92,7 @@ mod tests {
             leases: 0,
             started_at_ms: 0,
             memory: Bytes::new(0),
+            control_group: "m-1-1".to_owned(),
         };
         assert_eq!(phases(&[]), "0");
         assert_eq!(phases(&[Phase::Frozen, Phase::Ready, Phase::Ready].map(replica)), "2 ready, 1 frozen");

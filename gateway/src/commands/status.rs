@@ -34,12 +34,15 @@ impl Status {
         print(table(&facts(&status)))?;
         if !status.templates.is_empty() {
             list(
-                ["TEMPLATE", "REVISION", "PHASE", "FORKS", "MEMORY", "AGE"],
+                ["TEMPLATE", "REVISION", "PHASE", "FORKS", "MEMORY", "AGE", "CONTROL GROUP"],
                 status.templates.iter().map(template_row),
             )?;
         }
         if !status.replicas.is_empty() {
-            list(["REPLICA", "REVISION", "PHASE", "REQUESTS", "MEMORY", "AGE"], status.replicas.iter().map(row))?;
+            list(
+                ["REPLICA", "REVISION", "PHASE", "REQUESTS", "MEMORY", "AGE", "CONTROL GROUP"],
+                status.replicas.iter().map(row),
+            )?;
         }
         Ok(())
     }
@@ -141,7 +144,7 @@ fn template(template: &TemplateUse) -> Option<String> {
     })
 }
 
-fn template_row(template: &TemplateStatus) -> [String; 6] {
+fn template_row(template: &TemplateStatus) -> [String; 7] {
     [
         template.id.clone(),
         template.revision.to_string(),
@@ -149,10 +152,11 @@ fn template_row(template: &TemplateStatus) -> [String; 6] {
         template.forks.to_string(),
         size(template.memory.get()),
         age(template.started_at_ms),
+        template.control_group.clone(),
     ]
 }
 
-fn row(replica: &ReplicaStatus) -> [String; 6] {
+fn row(replica: &ReplicaStatus) -> [String; 7] {
     [
         replica.id.clone(),
         replica.revision.to_string(),
@@ -160,6 +164,7 @@ fn row(replica: &ReplicaStatus) -> [String; 6] {
         replica.leases.to_string(),
         size(replica.memory.get()),
         age(replica.started_at_ms),
+        replica.control_group.clone(),
     ]
 }
 

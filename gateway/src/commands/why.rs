@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dormouse_controller::{Asked, Rung, WakeOutcome, WakePhase};
-use dormouse_sandbox::messages::{CreatePhases, Origin};
+use dormouse_sandbox::messages::{CreatePhases, Origin, Premade};
 use dormouse_spec::{EndpointName, format_duration};
 
 use super::{
@@ -98,9 +98,11 @@ fn row(PhaseTime { phase, us }: &PhaseTime, wake: &WakeStatus) -> [String; 5] {
     let parts = match (phase, wake.origin) {
         (WakePhase::Create, Some(Origin::Created(phases))) => parts(phases),
         (WakePhase::Claim, Some(Origin::Claimed(claim))) => {
-            format!("{} of it in the spawner, blank-{}", millis(claim.claim_us), claim.blank)
+            format!("{} of it in the spawner, {}", millis(claim.claim_us), Premade::Blank(claim.blank).name())
         }
-        (WakePhase::Fork, Some(Origin::Forked(fork))) => format!("{} of it in the spawner", millis(fork.order_us)),
+        (WakePhase::Fork, Some(Origin::Forked(fork))) => {
+            format!("{} of it in the spawner, {}", millis(fork.order_us), Premade::Fork(fork.fork).name())
+        }
         _ => String::new(),
     };
     [phase.name().replace('-', " "), millis(*us), format!("{:>3} %", share(100)), "#".repeat(bar), parts]

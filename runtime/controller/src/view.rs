@@ -102,6 +102,8 @@ pub struct TemplateView {
     /// When it was created, in milliseconds since 1970.
     pub started_at_ms: u64,
     pub memory: Bytes,
+    /// The name of its control group below the daemon's: its id, or the one that the group was made with.
+    pub control_group: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -113,6 +115,8 @@ pub struct ReplicaView {
     /// When it was created, in milliseconds since 1970.
     pub started_at_ms: u64,
     pub memory: Bytes,
+    /// The name of its control group below the daemon's: its id, or the one that the group was made with.
+    pub control_group: String,
 }
 
 /// Where a replica is in its life. Busy is no phase: it is leases > 0.

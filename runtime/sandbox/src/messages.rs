@@ -241,6 +241,8 @@ pub struct ReplicaReport {
     pub state: ReplicaState,
     /// When it was created, in milliseconds since 1970.
     pub started_at_ms: u64,
+    /// Its control group, where that was made before it was known for which replica.
+    pub premade: Option<Premade>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,23 +262,49 @@ pub enum ReplicaState {
 pub enum Origin {
     /// It was made for the replica.
     Created(CreatePhases),
-    /// It waited as a blank, whose control group keeps its name: `blank-<number>`.
+    /// It waited as a blank, whose control group keeps its name: [`Premade::name`].
     Claimed(Claim),
     /// It is a fork of its template, in the template's container and in a control group of its own.
     Forked(Fork),
 }
 
-/// The name of a fork's control group below the daemon's. It was made before it was known for which replica.
-#[must_use]
-pub fn fork_name(fork: u64) -> String {
-    format!("fork-{fork}")
+impl Origin {
+    /// The control group that waited for the replica.
+    #[must_use]
+    pub fn premade(self) -> Option<Premade> {
+        match self {
+            Self::Created(_) => None,
+            Self::Claimed(claim) => Some(Premade::Blank(claim.blank)),
+            Self::Forked(fork) => Some(Premade::Fork(fork.fork)),
+        }
+    }
+}
+
+/// A control group that was made before it was known for which replica, and keeps its name. No replica has such
+/// a name, since each ends with two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Premade {
+    Blank(u64),
+    Fork(u64),
+}
+
+impl Premade {
+    /// Below the daemon's own group.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Blank(number) => format!("blank-{number}"),
+            Self::Fork(number) => format!("fork-{number}"),
+        }
+    }
 }
 
 /// A server that was forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fork {
-    /// Names its control group: [`fork_name`].
+    /// Names its control group: [`Premade::name`].
     pub fork: u64,
     /// From the request's arrival until the template could read its order, in microseconds.
     pub order_us: u64,

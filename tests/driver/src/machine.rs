@@ -11,7 +11,7 @@ use std::{
 };
 
 use dormouse_sandbox::cgroup::{Hierarchy, Version};
-use dormouse_sandbox::messages::{Origin, ReplicaId, fork_name};
+use dormouse_sandbox::messages::{Origin, Premade, ReplicaId};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{WaitOptions, wait},
@@ -85,10 +85,9 @@ static CLAIMED: Mutex<BTreeMap<(String, ReplicaId), String>> = Mutex::new(BTreeM
 pub(crate) fn note_origin(group: &str, replica: &ReplicaId, origin: Origin) {
     let key = (group.to_owned(), replica.clone());
     let mut claimed = CLAIMED.lock().unwrap();
-    match origin {
-        Origin::Created(_) => claimed.remove(&key),
-        Origin::Forked(fork) => claimed.insert(key, fork_name(fork.fork)),
-        Origin::Claimed(claim) => claimed.insert(key, format!("blank-{}", claim.blank)),
+    match origin.premade().map(Premade::name) {
+        Some(name) => claimed.insert(key, name),
+        None => claimed.remove(&key),
     };
 }
 

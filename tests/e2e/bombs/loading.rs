@@ -1,7 +1,7 @@
 //! Models that take too much while they are loaded, which is first of all at their deploy.
 
 use dormouse_tests::{
-    Daemon, Endpoint, Script,
+    Daemon, Endpoint, Round, Script,
     processes::control_groups,
     script::{Bomb, Flood, Load},
     wait::until_true,
@@ -28,27 +28,23 @@ fn is_refused(daemon: &Daemon, bomb: Bomb, cause: &str) {
     assert_eq!(models.filter(|entry| entry.as_ref().unwrap().path().join("model.onnx").exists()).count(), 1);
 }
 
-#[test]
-fn memory_is_told() {
-    is_refused(&home().start(), Bomb::Memory, "out of memory: exceeded its limit of 64 MiB");
+pub(crate) fn of_memory_while_loading(round: Round) {
+    is_refused(&home(round).start(), Bomb::Memory, "out of memory: exceeded its limit of 64 MiB");
 }
 
-#[test]
-fn threads_are_told() {
-    is_refused(&home().start(), Bomb::Threads, "out of processes: reached its limit of 64");
+pub(crate) fn of_threads_while_loading(round: Round) {
+    is_refused(&home(round).start(), Bomb::Threads, "out of processes: reached its limit of 64");
 }
 
-#[test]
-fn time_is_told() {
-    let daemon = home().endpoint("start_deadline", "\"2s\"").start();
+pub(crate) fn of_time_while_loading(round: Round) {
+    let daemon = home(round).endpoint("start_deadline", "\"2s\"").start();
     is_refused(&daemon, Bomb::Spin, "not loaded within the start deadline");
     is_refused(&daemon, Bomb::Stall, "not loaded within the start deadline");
 }
 
 /// Output alone is no reason to refuse a model.
-#[test]
-fn a_flood_of_output_is_only_slow() {
-    let daemon = home().start();
+pub(crate) fn of_output_while_loading_is_only_slow(round: Round) {
+    let daemon = home(round).start();
     beside_neighbours(&daemon, || {
         let flood = Bomb::Log { flood: Flood::Lines, mebibytes: 4 };
         daemon.deploy_fake("bomber", Script::echo().load(Load::Bomb(flood)), &[]).check_echo(1);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use dormouse_tests::{
-    Script,
+    Round, Script,
     script::{Bomb, Flood, Infer},
     wait::until_true,
 };
@@ -13,30 +13,26 @@ use super::{home, neighbours::beside_neighbours};
 const FLOOD_MIB: usize = 4;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-#[test]
-fn of_lines_is_capped() {
-    is_capped(Flood::Lines);
+pub(crate) fn of_lines_is_capped(round: Round) {
+    is_capped(round, Flood::Lines);
 }
 
-#[test]
-fn of_one_endless_line_is_capped() {
-    is_capped(Flood::Endless);
+pub(crate) fn of_one_endless_line_is_capped(round: Round) {
+    is_capped(round, Flood::Endless);
 }
 
-#[test]
-fn of_every_byte_is_capped() {
-    is_capped(Flood::Binary);
+pub(crate) fn of_every_byte_is_capped(round: Round) {
+    is_capped(round, Flood::Binary);
 }
 
-#[test]
-fn of_escapes_drives_no_terminal() {
-    let shown = is_capped(Flood::Escapes);
+pub(crate) fn of_escapes_drives_no_terminal(round: Round) {
+    let shown = is_capped(round, Flood::Escapes);
     assert!(shown.contains("\\u{1b}]0;owned\\u{7}") && shown.contains("fake prompt#"), "{}", &shown[..1000]);
 }
 
 /// Floods a log and returns what `dormouse logs` prints.
-fn is_capped(flood: Flood) -> String {
-    let daemon = home().start();
+fn is_capped(round: Round, flood: Flood) -> String {
+    let daemon = home(round).start();
     let script = Script::echo().infer(Infer::Bomb(Bomb::Log { flood, mebibytes: FLOOD_MIB }));
     let endpoint = daemon.deploy_fake("bomber", script, &[]);
     beside_neighbours(&daemon, || drop(daemon.send(&endpoint.echo_request(1)).ok()));

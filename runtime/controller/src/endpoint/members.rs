@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use dormouse_sandbox::messages::ReplicaId;
+use dormouse_sandbox::messages::{Premade, ReplicaId};
 use dormouse_spec::Bytes;
 
 use crate::{lease::Leased, policy::ReplicaKey};
@@ -15,6 +15,14 @@ pub(super) struct Member {
     pub(super) revision: u32,
     pub(super) memory: Bytes,
     pub(super) started_at_ms: u64,
+    /// Its control group, where that was made before it was known for whom.
+    pub(super) premade: Option<Premade>,
+}
+
+impl Member {
+    pub(super) fn control_group(&self) -> String {
+        self.premade.map_or_else(|| self.leased.id().to_string(), Premade::name)
+    }
 }
 
 /// The replicas by the policy's key and by the id that everyone else uses.

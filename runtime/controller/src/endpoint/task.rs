@@ -72,10 +72,11 @@ impl EndpointTask {
         let adopted: Vec<_> = adopted.into_iter().map(|report| (policy.new_key(), report)).collect();
         let mut ahead = adoptions(&revision, &node, &adopted);
         for (key, report) in adopted {
-            let id = report.spec.replica;
+            let id = report.spec.replica.clone();
             let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
             let (revision, memory) = (id.revision(), report.spec.limits.memory);
-            let member = Member { leased, revision, memory, started_at_ms: report.started_at_ms };
+            let ReplicaReport { started_at_ms, premade, .. } = report;
+            let member = Member { leased, revision, memory, started_at_ms, premade };
             members.insert(key, member);
         }
         ahead.push(Event::Tick);

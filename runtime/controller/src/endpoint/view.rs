@@ -64,6 +64,7 @@ pub(super) fn snapshot(
             leases,
             started_at_ms: member.started_at_ms,
             memory: member.memory,
+            control_group: member.control_group(),
         })
     });
     let templates = policy.templates().filter_map(|(key, phase, forks)| {
@@ -75,6 +76,7 @@ pub(super) fn snapshot(
             forks,
             started_at_ms: member.started_at_ms,
             memory: member.memory,
+            control_group: member.control_group(),
         })
     });
     EndpointView {

@@ -218,7 +218,12 @@ impl Spawner {
         let welcome = Event::Welcome { version, instance, settings, listeners: vec![Listener::Gateway] };
         self.tell_with(welcome, Some(listener.into()));
         let reports: Vec<_> = self.look(|state| {
-            let report = |it: &Replica| ReplicaReport { spec: it.spec.clone(), state: it.state, started_at_ms: 42 };
+            let report = |it: &Replica| ReplicaReport {
+                spec: it.spec.clone(),
+                state: it.state,
+                started_at_ms: 42,
+                premade: None,
+            };
             state.replicas.values().map(report).collect()
         });
         for report in reports {

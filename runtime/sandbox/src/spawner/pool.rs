@@ -13,7 +13,7 @@ use std::{
 use dormouse_spec::{Bytes, Limits, MilliCpu};
 
 use super::sandbox::{BeginError, Plan, Sandbox, Workshop};
-use crate::uids::UidRange;
+use crate::{messages::Premade, uids::UidRange};
 
 /// Processes and threads of a blank, which has one.
 const BLANK_PIDS: u32 = 8;
@@ -124,7 +124,7 @@ impl Pool {
         let uid = in_turn.find(|uid| !in_use.contains(uid)).ok_or(PoolError::NoUid)?;
         self.next_uid = uid + 1;
         self.made += 1;
-        let name = format!("blank-{}", self.made);
+        let name = Premade::Blank(self.made).name();
         let limits = Limits { cpu: BLANK_CPU, memory: self.settings.memory, pids: BLANK_PIDS, tmp: self.settings.tmp };
         let plan = Plan { name: &name, uid, limits, model: None, is_template: false };
         let blank = Sandbox::begin(workshop, plan, |_| Ok(()))?;

@@ -10,13 +10,15 @@ use super::{
     listeners::{ListenError, listen_unix},
     sandbox::{BeginError, NextServer, Plan, Sandbox, Workshop},
 };
-use crate::messages::{ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
+use crate::messages::{Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
 
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) spec: ReplicaSpec,
     pub(crate) sandbox: Sandbox,
     started_at_ms: u64,
+    /// Its control group, where that was made before it was known for whom.
+    premade: Option<Premade>,
 }
 
 impl Replica {
@@ -32,7 +34,7 @@ impl Replica {
         let listener = listener.as_ref().map(AsFd::as_fd);
         let sandbox =
             Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))?;
-        Ok(Self::of(spec, sandbox))
+        Ok(Self::of(spec, sandbox, None))
     }
 
     /// Has `template` fork it into `next`. It differs from its template in nothing but its id and what it does.
@@ -43,8 +45,9 @@ impl Replica {
         next: NextServer,
     ) -> Result<Self, BeginError> {
         let listener = listen(workshop, &spec)?;
+        let premade = Some(Premade::Fork(next.number().0));
         let sandbox = Sandbox::fork((&template.spec.replica, &template.sandbox), next, listener)?;
-        Ok(Self::of(spec, sandbox))
+        Ok(Self::of(spec, sandbox, premade))
     }
 
     /// Whether `spec` can be forked of it.
@@ -55,10 +58,10 @@ impl Replica {
     }
 
     /// A replica that `sandbox` was told to be.
-    pub(super) fn of(spec: ReplicaSpec, sandbox: Sandbox) -> Self {
+    pub(super) fn of(spec: ReplicaSpec, sandbox: Sandbox, premade: Option<Premade>) -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        Self { spec, sandbox, started_at_ms }
+        Self { spec, sandbox, started_at_ms, premade }
     }
 
     pub(crate) fn started_at_ms(&self) -> u64 {
@@ -76,7 +79,8 @@ impl Replica {
         } else {
             ReplicaState::Starting
         };
-        ReplicaReport { spec: self.spec.clone(), state, started_at_ms: self.started_at_ms }
+        let (spec, started_at_ms, premade) = (self.spec.clone(), self.started_at_ms, self.premade);
+        ReplicaReport { spec, state, started_at_ms, premade }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use dormouse_sandbox::messages::{PROTOCOL_VERSION, ReplicaSpec, ReplicaState, Request, Work};
+use dormouse_sandbox::messages::{PROTOCOL_VERSION, Premade, ReplicaSpec, ReplicaState, Request, Work};
 use rustix::process::Signal;
 
 use dormouse_driver::{
@@ -46,6 +46,8 @@ pub(crate) fn a_killed_node_finds_its_replicas() {
         };
         assert_eq!(report.spec, ReplicaSpec { work, ..spec.clone() });
         assert_eq!(report.started_at_ms, started_at_ms);
+        let told = report.premade.map_or_else(|| spec.replica.to_string(), Premade::name);
+        assert_eq!(told, machine::group_of(&daemon.group(), &spec.replica));
         assert_eq!(machine::process(&daemon.group(), &spec.replica), pid, "the same process lives");
         if report.state == ReplicaState::Frozen {
             assert_eq!(spec.replica, frozen.replica);

@@ -67,7 +67,7 @@ impl EndpointTask {
         let id = self.node.new_id(&endpoint.name, revision);
         let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0 });
+        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, premade: None });
         (id, memory)
     }
 

@@ -120,6 +120,7 @@ impl EndpointTask {
             Told::Created { started_at_ms, origin, .. } => {
                 if let Some(member) = self.members.get_mut(key) {
                     member.started_at_ms = *started_at_ms;
+                    member.premade = origin.premade();
                 }
                 self.node.metrics.container(*origin);
                 self.wakes.created(key, *origin, Instant::now());

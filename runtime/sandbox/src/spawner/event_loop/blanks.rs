@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use super::{Loop, Whose};
 use crate::{
     error_chain,
-    messages::{Claim, Event, ExitCause, ReplicaSpec},
+    messages::{Claim, Event, ExitCause, Premade, ReplicaSpec},
     spawner::{
         claim::Claiming, listeners::ListenError, pool::BlankId, replica::Replica, sandbox::Workshop, word::Said,
     },
@@ -71,7 +71,8 @@ impl<'a> Loop<'a> {
             match claiming.assign(&mut blank, spec) {
                 Ok(()) => {
                     let claim_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    return Ok(Some((Replica::of(spec.clone(), blank), Claim { blank: id.0, claim_us })));
+                    let replica = Replica::of(spec.clone(), blank, Some(Premade::Blank(id.0)));
+                    return Ok(Some((replica, Claim { blank: id.0, claim_us })));
                 }
                 Err(error) => {
                     tracing::warn!(blank = id.0, "a blank could not be claimed: {}", error_chain::one_line(&error));

@@ -24,7 +24,7 @@ use crate::{
     defence::Defence,
     devices::WORKER_DEVICES,
     error_chain,
-    messages::{End, ExitCause, ReplicaId, fork_name},
+    messages::{End, ExitCause, Premade, ReplicaId},
     spawner::{
         order::{self, Given, ServerNumber},
         word::{Said, Word},
@@ -47,7 +47,7 @@ pub(crate) struct NextServer {
 
 impl NextServer {
     pub(crate) fn make(groups: &InstanceGroup, number: ServerNumber, limits: &Limits) -> Result<Self, CgroupError> {
-        let name = fork_name(number.0);
+        let name = Premade::Fork(number.0).name();
         let mut group = groups.create(&name, limits)?;
         if Defence::DevicePolicy.stands() {
             group.set_device_policy(&WORKER_DEVICES).inspect_err(|_| {
