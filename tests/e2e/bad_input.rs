@@ -4,7 +4,7 @@ mod commands;
 mod requests;
 mod waits;
 
-use dormouse_tests::{Daemon, Endpoint, Response, Script, Told, paths};
+use dormouse_tests::{Daemon, Endpoint, Response, Round, Script, Told, paths};
 use serde_json::json;
 
 use crate::{fake, real};
@@ -90,7 +90,9 @@ fn bench() -> Bench {
     real.deploy("dynamic", &paths::fixture("dynamic.onnx"));
     real.deploy("bytes", &paths::fixture("identity_bytes.onnx"));
     real.deploy("half", &paths::fixture("identity_fp16.onnx"));
+    // Its waits end replicas that a deploy asks, by the groups of their names.
     let fake = fake()
+        .in_round(Round::Created)
         .endpoint("max_replicas", "1")
         .endpoint("container_concurrency", "1")
         .endpoint("queue_waiters_max", "1")

@@ -3,7 +3,7 @@
 use std::{fs, thread};
 
 use dormouse_tests::{
-    Endpoint, Script,
+    Endpoint, Round, Script,
     daemon::manifest,
     endpoint::{echo_body, replace},
     paths, processes,
@@ -145,7 +145,7 @@ fn deploys_of_one_endpoint_do_not_overlap() {
     thread::scope(|scope| {
         let first = scope.spawn(|| daemon.cli(&["deploy", slow]));
         let endpoint = Endpoint::of(&daemon, "m");
-        until_true("its replica loads", || !endpoint.processes().is_empty());
+        until_true("its replica loads", || !endpoint.replicas_with_sockets().is_empty());
         let reason = daemon.cli(&["deploy", slow]).failed(1);
         assert!(reason.contains("being deployed"), "{reason}");
         let refused = daemon.send(&endpoint.echo_request(1));
@@ -162,7 +162,7 @@ fn deploys_of_one_endpoint_do_not_overlap() {
 
 #[test]
 fn what_can_never_fit_is_refused_with_what_is_short() {
-    let daemon = fake().set("node", "memory_budget", "\"256Mi\"").start();
+    let daemon = fake().in_round(Round::Created).set("node", "memory_budget", "\"256Mi\"").start();
     let model = daemon.home().write("m.onnx", Script::echo().to_model());
     let file = daemon.home().write("big.yaml", manifest("big", &model, &[("memory", "1Gi")]));
     let reason = daemon.cli(&["deploy", "-f", file.to_str().unwrap()]).failed(1);
@@ -214,7 +214,7 @@ fn stored_models(daemon: &dormouse_tests::Daemon) -> usize {
 
 #[test]
 fn a_first_deploy_that_fails_gives_its_uid_back() {
-    let daemon = real().start();
+    let daemon = real().in_round(Round::Created).start();
     let model = paths::fixture("unsupported_op.onnx");
     let told = daemon.cli(&["deploy", model.to_str().unwrap(), "--name", "refused"]).failed(1);
     assert!(told.contains("NoSuchOperator"), "{told}");

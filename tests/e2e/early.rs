@@ -1,6 +1,6 @@
 //! A wake begins with the head of its request, and nothing else does.
 
-use dormouse_tests::{Connection, Daemon, Endpoint, Home, Script, endpoint::echo_body, wait::until_true};
+use dormouse_tests::{Connection, Daemon, Endpoint, Home, Round, Script, endpoint::echo_body, wait::until_true};
 use serde_json::json;
 
 use crate::fake;
@@ -37,7 +37,7 @@ fn finish(mut connection: Connection<std::net::TcpStream>, data: i64) {
 
 #[test]
 fn a_replica_is_ready_before_the_body_was_sent() {
-    let daemon = fake().start();
+    let daemon = fake().in_round(Round::Created).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     let slow = head(&endpoint, body(7).len());
     endpoint.until_phases(&["ready"]);
@@ -102,7 +102,8 @@ fn heads_without_bodies_do_not_keep_a_replica() {
 
 #[test]
 fn many_heads_start_one_replica() {
-    let daemon = fake().endpoint("max_replicas", "5").endpoint("container_concurrency", "1").start();
+    let daemon =
+        fake().in_round(Round::Created).endpoint("max_replicas", "5").endpoint("container_concurrency", "1").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     let slow: Vec<_> = (0..HEADS).map(|_| head(&endpoint, body(4).len())).collect();
     endpoint.until_phases(&["ready"]);

@@ -1,6 +1,6 @@
 //! Nothing runs until somebody calls; idle, it is frozen and then gone; it wakes again.
 
-use dormouse_tests::{Endpoint, wait::until_true};
+use dormouse_tests::{Endpoint, Round, wait::until_true};
 
 use crate::{real, silero};
 
@@ -33,7 +33,7 @@ fn an_endpoint_sleeps_until_called_and_sleeps_again() {
 
 #[test]
 fn a_frozen_replica_answers() {
-    let daemon = real().endpoint("freeze_after", "\"100ms\"").start();
+    let daemon = real().in_round(Round::Created).endpoint("freeze_after", "\"100ms\"").start();
     let endpoint = daemon.deploy("vad", &silero::model());
     silero::call(&endpoint);
     let replica = endpoint.replicas().remove(0).id;

@@ -212,22 +212,17 @@ pub(crate) fn a_second_signal_does_not_wait_for_requests(round: Round) {
     daemon.until_ended();
 }
 
-/// There is one for each replica that something is left of.
-fn sockets(daemon: &Daemon) -> Vec<std::fs::DirEntry> {
-    let entries = std::fs::read_dir(daemon.home().run().join("sockets"));
-    entries.into_iter().flatten().map(Result::unwrap).collect()
-}
-
 pub(crate) fn a_deploy_that_loses_its_node_leaves_nothing(round: Round) {
     let daemon = fake().in_round(round).start();
     let model = daemon.home().write("a.onnx", Script::echo().load(Load::Hold).to_model());
     thread::scope(|scope| {
         let deploy = scope.spawn(|| daemon.cli(&["deploy", model.to_str().unwrap()]));
-        until_true("a replica loads the model", || !sockets(&daemon).is_empty());
+        let endpoint = Endpoint::of(&daemon, "a");
+        until_true("a replica loads the model", || !endpoint.replicas_with_sockets().is_empty());
         processes::kill(daemon.node_pid(), Signal::KILL);
         let reason = deploy.join().unwrap().failed(1);
         assert!(reason.contains("the daemon"), "{reason}");
-        until_true("its replica is ended", || sockets(&daemon).is_empty());
+        until_true("its replica is ended", || endpoint.replicas_with_sockets().is_empty());
     });
     let uids = daemon.home().data().join("uids.json");
     until_true("its uid is given back", || !std::fs::read_to_string(&uids).is_ok_and(|uids| uids.contains("\"a\"")));

@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use dormouse_tests::{Daemon, Endpoint, Home, Script, endpoint, paths, processes, wait::until_true};
+use dormouse_tests::{Daemon, Endpoint, Home, Round, Script, endpoint, paths, processes, wait::until_true};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -13,6 +13,7 @@ const BLANKS: usize = 2;
 
 fn with_blanks(home: Home) -> Daemon {
     let daemon = home
+        .in_round(Round::Created)
         .set("pool", "size", &BLANKS.to_string())
         .endpoint("freeze_after", "\"10ms\"")
         .endpoint("zero_after", "\"20ms\"")
@@ -49,7 +50,7 @@ fn a_model_wakes_in_a_container_that_waited() {
 
 #[test]
 fn status_tells_the_control_group_of_what_waited_also_to_the_next_node() {
-    let daemon = fake().set("pool", "size", "1").start();
+    let daemon = fake().in_round(Round::Created).set("pool", "size", "1").start();
     until_true("a container waits", || daemon.metrics().sum("dormouse_blanks_ready", &[]) == 1.0);
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     until_true("a container waits", || daemon.metrics().sum("dormouse_blanks_ready", &[]) == 1.0);

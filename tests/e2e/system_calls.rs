@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, io::Write, thread};
 
 use dormouse_tests::{
-    Connection, Daemon, Endpoint, Request, Script, paths,
+    Connection, Daemon, Endpoint, Request, Round, Script, paths,
     script::Infer,
     strace::{Phase, Recorder, Recording},
     wait::until_true,
@@ -72,7 +72,11 @@ impl List {
 
 #[test]
 fn recorded_runs_need_exactly_the_list() {
-    let home = real().endpoint("freeze_after", "\"300ms\"").set("gateway", "body_bytes_max", "\"64Ki\"");
+    let home = real().in_round(Round::Created).endpoint("freeze_after", "\"300ms\"").set(
+        "gateway",
+        "body_bytes_max",
+        "\"64Ki\"",
+    );
     let daemon = home.endpoint("zero_after", "\"2s\"").start();
     let recorder = Recorder::attach(daemon.pid());
     demo_models(&daemon);

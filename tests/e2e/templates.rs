@@ -4,7 +4,7 @@
 use std::thread;
 
 use dormouse_tests::{
-    Endpoint, Home, Script,
+    Endpoint, Home, Round, Script,
     processes::{kill, lives},
     script::Infer,
     wait::{until, until_true},
@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use crate::{fake, real, silero};
 
 fn with_templates(home: Home) -> Home {
-    home.endpoint("keep_template", "\"1m\"").endpoint("max_replicas", "3").endpoint("container_concurrency", "1")
+    home.in_round(Round::Created)
+        .endpoint("keep_template", "\"1m\"")
+        .endpoint("max_replicas", "3")
+        .endpoint("container_concurrency", "1")
 }
 
 /// The templates that hold memory, as `status --json` lists them.

@@ -1,6 +1,6 @@
 //! Where the time of a wake went is told, phase by phase.
 
-use dormouse_tests::{Endpoint, Script, paths, script::Load};
+use dormouse_tests::{Endpoint, Round, Script, paths, script::Load};
 use serde_json::{Value, json};
 
 use crate::{fake, real};
@@ -23,7 +23,7 @@ fn micros(wake: &Value, phase: &str) -> u64 {
 
 #[test]
 fn a_wake_from_nothing_and_one_from_the_freezer() {
-    let daemon = real().endpoint("freeze_after", "\"1ms\"").start();
+    let daemon = real().in_round(Round::Created).endpoint("freeze_after", "\"1ms\"").start();
     let endpoint = daemon.deploy("id", &paths::fixture("identity_matrix.onnx"));
     let told = daemon.cli(&["why", "id"]).ok().stdout;
     assert!(told.contains("was not woken"), "a deploy's probe is no wake: {told}");
@@ -69,7 +69,7 @@ fn a_wake_from_nothing_and_one_from_the_freezer() {
 
 #[test]
 fn a_start_that_fails_is_a_wake_with_a_cause() {
-    let daemon = fake().start();
+    let daemon = fake().in_round(Round::Created).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.play(Script::echo().load(Load::Fail));
     let _ = endpoint.infer(&json!({})).error(503);

@@ -1,6 +1,11 @@
 //! One endpoint of a running daemon.
 
-use std::{collections::BTreeSet, fs::File, io::Write, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
 
 use serde_json::{Value, json};
 
@@ -83,6 +88,15 @@ impl<'a> Endpoint<'a> {
         self.processes_in(groups.difference(&templates))
     }
 
+    /// The ids of its replicas that something is left of, as their sockets tell: whatever each was made of, and
+    /// also of one that only a deploy asks.
+    #[must_use]
+    pub fn replicas_with_sockets(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.daemon.home().run().join("sockets")).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| Some(name.strip_suffix(".sock")?.to_owned())).filter(|id| self.is_id(id)).collect()
+    }
+
     /// Processes of its templates alone.
     #[must_use]
     pub fn template_processes(&self) -> Vec<i32> {
@@ -113,12 +127,13 @@ impl<'a> Endpoint<'a> {
     fn control_groups_of_its_name(&self) -> BTreeSet<String> {
         let groups = processes::control_groups(self.daemon.instance());
         let names = groups.iter().filter_map(|group| group.file_name()?.to_str());
+        names.filter(|name| self.is_id(name)).map(str::to_owned).collect()
+    }
+
+    fn is_id(&self, name: &str) -> bool {
         let is_number = |text: &str| text.parse::<u64>().is_ok();
-        let is_mine = |name: &&str| {
-            let numbers = name.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('-')?.split_once('-'));
-            numbers.is_some_and(|(revision, serial)| is_number(revision) && is_number(serial))
-        };
-        names.filter(is_mine).map(str::to_owned).collect()
+        let numbers = name.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('-')?.split_once('-'));
+        numbers.is_some_and(|(revision, serial)| is_number(revision) && is_number(serial))
     }
 
     /// The path of an operation on it.

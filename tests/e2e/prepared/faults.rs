@@ -6,7 +6,7 @@ use std::{
 };
 
 use dormouse_tests::{
-    Daemon, Endpoint, Script, SmallDisk, paths, processes,
+    Daemon, Endpoint, Round, Script, SmallDisk, paths, processes,
     script::{ASKED_TO_PREPARE, Prepare},
     wait::{until, until_true},
 };
@@ -46,7 +46,7 @@ fn whatever_the_replica_does_the_original_serves_and_status_says_why() {
 
 #[test]
 fn a_budget_that_cannot_hold_a_preparation_is_named() {
-    let daemon = fake().set("node", "memory_budget", "\"128Mi\"").start();
+    let daemon = fake().in_round(Round::Created).set("node", "memory_budget", "\"128Mi\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[LITTLE_MEMORY]);
     let reason = reason(&endpoint);
     assert!(reason.contains("of memory are needed for it") && reason.contains("128Mi"), "{reason}");
