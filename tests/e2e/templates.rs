@@ -38,7 +38,13 @@ fn template(endpoint: &Endpoint<'_>) -> String {
 /// The process of a template, or of a replica that was forked from it, once what made it has left.
 fn process(endpoint: &Endpoint<'_>, id: &str) -> i32 {
     let only = |processes: std::collections::BTreeSet<i32>| processes.first().copied().filter(|_| processes.len() == 1);
-    until("it has one process", || only(dormouse_tests::processes::of_group(endpoint.daemon.instance(), id)))
+    until("it has one process", || {
+        let status = endpoint.status();
+        let all =
+            ["replicas", "templates"].into_iter().flat_map(|kind| status[kind].as_array().cloned().unwrap_or_default());
+        let found = all.into_iter().find(|it| it["id"] == id)?;
+        only(dormouse_tests::processes::of_group(endpoint.daemon.instance(), found["control_group"].as_str()?))
+    })
 }
 
 fn rungs(endpoint: &Endpoint<'_>) -> Vec<String> {
