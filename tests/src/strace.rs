@@ -18,7 +18,7 @@ use crate::wait::until_true;
 /// What a tracer appends to each file's name is a thread's id.
 const FILE_PREFIX: &str = "thread";
 const FILTER_LOADED: &str = "seccomp(SECCOMP_SET_MODE_FILTER";
-/// What a template does, and no other worker.
+/// What a template does under its container's filter, and no other worker; whoever makes the container does so before.
 const MEMORY_SHUT: &str = "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE)";
 /// What a server does that a template forked, and no other worker.
 const OWN_FILTER_LOADED: &str = "seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,";
@@ -118,8 +118,13 @@ impl Thread {
         self.0.iter().find(|(_, what)| what.starts_with(FILTER_LOADED) && what.ends_with("= 0")).map(|(time, _)| *time)
     }
 
+    /// Whoever loads the container's filter asks first whether the kernel knows the way of a server's, in vain.
     fn is_of_template(&self) -> bool {
-        self.0.iter().any(|(_, what)| what.starts_with(MEMORY_SHUT) || what.starts_with(OWN_FILTER_LOADED))
+        let filtered = self.filtered_from().unwrap_or(f64::INFINITY);
+        let mut done = self.0.iter().filter(|(_, what)| what.ends_with("= 0"));
+        done.any(|(time, what)| {
+            what.starts_with(OWN_FILTER_LOADED) || (what.starts_with(MEMORY_SHUT) && *time > filtered)
+        })
     }
 
     fn time_of(&self, from: f64, is_it: impl Fn(&str) -> bool) -> f64 {
