@@ -42,10 +42,10 @@ const fn row(wrong: &'static str, code: i32, says: &'static [&'static str], ask:
 
 pub(super) const ROWS: &[Row] = &[
     row("missing model", 1, &["missing.onnx", "No such file"], |it| deploy(it, &paths::fixture("missing.onnx"))),
-    row("corrupt model", 1, &["cannot be served", "Protobuf parsing failed"], |it| {
+    row("corrupt model", 1, &["cannot be served", "rotobuf parsing failed"], |it| {
         deploy(it, &paths::fixture("corrupt.onnx"))
     }),
-    row("truncated model", 1, &["cannot be served", "Protobuf parsing failed"], |it| {
+    row("truncated model", 1, &["cannot be served", "rotobuf parsing failed"], |it| {
         deploy(it, &paths::fixture("truncated.onnx"))
     }),
     row("unsupported opset", 1, &["cannot be served", "opset"], |it| {
