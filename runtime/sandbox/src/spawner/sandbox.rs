@@ -295,18 +295,12 @@ impl Sandbox {
         self.kill_at = None;
         self.group.close_memory_alarm();
         self.removals += 1;
-        let next = self.take_next_server();
+        drop(self.take_next_server());
         let name = self.name.as_str();
         let child = fork_child(&[], || {
             if let Some(socket) = socket {
                 // A socket's name that is left is removed by the next start.
                 let _ = std::fs::remove_file(socket);
-            }
-            if let Some(next) = &next
-                && let Err(error) = next.remove()
-            {
-                let reason = error_chain::one_line(&error);
-                tracing::error!("a control group is left for the next start to remove: {reason}");
             }
             // Opened anew: the descriptors of ours were closed on the way here.
             match groups.open(name).map_err(SweepError::from).and_then(|group| remove_group(&group, name)) {

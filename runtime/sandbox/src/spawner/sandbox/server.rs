@@ -37,35 +37,49 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A control group that waits for the next server of a template: making one is a third of a fork. The
-/// limits and the device policy are in force before there is a process to hold to them.
+/// limits and the device policy are in force before there is a process to hold to them. One that no server
+/// came to is removed with this value.
 #[derive(Debug)]
 pub(crate) struct NextServer {
     number: ServerNumber,
     name: String,
-    group: ReplicaGroup,
+    /// None once it is a server's.
+    group: Option<ReplicaGroup>,
 }
 
 impl NextServer {
     pub(crate) fn make(groups: &InstanceGroup, number: ServerNumber, limits: &Limits) -> Result<Self, CgroupError> {
         let name = Premade::Fork(number.0).name();
         let mut group = groups.create(&name, limits)?;
-        if Defence::DevicePolicy.stands() {
-            group.set_device_policy(&WORKER_DEVICES).inspect_err(|_| {
-                // The first error tells more than one about cleaning up after it would.
-                let _ = group.remove();
-            })?;
-        }
         // They are many, and nobody knows for how long they are not needed.
         group.close_entrance();
-        Ok(Self { number, name, group })
+        let next = Self { number, name, group: Some(group) };
+        if let (Some(group), true) = (&next.group, Defence::DevicePolicy.stands()) {
+            group.set_device_policy(&WORKER_DEVICES)?;
+        }
+        Ok(next)
     }
 
     pub(crate) fn number(&self) -> ServerNumber {
         self.number
     }
 
-    pub(super) fn remove(&self) -> Result<(), CgroupError> {
-        self.group.remove().map(drop)
+    /// For a process to join it.
+    fn open(&mut self) -> Result<ReplicaGroup, CgroupError> {
+        if let Some(group) = &mut self.group {
+            group.open_entrance()?;
+        }
+        self.group.take().ok_or_else(|| CgroupError::EntranceClosed(self.name.clone().into()))
+    }
+}
+
+impl Drop for NextServer {
+    /// No process was ever in it, so the kernel lets go of it at once.
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.group.take().map(|group| group.remove()) {
+            let reason = error_chain::one_line(&error);
+            tracing::error!("a control group is left for the next start to remove: {reason}");
+        }
     }
 }
 
@@ -73,12 +87,12 @@ impl Sandbox {
     /// Has the template `id` fork a server that joins `next`.
     pub(crate) fn fork(
         (id, template): (&ReplicaId, &Self),
-        next: NextServer,
+        mut next: NextServer,
         listener: UnixListener,
     ) -> Result<Self, BeginError> {
-        let NextServer { number, name, mut group } = next;
-        group.open_entrance()?;
-        let plan = Plan { name: &name, uid: template.uid, limits: template.limits, model: None, is_template: false };
+        let (group, number) = (next.open()?, next.number);
+        let plan =
+            Plan { name: &next.name, uid: template.uid, limits: template.limits, model: None, is_template: false };
         let kind = Kind::Server { template: id.clone(), number, patience: Patience::Unneeded };
         Self::of(kind, &plan, group, |group| {
             let (control, workers) = control_channel()?;
