@@ -36,7 +36,11 @@ impl<'a> Loop<'a> {
         self.tell_blanks();
     }
 
+    /// Nobody wakes anything once the daemon ends, and the node may have closed its channel by then.
     pub(super) fn tell_blanks(&mut self) {
+        if self.ending.has_begun() {
+            return;
+        }
         if let Some(ready) = self.pool.ready_untold() {
             self.tell(Event::Blanks { ready }, None);
         }
