@@ -62,7 +62,7 @@ pub(crate) fn serve(library: &Path, args: BareArgs) -> Result<(), Box<dyn Error>
         sources.insert(0, ModelSource::Ort(file.into()));
     }
     let inference = Inference::start(environment, &assignment, sources)?;
-    Ok(crate::serve::serve(listener, inference, &assignment, say_ready)?)
+    Ok(crate::serve::serve(&crate::serve::runtime()?, listener, inference, &assignment, say_ready)?)
 }
 
 /// Prepares the model of `args`.

@@ -9,7 +9,7 @@ use ort::environment::Environment;
 use crate::control::{ControlChannel, Loading, Received};
 use crate::error::chain;
 use crate::inference::Inference;
-use crate::serve::{Listener, serve};
+use crate::serve::{self, Listener, serve};
 use crate::template::{self, Template};
 use crate::{Assignment, onnxruntime};
 
@@ -23,7 +23,7 @@ pub(crate) fn run(library: &Path, begun: Instant) -> Result<(), Box<dyn Error>> 
     match loaded {
         None => Ok(()),
         Some(Loaded::Server { assignment, listener, inference, loading }) => {
-            Ok(serve(listener, inference, &assignment, || Ok(control.ready(&loading)?))?)
+            Ok(serve(&serve::runtime()?, listener, inference, &assignment, || Ok(control.ready(&loading)?))?)
         }
         Some(Loaded::Template { template, loading }) => {
             control.ready(&loading)?;

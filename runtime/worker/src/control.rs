@@ -117,6 +117,12 @@ impl ControlChannel {
         Ok(Some(Order::read(&text, descriptors)?))
     }
 
+    /// In a server: waits for what it is to serve. `None` if nobody wants it any more.
+    pub(crate) fn handover(&self) -> Result<Option<Handover>, ControlError> {
+        let Some(Message { text, descriptors }) = self.receive()? else { return Ok(None) };
+        Ok(Some(Handover::read(&text, descriptors)?))
+    }
+
     fn receive(&self) -> Result<Option<Message>, ControlError> {
         let mut text = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];

@@ -105,8 +105,8 @@ impl Inference {
         Ok(Self { signature, model_opened, jobs, thread })
     }
 
-    /// Starts the thread on a model that is loaded, and waits until it runs: what a thread asks of the kernel to begin
-    /// with, it may not be let ask later.
+    /// Starts the thread on a model that was loaded before this process was forked, and waits until it runs: what a
+    /// thread asks of the kernel to begin with, it may not be let ask later.
     pub(crate) fn of(environment: Environment, assignment: &Assignment, model: Model) -> Result<Self, StartError> {
         let (jobs, queue) = mpsc::channel(assignment.concurrency.get());
         let (signature, model_opened) = (model.signature().clone(), model.opened());
@@ -114,7 +114,10 @@ impl Inference {
         let (begun, beginning) = oneshot::channel();
         let thread = spawn(move || {
             if begun.send(()).is_ok() {
-                answer_with(environment, model, &assignment, queue);
+                let mut answerer = Answerer::new(model, &assignment);
+                work(&mut answerer, queue);
+                // Freeing writes to every page that it is on, each of which would first be copied.
+                std::mem::forget((answerer, environment));
             }
         })?;
         beginning.blocking_recv().map_err(|_| StartError::Ended)?;

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -59,20 +60,27 @@ pub(crate) enum ServeError {
     Ready(#[source] Box<dyn Error>),
 }
 
+/// What connections are served on.
+pub(crate) fn runtime() -> Result<Runtime, ServeError> {
+    Builder::new_current_thread().enable_io().enable_time().build().map_err(ServeError::Runtime)
+}
+
 /// Serves until told to stop, then finishes what is in flight. Calls `ready` once connections are being accepted.
 pub(crate) fn serve(
+    runtime: &Runtime,
     listener: Listener,
     inference: Inference,
     assignment: &Assignment,
     ready: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), ServeError> {
     let Inference { signature, jobs, thread, .. } = inference;
-    let served = serve_jobs(listener, &signature, jobs, assignment, ready);
+    let served = serve_jobs(runtime, listener, &signature, jobs, assignment, ready);
     // Whatever happened above, nobody can send jobs any more.
     thread.join().map_err(|_| ServeError::Inference).and(served)
 }
 
 fn serve_jobs(
+    runtime: &Runtime,
     listener: Listener,
     signature: &Signature,
     jobs: mpsc::Sender<Job>,
@@ -80,8 +88,6 @@ fn serve_jobs(
     ready: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), ServeError> {
     let handler = Arc::new(Handler::new(signature, jobs, assignment).map_err(ServeError::Describe)?);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(ServeError::Runtime)?;
     runtime.block_on(async {
         let acceptor = Acceptor::new(listener).map_err(ServeError::Listener)?;
         let stop = StopSignals::install().map_err(ServeError::Signal)?;

@@ -1,8 +1,10 @@
 //! A template: it has loaded a model on its one thread, and forks servers of it.
 //!
 //! It reads no request and no byte of a client. A server does, so it is confined once more before its first
-//! connection: into a control group of its own, away from the template's channel, and by a filter of system calls
+//! connection: away from the template's channel, into a control group of its own, and by a filter of system calls
 //! under which it can make, signal and look into no process and open no file.
+//!
+//! A server may be forked before anybody wants one. It then waits where it is, with all done that takes no thread.
 
 mod filter;
 mod fork;
@@ -20,7 +22,7 @@ use crate::defence::Defence;
 use crate::error::chain;
 use crate::inference::Inference;
 use crate::model::{LoadError, Model};
-use crate::serve::{Listener, serve};
+use crate::serve::{self, Listener};
 use crate::source::ModelSource;
 use filter::{FilterError, ServerFilter};
 use fork::{ForkError, Side};
@@ -59,13 +61,6 @@ pub(crate) struct Template {
     filter: ServerFilter,
 }
 
-/// This process, after it was forked.
-struct Server {
-    handover: Handover,
-    /// When the order was read.
-    ordered: Instant,
-}
-
 /// Forks as it is ordered to. Returns in the template when there will be no order any more, and in each server when it
 /// has served.
 pub(crate) fn run(template: Template, control: ControlChannel) -> Result<(), Box<dyn Error>> {
@@ -76,21 +71,20 @@ pub(crate) fn run(template: Template, control: ControlChannel) -> Result<(), Box
     }
     match server {
         None => Ok(()),
-        Some(server) => server.run(template),
+        Some(own) => template.be_a_server(&own),
     }
 }
 
-/// `None` in the template, at the end of its channel.
-fn until_server(control: &ControlChannel) -> Result<Option<Server>, Box<dyn Error>> {
+/// In a server, its own channel. `None` in the template, at the end of its channel.
+fn until_server(control: &ControlChannel) -> Result<Option<ControlChannel>, Box<dyn Error>> {
     let mut servers = Servers::default();
     while let Some(order) = control.order().inspect_err(|error| drop(control.failed(&chain(error))))? {
-        let ordered = Instant::now();
         match order {
-            Order::Fork { server, handover } => match servers.fork(server) {
-                Ok(Side::Server) => return Ok(Some(Server { handover, ordered })),
+            Order::Fork { server, control: own } => match servers.fork(server) {
+                Ok(Side::Server) => return Ok(Some(own)),
                 Ok(Side::Template) => {}
                 // Whoever waits for the server listens there.
-                Err(error) => drop(handover.control.failed(&chain(&error))),
+                Err(error) => drop(own.failed(&chain(&error))),
             },
             Order::Reap { server } => control.reaped(server, servers.reap(server)?)?,
         }
@@ -124,35 +118,39 @@ impl Template {
     pub(crate) fn model_opened(&self) -> Instant {
         self.model.opened()
     }
-}
 
-impl Server {
-    fn run(self, template: Template) -> Result<(), Box<dyn Error>> {
-        let Self { handover: Handover { listener, log, control, entrances }, ordered } = self;
+    /// The rest of this process's life, after it was forked.
+    fn be_a_server(self, control: &ControlChannel) -> Result<(), Box<dyn Error>> {
         let mut is_ready = false;
-        let served: Result<(), Box<dyn Error>> = (|| {
-            // First, so that all it uses from here on is its own.
-            if Defence::OwnGroup.stands() {
-                entrances.enter().map_err(ServerError::Enter)?;
-            }
-            nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
-            nix::unistd::dup2_stderr(&log).map_err(ServerError::Descriptors)?;
-            control.become_stdin().map_err(ServerError::Descriptors)?;
-            drop(log);
-            let Template { environment, assignment, model, filter } = template;
-            let inference = Inference::of(environment, &assignment, model)?;
-            serve(Listener::Unix(listener), inference, &assignment, || {
-                // Every thread is there, and no byte of a client.
-                filter.load()?;
-                is_ready = true;
-                Ok(control.ready(&Loading { session: ordered.elapsed(), ..Loading::default() })?)
-            })?;
-            Ok(())
-        })();
+        let served = self.serve(control, &mut is_ready);
         if let (false, Err(error)) = (is_ready, &served) {
             // As in a worker of its own: whoever waits is told first, and the caller logs it.
             drop(control.failed(&chain(error.as_ref())));
         }
-        served
+        served?;
+        fork::leave()
+    }
+
+    fn serve(self, control: &ControlChannel, is_ready: &mut bool) -> Result<(), Box<dyn Error>> {
+        control.become_stdin().map_err(ServerError::Descriptors)?;
+        let runtime = serve::runtime()?;
+        let Some(Handover { listener, log, entrances }) = control.handover()? else { return Ok(()) };
+        let ordered = Instant::now();
+        // First, so that all it uses from here on is its own.
+        if Defence::OwnGroup.stands() {
+            entrances.enter().map_err(ServerError::Enter)?;
+        }
+        nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
+        nix::unistd::dup2_stderr(&log).map_err(ServerError::Descriptors)?;
+        drop(log);
+        let Self { environment, assignment, model, filter } = self;
+        let inference = Inference::of(environment, &assignment, model)?;
+        serve::serve(&runtime, Listener::Unix(listener), inference, &assignment, || {
+            // Every thread is there, and no byte of a client.
+            filter.load()?;
+            *is_ready = true;
+            Ok(control.ready(&Loading { session: ordered.elapsed(), ..Loading::default() })?)
+        })?;
+        Ok(())
     }
 }

@@ -54,13 +54,16 @@ pub fn assigned() -> Assigned {
 
 /// The spawner's next message; none where it closed the channel.
 fn receive() -> Option<(Value, Vec<OwnedFd>)> {
+    receive_on(io::stdin())
+}
+
+fn receive_on(channel: impl AsFd) -> Option<(Value, Vec<OwnedFd>)> {
     let mut bytes = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let stdin = io::stdin();
-    rustix::io::ioctl_fionbio(&stdin, false).unwrap();
+    rustix::io::ioctl_fionbio(&channel, false).unwrap();
     let slices = &mut [IoSliceMut::new(&mut bytes)];
-    let received = rustix::net::recvmsg(&stdin, slices, &mut ancillary, RecvFlags::empty()).unwrap();
+    let received = rustix::net::recvmsg(&channel, slices, &mut ancillary, RecvFlags::empty()).unwrap();
     let descriptors: Vec<OwnedFd> = ancillary
         .drain()
         .flat_map(|message| match message {

@@ -1,5 +1,6 @@
 //! The spawner's loop: one poll, then whatever became ready, each in a step that does not wait.
 
+mod ahead;
 mod blanks;
 mod ending;
 mod reaping;
@@ -23,7 +24,7 @@ use nix::{
 };
 use rustix::process::WaitStatus;
 
-use self::ending::Ending;
+use self::{ahead::Ahead, ending::Ending};
 use super::{
     SpawnerError, SpawnerSettings, Stores,
     listeners::Listeners,
@@ -117,6 +118,7 @@ struct Loop<'a> {
     longest_turn: Duration,
     /// Servers that templates were told to fork.
     servers: u64,
+    ahead: Ahead,
 }
 
 /// Whose sandbox it is.
@@ -161,6 +163,7 @@ impl Spawner<'_> {
             ending: Ending::default(),
             longest_turn: Duration::ZERO,
             servers: 0,
+            ahead: Ahead::default(),
         };
         turn.forget_undesired();
         turn.start_node()?;
@@ -257,8 +260,9 @@ impl Loop<'_> {
         let looks = self.sandboxes().any(|(_, it)| is_looked_at(it)).then(|| Instant::now() + LOOK_EVERY);
         let kills = self.sandboxes().filter_map(|(_, it)| it.kill_at()).min();
         let blank = self.blank_due(Instant::now());
+        let server = self.next_server_due(Instant::now());
         let reaps = self.replicas.values().filter_map(|replica| replica.sandbox.waits_until()).min();
-        [looks, kills, blank, reaps, self.restart_node_at, self.hello_due(), self.ending.next_due()]
+        [looks, kills, blank, server, reaps, self.restart_node_at, self.hello_due(), self.ending.next_due()]
             .into_iter()
             .flatten()
             .min()
@@ -353,7 +357,10 @@ impl Loop<'_> {
         match whose {
             Whose::Blank(id) => self.on_blank_said(*id, said),
             Whose::Replica(id) => match said {
-                Said::Ready(load) => self.tell(Event::Ready { replica: id.clone(), load }, None),
+                Said::Ready(load) => {
+                    self.ahead.started(Instant::now());
+                    self.tell(Event::Ready { replica: id.clone(), load }, None);
+                }
                 Said::LoadFailed(reason) => self.tell(Event::LoadFailed { replica: id.clone(), reason }, None),
                 Said::ServerEnded(ended) => self.on_server_ended(id, ended),
                 Said::NothingMore => self.on_nothing_more(id),
@@ -383,7 +390,7 @@ impl Loop<'_> {
             self.tell_freeze(id, freeze);
         }
         self.give_up_silent_templates(now);
-        self.make_next_servers();
+        self.fork_ahead(now);
         self.fill_pool(now);
         if self.restart_node_at.is_some_and(|at| now >= at) {
             self.start_node_again();

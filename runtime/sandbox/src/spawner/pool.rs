@@ -101,8 +101,8 @@ impl Pool {
     }
 
     /// When the next blank is to be made: one after the other, so that none is in the way of wakes for
-    /// longer than it must. `starts` is whether a replica is on its way.
-    pub(super) fn due(&mut self, now: Instant, starts: bool) -> Option<Instant> {
+    /// longer than it must. `calm_from` is when no replica starts any more, where that can be told.
+    pub(super) fn due(&mut self, now: Instant, calm_from: Option<Instant>) -> Option<Instant> {
         let living = self.blanks.values().filter(|blank| !blank.is_over());
         let in_the_making = self.blanks.values().any(|blank| !blank.is_over() && !is_ready(blank));
         if living.count() >= usize::try_from(self.settings.size).unwrap_or(usize::MAX) {
@@ -113,7 +113,8 @@ impl Pool {
             return None;
         }
         let since = *self.short_since.get_or_insert(now);
-        let begin = if starts { since + STARTS_GO_FIRST } else { now };
+        let latest = since + STARTS_GO_FIRST;
+        let begin = calm_from.map_or(latest, |from| from.min(latest));
         Some(self.retry.as_ref().map_or(begin, |retry| begin.max(retry.at)))
     }
 

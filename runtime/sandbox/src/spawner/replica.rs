@@ -8,7 +8,8 @@ use std::{
 use super::{
     assignment::{self, Assignment, Sources},
     listeners::{ListenError, listen_unix},
-    sandbox::{BeginError, NextServer, Plan, Sandbox, Workshop},
+    order::ServerNumber,
+    sandbox::{BeginError, Plan, Sandbox, Workshop},
 };
 use crate::messages::{Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
 
@@ -37,17 +38,24 @@ impl Replica {
         Ok(Self::of(spec, sandbox, None))
     }
 
-    /// Has `template` fork it into `next`. It differs from its template in nothing but its id and what it does.
+    /// A fork of `template`, called `number` if it is forked only now. It differs from its template in nothing but its
+    /// id and what it does.
     pub(crate) fn fork(
         workshop: &Workshop<'_>,
         spec: ReplicaSpec,
-        template: &Self,
-        next: NextServer,
-    ) -> Result<Self, BeginError> {
+        template: &mut Self,
+        number: ServerNumber,
+    ) -> Result<(Self, ServerNumber), BeginError> {
         let listener = listen(workshop, &spec)?;
-        let premade = Some(Premade::Fork(next.number().0));
-        let sandbox = Sandbox::fork((&template.spec.replica, &template.sandbox), next, listener)?;
-        Ok(Self::of(spec, sandbox, premade))
+        let mut next = template.sandbox.next_server(workshop.groups, number)?;
+        let number = next.number();
+        match Sandbox::serve((&template.spec.replica, &template.sandbox), &mut next, listener) {
+            Ok(sandbox) => Ok((Self::of(spec, sandbox, Some(Premade::Fork(number.0))), number)),
+            Err(error) => {
+                template.sandbox.discard_server(next);
+                Err(error)
+            }
+        }
     }
 
     /// Whether `spec` can be forked of it.

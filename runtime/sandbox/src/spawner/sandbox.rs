@@ -5,6 +5,7 @@ mod begin;
 mod server;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -77,8 +78,10 @@ enum Kind {
     Worker,
     /// A worker whose servers are forks of it.
     Template {
-        /// What the next one is to join.
+        /// Forked ahead.
         next: Option<NextServer>,
+        /// Servers that never served, of which it was asked how they ended.
+        discarded: BTreeSet<ServerNumber>,
     },
     Server {
         template: ReplicaId,

@@ -36,6 +36,17 @@ pub(crate) fn next_word(control: &OwnedFd) -> String {
     String::from_utf8(buffer).unwrap()
 }
 
+pub(crate) fn send(control: &OwnedFd, message: &Value, descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
+    }
+    let text = message.to_string();
+    let parts = [IoSlice::new(text.as_bytes())];
+    rustix::net::sendmsg(control, &parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
 impl Contained {
     pub(crate) fn start() -> Self {
         Self::start_by(command())
@@ -58,14 +69,7 @@ impl Contained {
     }
 
     pub(crate) fn send(&self, message: &Value, descriptors: &[BorrowedFd<'_>]) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-        }
-        let text = message.to_string();
-        let parts = [IoSlice::new(text.as_bytes())];
-        rustix::net::sendmsg(&self.control, &parts, &mut ancillary, SendFlags::empty()).unwrap();
+        send(&self.control, message, descriptors).unwrap();
     }
 
     /// Says that it is ready.

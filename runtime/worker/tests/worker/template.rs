@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, Shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::control::{Contained, assignment, channel, file_source, fixture_source, next_word};
+use crate::control::{Contained, assignment, channel, file_source, fixture_source, next_word, send};
 use crate::http::{Request, Response};
 use crate::process::{command, eventually, fixture};
 
@@ -60,19 +60,27 @@ impl Template {
         Self { worker, pid }
     }
 
-    /// Orders a server and does not wait for what it says.
+    /// Orders a server, which then waits for what it is to serve.
+    fn fork_ahead(&self, number: u64) -> OwnedFd {
+        let (control, theirs) = channel();
+        self.worker.send(&json!({"order": "fork", "server": number}), &[theirs.as_fd()]);
+        control
+    }
+
+    /// Orders a server and has it serve, and does not wait for what it says.
     fn order(&self, number: u64, entrances: usize) -> Server {
         let path = |name: &str| self.worker.directory.path().join(format!("{name}-{number}"));
         let socket = path("socket");
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let (log, their_log) = std::io::pipe().unwrap();
-        let (control, their_control) = channel();
+        let control = self.fork_ahead(number);
         let entrances: Vec<_> = (0..entrances).map(|index| path(&format!("tasks-{index}"))).collect();
         let files: Vec<File> = entrances.iter().map(|path| File::create(path).unwrap()).collect();
-        let own = [listener.as_fd(), their_log.as_fd(), their_control.as_fd()];
+        let own = [listener.as_fd(), their_log.as_fd()];
         let descriptors: Vec<_> = own.into_iter().chain(files.iter().map(AsFd::as_fd)).collect();
-        self.worker.send(&json!({"order": "fork", "server": number}), &descriptors);
+        // One that was not forked has closed its channel.
+        let _ = send(&control, &json!({"order": "serve"}), &descriptors);
         Server { number, control, log, socket, entrances, pid: 0 }
     }
 
@@ -258,12 +266,13 @@ fn an_order_that_is_none_ends_the_template() {
     let reap = json!({"order": "reap", "server": 1});
     for (order, descriptors, expected) in [
         (&fork, 0, "carries 0 descriptors"),
-        (&fork, 3, "carries 3 descriptors"),
+        (&fork, 2, "carries 2 descriptors"),
         (&fork, 32, "descriptors of the message are lost"),
         (&reap, 1, "carries 1 descriptors instead of none"),
-        (&json!({"order": "fork", "server": -1}), 4, "malformed"),
-        (&json!({"order": "fork", "server": 1, "path": "/"}), 4, "malformed"),
+        (&json!({"order": "fork", "server": -1}), 1, "malformed"),
+        (&json!({"order": "fork", "server": 1, "path": "/"}), 1, "malformed"),
         (&json!({"order": "exec", "server": 1}), 0, "malformed"),
+        (&json!({"order": "serve"}), 3, "malformed"),
     ] {
         let mut template = Template::start();
         template.worker.send(order, &vec![null.as_fd(); descriptors]);
@@ -274,15 +283,47 @@ fn an_order_that_is_none_ends_the_template() {
 }
 
 #[test]
+fn an_order_that_is_none_ends_the_server_and_nobody_else() {
+    let template = Template::start();
+    let null = File::open("/dev/null").unwrap();
+    let serve = json!({"order": "serve"});
+    for (number, (order, descriptors, expected)) in (1..).zip([
+        (&serve, 2, "carries 2 descriptors"),
+        (&serve, 32, "descriptors of the message are lost"),
+        (&json!({"order": "serve", "path": "/"}), 3, "malformed"),
+        (&json!({"order": "fork", "server": 1}), 1, "malformed"),
+    ]) {
+        let control = template.fork_ahead(number);
+        send(&control, order, &vec![null.as_fd(); descriptors]).unwrap();
+        let verdict = next_word(&control);
+        assert!(verdict.starts_with('E') && verdict.contains(expected), "{verdict}");
+        assert_eq!(next_word(&control), "");
+        assert_eq!(template.reap(number), format!(r#"X{{"server":{number},"ended":{{"code":1}}}}"#));
+    }
+    template.fork(9).infer(REQUEST).ok();
+}
+
+#[test]
+fn a_server_waits_to_be_wanted_and_ends_where_nobody_does() {
+    let template = Template::start();
+    let control = template.fork_ahead(1);
+    eventually("it is there", || (!children(template.pid).is_empty()).then_some(()));
+    // Others are forked meanwhile, and hold nothing of it.
+    template.fork(2).stop(&template);
+    drop(control);
+    assert_eq!(template.reap(1), r#"X{"server":1,"ended":{"code":0}}"#);
+    assert_eq!(children(template.pid), BTreeSet::new());
+}
+
+#[test]
 fn a_server_that_cannot_enter_its_groups_says_so_and_ends() {
     let template = Template::start();
-    let (control, theirs) = channel();
     let listener = UnixListener::bind(template.worker.directory.path().join("socket")).unwrap();
     let (_log, their_log) = std::io::pipe().unwrap();
     let closed = File::open("/dev/null").unwrap();
-    let own: [BorrowedFd<'_>; 4] = [listener.as_fd(), their_log.as_fd(), theirs.as_fd(), closed.as_fd()];
-    template.worker.send(&json!({"order": "fork", "server": 1}), &own);
-    drop(theirs);
+    let own: [BorrowedFd<'_>; 3] = [listener.as_fd(), their_log.as_fd(), closed.as_fd()];
+    let control = template.fork_ahead(1);
+    send(&control, &json!({"order": "serve"}), &own).unwrap();
     let verdict = next_word(&control);
     assert!(verdict.starts_with("Ethe server cannot enter its control groups: "), "{verdict}");
     assert_eq!(next_word(&control), "");

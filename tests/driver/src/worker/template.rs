@@ -10,7 +10,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use super::{receive, say};
+use super::{receive, receive_on, say};
 
 /// A server of an endpoint of this name does not join its control group.
 pub const STAYS_BEHIND: &str = "stays-behind";
@@ -21,8 +21,8 @@ pub const TELLS_NOTHING: &str = "tells-nothing";
 /// One of this name tells the end of a server that nobody asked for.
 pub const TELLS_TOO_MUCH: &str = "tells-too-much";
 
-/// One of this name keeps the entrances to its servers' control groups, and is in that of the last server before
-/// the one that it is to fork.
+/// One of this name takes for its servers what they are told, keeps the entrances to their control groups, and is in
+/// that of the last server before the one that it forks.
 pub const MOVES_IN: &str = "moves-in";
 
 /// Takes orders until nobody gives any more. Returns in each server, with its listener.
@@ -33,14 +33,19 @@ pub fn serve(name: &str) -> OwnedFd {
         let server = order["server"].as_u64().unwrap();
         match order["order"].as_str().unwrap() {
             "fork" => {
+                let control = descriptors.pop().expect("a server is given a channel");
+                let taken = (name == MOVES_IN).then(|| to_serve(&control));
                 // SAFETY: this process has one thread.
                 match unsafe { fork() }.unwrap() {
-                    ForkResult::Child => return become_server(name, descriptors),
+                    ForkResult::Child => {
+                        dup2_stdin(&control).unwrap();
+                        return become_server(name, taken.unwrap_or_else(|| to_serve(&control)));
+                    }
                     ForkResult::Parent { child } => servers.push((server, child)),
                 }
-                match name {
-                    TELLS_TOO_MUCH => tell(server, &json!({ "code": 0 })),
-                    MOVES_IN => enter(std::mem::replace(&mut kept, descriptors.split_off(OWN))),
+                match (name, taken) {
+                    (TELLS_TOO_MUCH, _) => tell(server, &json!({ "code": 0 })),
+                    (_, Some(mut taken)) => enter(std::mem::replace(&mut kept, taken.split_off(OWN))),
                     _ => {}
                 }
             }
@@ -60,8 +65,15 @@ pub fn serve(name: &str) -> OwnedFd {
     exit(0)
 }
 
-/// Of what a server is given: its listener, its log, its channel.
-const OWN: usize = 3;
+/// Of what a server is told to serve with: its listener and its log.
+const OWN: usize = 2;
+
+/// Waits until a server is wanted, and ends where it is not.
+fn to_serve(control: &OwnedFd) -> Vec<OwnedFd> {
+    let Some((order, descriptors)) = receive_on(control) else { exit(0) };
+    assert_eq!(order["order"], "serve");
+    descriptors
+}
 
 /// Moves this process into control groups.
 fn enter(entrances: impl IntoIterator<Item = OwnedFd>) {
@@ -74,17 +86,16 @@ fn tell(server: u64, ended: &Value) {
     say(format!("X{}", json!({ "server": server, "ended": ended })).as_bytes());
 }
 
-/// Joins its control group, takes its log and its channel in place of its template's, and goes under a
-/// filters of its own, which allow all that the one before does.
+/// Joins its control group, takes its log in place of its template's, and goes under filters of its own, which allow
+/// all that the one before does.
 fn become_server(name: &str, descriptors: Vec<OwnedFd>) -> OwnedFd {
     let mut descriptors = descriptors.into_iter();
-    let [listener, log, control] = [(); OWN].map(|()| descriptors.next().expect("a server is given three of its own"));
+    let [listener, log] = [(); OWN].map(|()| descriptors.next().expect("a server is given two of its own"));
     if name != STAYS_BEHIND {
         enter(descriptors);
     }
     dup2_stdout(&log).unwrap();
     dup2_stderr(&log).unwrap();
-    dup2_stdin(&control).unwrap();
     if name != UNFILTERED {
         // As many as a real one loads.
         allow_everything();

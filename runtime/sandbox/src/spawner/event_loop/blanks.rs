@@ -20,8 +20,8 @@ impl<'a> Loop<'a> {
         if !is_awaited || !has_room {
             return None;
         }
-        let starts = self.replicas.values().any(|replica| !replica.sandbox.is_over() && !replica.sandbox.is_ready());
-        self.pool.due(now, starts)
+        let calm_from = self.calm_from(now);
+        self.pool.due(now, calm_from)
     }
 
     pub(super) fn fill_pool(&mut self, now: Instant) {

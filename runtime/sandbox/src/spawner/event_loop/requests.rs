@@ -18,7 +18,7 @@ use crate::{
         order::ServerNumber,
         policy::PolicyError,
         replica::Replica,
-        sandbox::{BeginError, NextServer, Sandbox},
+        sandbox::{BeginError, Sandbox},
     },
 };
 
@@ -135,18 +135,14 @@ impl Loop<'_> {
         Ok((Replica::begin(&self.workshop(), spec, uid)?, None))
     }
 
-    /// Into the control group that waits for it, where one does.
+    /// As the server that was forked ahead, where one was.
     fn fork(&mut self, spec: ReplicaSpec, template: &ReplicaId) -> Result<(Replica, u64), CreateError> {
         let workshop = self.workshop();
         let number = self.next_server();
         let found = self.replicas.get_mut(template).filter(|it| it.is_template_of(&spec));
         let template = found.ok_or(CreateError::NoTemplate)?;
-        let next = match template.sandbox.take_next_server() {
-            Some(next) => next,
-            None => NextServer::make(workshop.groups, number, &spec.limits).map_err(BeginError::from)?,
-        };
-        let ServerNumber(fork) = next.number();
-        Ok((Replica::fork(&workshop, spec, template, next)?, fork))
+        let (replica, ServerNumber(fork)) = Replica::fork(&workshop, spec, template, number)?;
+        Ok((replica, fork))
     }
 
     /// The declared limits of every replica that something is left of.

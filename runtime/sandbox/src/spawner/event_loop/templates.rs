@@ -6,7 +6,7 @@ use super::{Loop, Whose};
 use crate::{
     error_chain,
     messages::ReplicaId,
-    spawner::{order::ServerNumber, sandbox::NextServer, word::ServerEnded},
+    spawner::{order::ServerNumber, word::ServerEnded},
 };
 
 impl Loop<'_> {
@@ -15,20 +15,24 @@ impl Loop<'_> {
         ServerNumber(self.servers)
     }
 
-    /// Makes a control group for the next server of each template that has none, once no replica is on its way: they
-    /// come first. One that could not be made is made when it is needed, and that is told then.
-    pub(super) fn make_next_servers(&mut self) {
-        let starts = self.replicas.values().any(|replica| !replica.sandbox.is_over() && !replica.sandbox.is_ready());
-        if starts || self.ending.has_begun() {
+    /// When servers are to be forked ahead, where a template has none that waits.
+    pub(super) fn next_server_due(&self, now: Instant) -> Option<Instant> {
+        let is_missing = self.replicas.values().any(|replica| replica.sandbox.misses_next_server());
+        if !is_missing || self.ending.has_begun() { None } else { self.calm_from(now) }
+    }
+
+    /// Forks them. One that could not be is forked when it is wanted, and that is told then.
+    pub(super) fn fork_ahead(&mut self, now: Instant) {
+        if self.next_server_due(now).is_none_or(|at| now < at) {
             return;
         }
         let groups = self.spawner.groups;
-        let missing =
-            |(id, replica): (&ReplicaId, &super::Replica)| Some((id.clone(), replica.sandbox.misses_next_server()?));
-        for (id, limits) in self.replicas.iter().filter_map(missing).collect::<Vec<_>>() {
-            let made = NextServer::make(groups, self.next_server(), &limits);
-            if let (Ok(next), Some(replica)) = (made, self.replicas.get_mut(&id)) {
-                replica.sandbox.set_next_server(next);
+        let missing = self.replicas.iter().filter(|(_, replica)| replica.sandbox.misses_next_server());
+        for id in missing.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            let number = self.next_server();
+            let begun = self.replicas.get_mut(&id).map(|it| it.sandbox.begin_next_server(groups, number));
+            if let Some(Err(_)) = begun {
+                self.ahead.failed(now);
             }
         }
     }
@@ -64,6 +68,9 @@ impl Loop<'_> {
     }
 
     pub(super) fn on_server_ended(&mut self, template: &ReplicaId, told: ServerEnded) {
+        if self.replicas.get_mut(template).is_some_and(|it| it.sandbox.forget_discarded(told.server)) {
+            return;
+        }
         let is_it =
             |(_, replica): &(&ReplicaId, &mut super::Replica)| replica.sandbox.is_reaped_as(template, told.server);
         let Some((id, replica)) = self.replicas.iter_mut().find(is_it) else {

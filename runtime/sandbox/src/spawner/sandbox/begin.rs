@@ -1,6 +1,7 @@
 //! The beginning of a sandbox with a container of its own.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -74,7 +75,8 @@ impl Sandbox {
         plan: Plan<'_>,
         tell: impl FnOnce(BorrowedFd<'_>) -> Result<(), ChannelError>,
     ) -> Result<Self, BeginError> {
-        let kind = if plan.is_template { Kind::Template { next: None } } else { Kind::Worker };
+        let kind =
+            if plan.is_template { Kind::Template { next: None, discarded: BTreeSet::new() } } else { Kind::Worker };
         let group = workshop.groups.create(plan.name, &plan.limits)?;
         Self::of(kind, &plan, group, |group| {
             let (control, workers) = control_channel()?;

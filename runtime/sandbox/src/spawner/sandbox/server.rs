@@ -1,18 +1,21 @@
 //! Servers: forks of a template, in its container, each in a control group of its own.
 //!
+//! One is forked ahead and waits, since a fork and a control group take longer than the rest of a wake.
+//!
 //! The spawner is not their parent. That one ended is learnt from the end of its control channel, of
 //! which it holds the only other end; how, from its template, which is asked once nothing of the server
 //! can run any more.
 
 use std::{
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener,
     },
     time::{Duration, Instant},
 };
 
 use dormouse_spec::Limits;
+use rustix::{io::Errno, net::RecvFlags};
 
 use super::{
     BeginError, Kind, Life, Patience, Plan, Sandbox,
@@ -36,27 +39,41 @@ use crate::{
 /// not, the server is not in its group, or the template is stuck; then that is ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A control group that waits for the next server of a template: making one is a third of a fork. The
-/// limits and the device policy are in force before there is a process to hold to them. One that no server
-/// came to is removed with this value.
+/// Most servers that a template is asked for the end of though they never served. One that answers none of it is not
+/// asked for more servers.
+const DISCARDED_MAX: usize = 16;
+
+/// A server that was forked before anybody wanted it: it waits, in its template's control group, to be told what to
+/// serve. The group that it joins then is there already, with its limits and device policy in force. A server that is
+/// dropped with this value ends, as its channel does, and its group is removed.
 #[derive(Debug)]
 pub(crate) struct NextServer {
     number: ServerNumber,
     name: String,
     /// None once it is a server's.
     group: Option<ReplicaGroup>,
+    control: Option<OwnedFd>,
 }
 
 impl NextServer {
-    pub(crate) fn make(groups: &InstanceGroup, number: ServerNumber, limits: &Limits) -> Result<Self, CgroupError> {
+    /// Has the template at the other end of `channel` fork it.
+    fn begin(
+        groups: &InstanceGroup,
+        number: ServerNumber,
+        limits: &Limits,
+        channel: BorrowedFd<'_>,
+    ) -> Result<Self, BeginError> {
         let name = Premade::Fork(number.0).name();
         let mut group = groups.create(&name, limits)?;
         // They are many, and nobody knows for how long they are not needed.
         group.close_entrance();
-        let next = Self { number, name, group: Some(group) };
+        let mut next = Self { number, name, group: Some(group), control: None };
         if let (Some(group), true) = (&next.group, Defence::DevicePolicy.stands()) {
             group.set_device_policy(&WORKER_DEVICES)?;
         }
+        let (control, servers) = control_channel()?;
+        order::fork(channel, number, &servers)?;
+        next.control = Some(control);
         Ok(next)
     }
 
@@ -64,17 +81,26 @@ impl NextServer {
         self.number
     }
 
-    /// For a process to join it.
-    fn open(&mut self) -> Result<ReplicaGroup, CgroupError> {
+    /// Whether it waits, as far as can be told: one that ended closed its channel, and one that could not be forked or
+    /// cannot start has said so there.
+    fn waits(&self) -> bool {
+        let Some(control) = &self.control else { return false };
+        let looked = rustix::net::recv(control, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        looked.is_err_and(|error| error == Errno::AGAIN)
+    }
+
+    /// Its control group, for it to join, and its channel.
+    fn open(&mut self) -> Result<(ReplicaGroup, OwnedFd), BeginError> {
         if let Some(group) = &mut self.group {
             group.open_entrance()?;
         }
-        self.group.take().ok_or_else(|| CgroupError::EntranceClosed(self.name.clone().into()))
+        let group = self.group.take().ok_or_else(|| CgroupError::EntranceClosed(self.name.clone().into()))?;
+        Ok((group, self.control.take().ok_or(ChannelError::Closed)?))
     }
 }
 
 impl Drop for NextServer {
-    /// No process was ever in it, so the kernel lets go of it at once.
+    /// No process was ever in the group, so the kernel lets go of it at once.
     fn drop(&mut self) {
         if let Some(Err(error)) = self.group.take().map(|group| group.remove()) {
             let reason = error_chain::one_line(&error);
@@ -84,21 +110,20 @@ impl Drop for NextServer {
 }
 
 impl Sandbox {
-    /// Has the template `id` fork a server that joins `next`.
-    pub(crate) fn fork(
+    /// Has `next`, which was forked of the template `id`, serve.
+    pub(crate) fn serve(
         (id, template): (&ReplicaId, &Self),
-        mut next: NextServer,
+        next: &mut NextServer,
         listener: UnixListener,
     ) -> Result<Self, BeginError> {
-        let (group, number) = (next.open()?, next.number);
+        let number = next.number;
+        let (group, control) = next.open()?;
         let plan =
             Plan { name: &next.name, uid: template.uid, limits: template.limits, model: None, is_template: false };
         let kind = Kind::Server { template: id.clone(), number, patience: Patience::Unneeded };
         Self::of(kind, &plan, group, |group| {
-            let (control, workers) = control_channel()?;
             let (log, writer) = log_pipe()?;
-            let given = Given { listener, log: writer, control: workers };
-            order::fork(template.channel().ok_or(ChannelError::Closed)?, number, &given, group)?;
+            order::serve(control.as_fd(), &Given { listener, log: writer }, group)?;
             // That it is there was said for it, by its template.
             Ok(Begun { life: Life::Forked, control, word: Word::Blank, log })
         })
@@ -106,7 +131,11 @@ impl Sandbox {
 
     /// Whether servers can be forked of it.
     pub(crate) fn is_template(&self) -> bool {
-        self.forks() && self.is_ready() && !self.is_over() && !self.stop_asked && !self.frozen
+        let answers = match &self.kind {
+            Kind::Template { discarded, .. } => discarded.len() < DISCARDED_MAX,
+            Kind::Worker | Kind::Server { .. } => false,
+        };
+        answers && self.is_ready() && !self.is_over() && !self.stop_asked && !self.frozen
     }
 
     /// Whether it is for servers to be forked of it, at whatever point of its life.
@@ -114,21 +143,64 @@ impl Sandbox {
         matches!(self.kind, Kind::Template { .. })
     }
 
-    /// Limits of servers, where it has no control group for the next one and may need it.
-    pub(crate) fn misses_next_server(&self) -> Option<Limits> {
-        let misses = self.is_template() && matches!(self.kind, Kind::Template { next: None });
-        misses.then_some(self.limits)
+    /// Whether a server is to be forked of it before one is wanted.
+    pub(crate) fn misses_next_server(&self) -> bool {
+        self.is_template() && matches!(self.kind, Kind::Template { next: None, .. })
     }
 
-    pub(crate) fn set_next_server(&mut self, made: NextServer) {
-        if let Kind::Template { next } = &mut self.kind {
-            *next = Some(made);
+    /// Forks one ahead.
+    pub(crate) fn begin_next_server(&mut self, groups: &InstanceGroup, number: ServerNumber) -> Result<(), BeginError> {
+        let begun = self.begin_server(groups, number)?;
+        if let Kind::Template { next, .. } = &mut self.kind {
+            *next = Some(begun);
+        }
+        Ok(())
+    }
+
+    fn begin_server(&self, groups: &InstanceGroup, number: ServerNumber) -> Result<NextServer, BeginError> {
+        NextServer::begin(groups, number, &self.limits, self.channel().ok_or(ChannelError::Closed)?)
+    }
+
+    /// The server that waits, or else one that is forked now and is called `number`.
+    pub(crate) fn next_server(
+        &mut self,
+        groups: &InstanceGroup,
+        number: ServerNumber,
+    ) -> Result<NextServer, BeginError> {
+        match self.take_next_server() {
+            Some(next) if next.waits() => Ok(next),
+            Some(ended) => {
+                self.discard_server(ended);
+                self.begin_server(groups, number)
+            }
+            None => self.begin_server(groups, number),
         }
     }
 
-    pub(crate) fn take_next_server(&mut self) -> Option<NextServer> {
+    /// One that will not serve. Its end is its template's to learn, so that nothing is left of it.
+    pub(crate) fn discard_server(&mut self, server: NextServer) {
+        let number = server.number;
+        // It ends with its channel.
+        drop(server);
+        if let Kind::Template { discarded, .. } = &mut self.kind {
+            discarded.insert(number);
+            // Where it cannot be told, the template is gone, and the server with it.
+            let _ = self.reap(number);
+        }
+    }
+
+    /// Whether its template told the end of one that was discarded.
+    pub(crate) fn forget_discarded(&mut self, server: ServerNumber) -> bool {
         match &mut self.kind {
-            Kind::Template { next } => next.take(),
+            Kind::Template { discarded, .. } => discarded.remove(&server),
+            Kind::Worker | Kind::Server { .. } => false,
+        }
+    }
+
+    /// Of a template, the server that waits.
+    pub(super) fn take_next_server(&mut self) -> Option<NextServer> {
+        match &mut self.kind {
+            Kind::Template { next, .. } => next.take(),
             Kind::Worker | Kind::Server { .. } => None,
         }
     }
