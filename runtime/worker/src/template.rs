@@ -21,6 +21,7 @@ use crate::control::{ControlChannel, Handover, Loading, Order};
 use crate::defence::Defence;
 use crate::error::chain;
 use crate::inference::Inference;
+use crate::mapping::FileMappings;
 use crate::model::{LoadError, Model};
 use crate::serve::{self, Listener};
 use crate::source::ModelSource;
@@ -39,6 +40,8 @@ pub(crate) enum TemplateError {
     Fork(#[from] ForkError),
     #[error("the filter of its servers cannot be made")]
     Filter(#[from] FilterError),
+    #[error("what it has mapped cannot be read")]
+    Mappings(#[source] std::io::Error),
     #[error("its memory cannot be shut to its servers")]
     Dumpable(#[source] rustix::io::Errno),
 }
@@ -59,6 +62,7 @@ pub(crate) struct Template {
     assignment: Assignment,
     model: Model,
     filter: ServerFilter,
+    files: FileMappings,
 }
 
 /// Forks as it is ordered to. Returns in the template when there will be no order any more, and in each server when it
@@ -106,12 +110,13 @@ impl Template {
         let model = Model::load(&environment, &assignment, sources)?;
         // What cannot fork is better told now than when the first server is waited for.
         fork::check()?;
+        let files = FileMappings::of_this_process().map_err(TemplateError::Mappings)?;
         // Its servers have the same user. No capability in any process of the container, so this shuts /proc/PID/mem,
         // ptrace and process_vm_writev between all of them. It is inherited.
         if Defence::NotDumpable.stands() {
             set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(TemplateError::Dumpable)?;
         }
-        Ok(Self { environment, assignment, model, filter })
+        Ok(Self { environment, assignment, model, filter, files })
     }
 
     /// When the model's bytes were at hand.
@@ -134,6 +139,7 @@ impl Template {
     fn serve(self, control: &ControlChannel, is_ready: &mut bool) -> Result<(), Box<dyn Error>> {
         control.become_stdin().map_err(ServerError::Descriptors)?;
         let runtime = serve::runtime()?;
+        self.files.map_pages();
         let Some(Handover { listener, log, entrances }) = control.handover()? else { return Ok(()) };
         let ordered = Instant::now();
         // First, so that all it uses from here on is its own.
@@ -143,7 +149,7 @@ impl Template {
         nix::unistd::dup2_stdout(&log).map_err(ServerError::Descriptors)?;
         nix::unistd::dup2_stderr(&log).map_err(ServerError::Descriptors)?;
         drop(log);
-        let Self { environment, assignment, model, filter } = self;
+        let Self { environment, assignment, model, filter, .. } = self;
         let inference = Inference::of(environment, &assignment, model)?;
         serve::serve(&runtime, Listener::Unix(listener), inference, &assignment, || {
             // Every thread is there, and no byte of a client.

@@ -38,8 +38,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Each creation meets the link with a chance of about one half.
-const CREATIONS: u32 = 16;
+/// Each creation meets the link with a chance of about one half; less where other work takes the processors.
+const CREATIONS: u32 = 32;
 
 /// The stored model, or that none was handed over: a claim that met the link gave way to a creation, whose
 /// model is no descriptor.

@@ -1,7 +1,7 @@
 //! The rows that waking is judged by.
 
 use super::{
-    rung::{CLAIMED, CREATED, FROZEN, RUNGS, Rung, TEMPLATE},
+    rung::{AWAKE, CLAIMED, CREATED, FROZEN, RUNGS, Rung, TEMPLATE},
     sandbox::Sandboxes,
     wakes::ModelWakes,
 };
@@ -64,6 +64,10 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
         let what = format!("{model}: frozen, added over warm, {name}");
         rows.push(Row::new(what, Unit::Milliseconds, Some(goal), over_warm(&FROZEN, share)));
     }
+    for (name, share, _) in FROZEN_GOALS {
+        let what = format!("{model}: awake and idle for as long, added over warm, {name}");
+        rows.push(Row::new(what, Unit::Milliseconds, None, over_warm(&AWAKE, share)));
+    }
     let what = format!("{model}: template, added over warm, p50");
     let template = over_warm(&TEMPLATE, 0.5);
     if model == "resnet50" {
@@ -77,7 +81,7 @@ pub(super) fn of_model(wakes: &ModelWakes) -> Vec<Row> {
     } else {
         rows.push(Row::new(what, Unit::Milliseconds, goal_of(&TEMPLATE_GOALS, model), template));
     }
-    rows.extend(RUNGS.map(|rung| under_churn(wakes, rung)));
+    rows.extend(RUNGS.into_iter().filter(|rung| rung.told.is_some()).map(|rung| under_churn(wakes, rung)));
     rows
 }
 

@@ -70,14 +70,15 @@ impl Stand {
         Ok(took)
     }
 
-    /// What the daemon tells of the wake by a request that was sent at `asked`. One from another rung is no sample of
-    /// this one.
-    pub(super) fn told(&self, asked: Instant) -> Result<Result<Wake, String>, Failure> {
+    /// What the daemon tells of the wake by a request that was sent at `asked`, where there was one. One from another
+    /// rung is no sample of this one.
+    pub(super) fn told(&self, asked: Instant) -> Result<Option<Result<Wake, String>>, Failure> {
+        let Some(told) = self.rung.told else { return Ok(None) };
         match self.daemon.wake_since(&self.endpoint, asked) {
-            Ok(wake) if wake.rung != self.rung.told => {
-                Err(format!("a wake was to come from `{}` and came from `{}`", self.rung.told, wake.rung).into())
+            Ok(wake) if wake.rung != told => {
+                Err(format!("a wake was to come from `{told}` and came from `{}`", wake.rung).into())
             }
-            told => Ok(told.map_err(|error| format!("the daemon does not tell: {error}"))),
+            told => Ok(Some(told.map_err(|error| format!("the daemon does not tell: {error}")))),
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn wakes(all: &[ModelWakes]) -> Table {
 pub(super) fn churned(all: &[ModelWakes]) -> Table {
     let mut table = Table::new(&["model", "from, under churn", "p50", "most", "deletes in flight at the answer", "n"]);
     for wakes in all {
-        for (rung, rested) in &wakes.rungs {
+        for (rung, rested) in wakes.rungs.iter().filter(|(rung, _)| rung.told.is_some()) {
             let Ok(rested) = rested else { continue };
             if let Err(reason) = rested.under_churn() {
                 failed(&mut table, wakes.model, rung.name, &reason);

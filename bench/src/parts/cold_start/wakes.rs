@@ -57,7 +57,7 @@ pub(super) fn of_model(bench: &Bench, model: &Model) -> Result<ModelWakes, Failu
     }
     eprintln!("{}: {} times each rung beside {} deletes …", model.name, bench.effort.churned, bench.effort.deletes);
     for _ in 0..bench.effort.churned {
-        for lane in &mut lanes {
+        for lane in lanes.iter_mut().filter(|lane| lane.rung.told.is_some()) {
             lane.sample(|stand, rested| {
                 if rested.churn_failed.is_none() {
                     let sampled = under_churn(bench, stand, rested, model, &reference);
@@ -92,11 +92,11 @@ fn under_churn(
     Ok(())
 }
 
-fn note(spawner: &mut Samples, untold: &mut Option<String>, told: Result<Wake, String>) {
-    match told.map(|wake| wake.spawner_ms) {
-        Ok(Some(milliseconds)) => spawner.append([milliseconds].into_iter().collect()),
-        Ok(None) => {}
-        Err(reason) => *untold = Some(reason),
+fn note(spawner: &mut Samples, untold: &mut Option<String>, told: Option<Result<Wake, String>>) {
+    match told.map(|told| told.map(|wake| wake.spawner_ms)) {
+        Some(Ok(Some(milliseconds))) => spawner.append([milliseconds].into_iter().collect()),
+        Some(Ok(None)) | None => {}
+        Some(Err(reason)) => *untold = Some(reason),
     }
 }
 

@@ -63,7 +63,13 @@ impl Word {
     /// The next message, if one waits.
     pub(crate) fn read(self, channel: BorrowedFd<'_>) -> Option<Said> {
         let mut bytes = [0; REASON_BYTES_MAX + 1];
-        match rustix::net::recv(channel, &mut bytes, RecvFlags::DONTWAIT) {
+        let mut receive = || rustix::net::recv(channel, &mut bytes, RecvFlags::DONTWAIT);
+        // Told once of who left without reading what it was told, ahead of what it said.
+        let received = match receive() {
+            Err(Errno::CONNRESET) => receive(),
+            received => received,
+        };
+        match received {
             Ok((0, _)) => Some(Said::NothingMore),
             Ok((length, _)) => Some(match bytes.get(..length).and_then(<[u8]>::split_first) {
                 Some((b'B', [])) if self == Self::Nothing => Said::Blank,

@@ -77,6 +77,8 @@ const TESTS: &[suite::Test] = tests![
     templates::a_template_that_moves_in_with_a_server_ends_with_it,
     templates::stop_reaches_a_server_that_is_being_forked,
     templates::nothing_is_left_of_a_server,
+    templates::the_server_that_was_forked_ahead_serves_next,
+    templates::one_that_ended_while_it_waited_costs_nobody_anything,
     templates::a_request_names_a_template_by_its_id_alone,
     restart::a_killed_node_finds_its_replicas,
     restart::no_connection_is_lost_without_a_node,

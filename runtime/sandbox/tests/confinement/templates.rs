@@ -44,6 +44,27 @@ impl Stage {
         machine::process(&self.daemon.group(), replica)
     }
 
+    /// The first process of the container. The server that waits is in its group as well.
+    fn template_process(&self) -> i32 {
+        let is_first = |pid: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+        };
+        machine::processes(&self.daemon.group(), &self.template.replica).into_iter().find(is_first).expect("it lives")
+    }
+
+    /// The server that was forked ahead, once it is there.
+    fn waiting_server(&self) -> i32 {
+        let template = self.template_process();
+        let mut waiting = Vec::new();
+        until("a server is forked ahead", || {
+            waiting = machine::processes(&self.daemon.group(), &self.template.replica);
+            waiting.retain(|pid| *pid != template);
+            waiting.len() == 1
+        });
+        waiting[0]
+    }
+
     fn template_lives(&self) -> bool {
         !processes_of(&self.daemon.group(), self.template.replica.as_str()).is_empty()
     }
@@ -69,7 +90,7 @@ pub(crate) fn servers_serve_each_in_its_own_group() {
     for server in [&first, &second] {
         assert_eq!(limit(server), stage.template.limits.memory.get().to_string());
         assert_eq!(stage.node.call(server, "hostname"), "dormouse");
-        assert_ne!(stage.process(server), stage.process(&stage.template.replica));
+        assert_ne!(stage.process(server), stage.template_process());
     }
     assert!(!stage.node.socket(&stage.template.replica).exists(), "nobody can connect to a template");
     stage.leave();
@@ -108,7 +129,7 @@ pub(crate) fn a_killed_template_takes_its_servers_along() {
     let (running, frozen) = (stage.fork(1), stage.fork(2));
     stage.node.freeze(&frozen);
     let template = stage.template.replica.clone();
-    kill_process(Pid::from_raw(stage.process(&template)).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(stage.template_process()).unwrap(), Signal::KILL).unwrap();
     assert_eq!(stage.node.exit_cause(&template), ExitCause::Signal { signal: 9 });
     for server in [&running, &frozen] {
         assert_eq!(stage.node.exit_cause(server), ExitCause::TemplateEnded);
@@ -222,7 +243,7 @@ pub(crate) fn a_template_that_moves_in_with_a_server_ends_with_it() {
     for (is_server_stopped, is_server_frozen) in [(true, false), (false, false), (false, true)] {
         let mut stage = Stage::set(MOVES_IN);
         let template = stage.template.replica.clone();
-        let process = stage.process(&template);
+        let process = stage.template_process();
         let (first, second) = (stage.fork(1), stage.fork(2));
         until("it moved", || machine::processes(&stage.daemon.group(), &first).contains(&process));
         assert!(!stage.template_lives(), "its own group is empty");
@@ -265,7 +286,7 @@ pub(crate) fn stop_reaches_a_server_that_is_being_forked() {
 /// Nothing of a server is left in the spawner, in its template or in the kernel.
 pub(crate) fn nothing_is_left_of_a_server() {
     let mut stage = Stage::set("plain");
-    let template = stage.process(&stage.template.replica.clone());
+    let template = stage.template_process();
     let open = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let mut before = None;
     for serial in 1..10 {
@@ -276,12 +297,47 @@ pub(crate) fn nothing_is_left_of_a_server() {
         let name = machine::group_of(&stage.daemon.group(), &server);
         assert!(machine::groups(&stage.daemon.group()).iter().all(|group| !group.join(&name).exists()));
         assert!(!stage.node.socket(&server).exists());
-        // What was open for the template's own beginning is closed by the end of the first.
-        let now = [stage.daemon.pid(), template].map(open);
-        assert_eq!(*before.get_or_insert(now), now);
+        stage.waiting_server();
+        // What was open for the template's own beginning is closed by the end of the first; what is for the next
+        // server's, in a moment.
+        let now = || [stage.daemon.pid(), template].map(open);
+        let before = *before.get_or_insert_with(now);
+        until("no more is open than before", || now().iter().zip(before).all(|(now, before)| *now <= before));
     }
-    let children = std::fs::read_to_string(format!("/proc/{template}/task/{template}/children")).unwrap();
-    assert_eq!(children.trim(), "", "all were waited for");
+    assert_eq!(children(template), [stage.waiting_server()], "all others were waited for");
+    stage.leave();
+}
+
+fn children(process: i32) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+pub(crate) fn the_server_that_was_forked_ahead_serves_next() {
+    let mut stage = Stage::set("plain");
+    let waiting = stage.waiting_server();
+    let server = stage.fork(1);
+    assert_eq!(stage.process(&server), waiting);
+    assert_ne!(stage.waiting_server(), waiting);
+    // Its group was made for it before, and is none of the template's.
+    assert_eq!(stage.node.call(&server, "hostname"), "dormouse");
+    stage.leave();
+}
+
+pub(crate) fn one_that_ended_while_it_waited_costs_nobody_anything() {
+    let mut stage = Stage::set("plain");
+    for serial in 1..4 {
+        let waiting = stage.waiting_server();
+        kill_process(Pid::from_raw(waiting).unwrap(), Signal::KILL).unwrap();
+        // It has closed its channel once it is waited for by its template alone.
+        until("it is dead", || {
+            std::fs::read_to_string(format!("/proc/{waiting}/status")).is_ok_and(|it| it.contains("Z (zombie)"))
+        });
+        let server = stage.fork(serial);
+        assert_eq!(stage.node.call(&server, "hostname"), "dormouse");
+        until("its template waited for it", || !std::path::Path::new(&format!("/proc/{waiting}")).exists());
+    }
+    assert!(stage.template_lives());
     stage.leave();
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, socketpair,
 };
@@ -31,7 +32,9 @@ pub(crate) fn channel() -> (OwnedFd, OwnedFd) {
 /// The next datagram; empty at the end of the channel.
 pub(crate) fn next_word(control: &OwnedFd) -> String {
     let mut buffer = vec![0; 8192];
-    let (read, _) = rustix::net::recv(control, &mut buffer[..], RecvFlags::empty()).unwrap();
+    let mut receive = || rustix::net::recv(control, &mut buffer[..], RecvFlags::empty());
+    // Told once of who left without reading what it was told, ahead of what it said.
+    let (read, _) = receive().or_else(|error| if error == Errno::CONNRESET { receive() } else { Err(error) }).unwrap();
     buffer.truncate(read);
     String::from_utf8(buffer).unwrap()
 }
