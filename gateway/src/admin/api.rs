@@ -202,7 +202,7 @@ pub(super) fn url(listen: SocketAddr, name: &str) -> String {
 impl EndpointStatus {
     pub(super) fn of(view: &EndpointView, listen: SocketAddr) -> Self {
         Self {
-            endpoint: view.endpoint.clone(),
+            endpoint: Endpoint::clone(&view.endpoint),
             url: url(listen, view.endpoint.name.as_str()),
             revision: view.revision,
             condition: view.condition.into(),

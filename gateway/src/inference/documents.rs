@@ -19,7 +19,7 @@ pub(super) fn server_metadata() -> Value {
 /// What a model's deploy told, under the endpoint's own name and version. `None` while the first
 /// revision is being deployed.
 pub(super) fn model_metadata(view: &EndpointView) -> Option<Value> {
-    let mut metadata = view.metadata.as_object()?.clone();
+    let Value::Object(mut metadata) = view.metadata.value() else { return None };
     metadata.insert("name".to_owned(), json!(view.endpoint.name));
     metadata.insert("versions".to_owned(), json!([view.revision.to_string()]));
     Some(Value::Object(metadata))
@@ -73,12 +73,12 @@ mod tests {
         let request = EndpointRequest::named(name.parse().unwrap());
         let metadata = json!({ "name": "model", "versions": ["1"], "platform": "onnx_onnxv1", "inputs": [] });
         EndpointView {
-            endpoint: request.resolve(&EndpointDefaults::default(), Bytes::new(1), 2).unwrap(),
+            endpoint: request.resolve(&EndpointDefaults::default(), Bytes::new(1), 2).unwrap().into(),
             revision,
             model: None,
             model_bytes: Bytes::new(1),
             preparation: None,
-            metadata: if revision == 0 { Value::Null } else { metadata },
+            metadata: if revision == 0 { Value::Null } else { metadata }.into(),
             condition,
             replicas: Vec::new(),
             template: dormouse_controller::TemplateUse::Off,

@@ -40,7 +40,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A handle on an endpoint's task.
 #[derive(Debug, Clone)]
 pub(crate) struct EndpointHandle {
-    calls: mpsc::Sender<Call>,
+    /// Each on the heap, as with [`FactSender`].
+    calls: mpsc::Sender<Box<Call>>,
     returns: Arc<Returns>,
     view: watch::Receiver<Arc<EndpointView>>,
 }
@@ -61,7 +62,7 @@ pub(crate) fn start(node: Node, parts: Parts) -> EndpointHandle {
     let (calls, call_inbox) = mpsc::channel(CALLS_MAX);
     let returns = Arc::new(Returns::new(Arc::new(Notify::new())));
     let (task, view) = task::EndpointTask::new(node, parts, Arc::clone(&returns));
-    tokio::spawn(task.run(call_inbox));
+    tokio::spawn(Box::new(task).run(call_inbox));
     EndpointHandle { calls, returns, view }
 }
 
@@ -109,7 +110,7 @@ impl EndpointHandle {
     }
 
     fn call(&self, call: Call) -> Result<(), AcquireError> {
-        self.calls.try_send(call).map_err(|error| match error {
+        self.calls.try_send(Box::new(call)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AcquireError::QueueFull {
                 waiters: u32::try_from(CALLS_MAX).unwrap_or(u32::MAX),
                 retry_after: RETRY_AFTER,
@@ -128,30 +129,30 @@ impl EndpointHandle {
     /// Moves the traffic to another revision; returns once no request gets the old one any more.
     pub(crate) async fn revise(&self, revision: Revision) {
         let (done, is_done) = oneshot::channel();
-        if self.calls.send(Call::Revise { revision: Box::new(revision), done }).await.is_ok() {
+        if self.calls.send(Box::new(Call::Revise { revision, done })).await.is_ok() {
             let _ = is_done.await;
         }
     }
 
     /// New replicas of this revision start from what was prepared; those that run stay as they are.
     pub(crate) async fn prepared(&self, revision: u32, preparation: Preparation) {
-        let _ = self.calls.send(Call::Prepared { revision, preparation }).await;
+        let _ = self.calls.send(Box::new(Call::Prepared { revision, preparation })).await;
     }
 
     /// Tells what went wrong with a deploy, for `status`.
     pub(crate) async fn note_failure(&self, failure: String) {
-        let _ = self.calls.send(Call::Failure { failure }).await;
+        let _ = self.calls.send(Box::new(Call::Failure { failure })).await;
     }
 
     /// Takes no more requests and stops replicas as their leases return, the last at `until`.
     pub(crate) async fn drain(&self, until: Instant) {
-        let _ = self.calls.send(Call::Drain { until }).await;
+        let _ = self.calls.send(Box::new(Call::Drain { until })).await;
     }
 
     /// Waits until no lease is held.
     pub(crate) async fn unleased(&self) {
         let (done, is_done) = oneshot::channel();
-        if self.calls.send(Call::Unleased { done }).await.is_ok() {
+        if self.calls.send(Box::new(Call::Unleased { done })).await.is_ok() {
             let _ = is_done.await;
         }
     }

@@ -104,7 +104,7 @@ struct ReplicaLog {
 
 /// What the task that writes one log owns.
 struct Writing {
-    writer: Writer,
+    writer: Box<Writer>,
     asks: mpsc::Receiver<Ask>,
     /// Dropped with the task, when the files are no more.
     _removed: oneshot::Sender<()>,
@@ -135,7 +135,8 @@ impl Logs {
         let (logs, endpoint, replica) = (self.clone(), endpoint.clone(), replica.clone());
         tokio::spawn(async move {
             writing.writer.copy(pipe, &mut writing.asks).await;
-            logs.end(endpoint, replica, writing).await;
+            // A task of its own: it is there long after, and takes less.
+            tokio::spawn(logs.end(endpoint, replica, writing));
         });
     }
 
@@ -149,7 +150,7 @@ impl Logs {
             logs.lines.clone()
         });
         let files = LogFiles::new(&self.shared.directory, replica, self.shared.file_bytes_max);
-        Writing { writer: Writer::new(replica.clone(), files, followers), asks: inbox, _removed: removing }
+        Writing { writer: Box::new(Writer::new(replica.clone(), files, followers)), asks: inbox, _removed: removing }
     }
 
     async fn end(self, endpoint: EndpointName, replica: ReplicaId, writing: Writing) {
@@ -210,7 +211,8 @@ impl Logs {
 
 impl EndpointLogs {
     fn new() -> Self {
-        Self { lines: Followers::default(), replicas: Vec::new() }
+        // Most have the one that a deploy asked.
+        Self { lines: Followers::default(), replicas: Vec::with_capacity(1) }
     }
 }
 

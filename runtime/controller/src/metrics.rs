@@ -1,6 +1,6 @@
 mod endpoints;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dormouse_sandbox::messages::{CreatePhases, Origin};
 use dormouse_spec::{Bytes, EndpointName};
@@ -30,9 +30,13 @@ impl Outcome {
     }
 }
 
-/// What the controller counts, in the registry that was handed in.
+/// What the controller counts, in the registry that was handed in. Shared: every endpoint at rest has a handle or
+/// two on it.
 #[derive(Debug, Clone)]
-pub(crate) struct Metrics {
+pub(crate) struct Metrics(Arc<Series>);
+
+#[derive(Debug)]
+struct Series {
     starts: IntCounterVec,
     wake_phase_seconds: HistogramVec,
     creation_phase_seconds: HistogramVec,
@@ -52,7 +56,7 @@ impl Metrics {
         let creations = seconds("dormouse_creation_phase_seconds", "Where the time of creating containers goes");
         let claims = seconds("dormouse_claim_seconds", "How long the spawner takes to make a replica of a blank");
         let forks = seconds("dormouse_fork_seconds", "How long the spawner takes to order a replica of a template");
-        let metrics = Self {
+        let metrics = Series {
             starts: IntCounterVec::new(
                 Opts::new("dormouse_starts_total", "Replicas woken, by the rung they were woken from"),
                 &["endpoint", "rung", "result"],
@@ -81,28 +85,28 @@ impl Metrics {
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
         registry.register(Box::new(metrics.blanks.clone()))?;
         registry.register(Box::new(metrics.preparations.clone()))?;
-        Ok(metrics)
+        Ok(Self(Arc::new(metrics)))
     }
 
     pub(crate) fn set_memory_budget(&self, budget: Bytes) {
-        self.memory_budget.set(i64::try_from(budget.get()).unwrap_or(i64::MAX));
+        self.0.memory_budget.set(i64::try_from(budget.get()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn memory_used(&self) -> IntGauge {
-        self.memory_used.clone()
+        self.0.memory_used.clone()
     }
 
     pub(crate) fn blanks(&self) -> IntGauge {
-        self.blanks.clone()
+        self.0.blanks.clone()
     }
 
     pub(crate) fn slowest_turn(&self) -> Gauge {
-        self.slowest_turn.clone()
+        self.0.slowest_turn.clone()
     }
 
     /// A model was to be prepared, and was or was not.
     pub(crate) fn preparation(&self, outcome: Outcome) {
-        self.preparations.with_label_values(&[outcome.label()]).inc();
+        self.0.preparations.with_label_values(&[outcome.label()]).inc();
     }
 
     pub(crate) fn container(&self, origin: Origin) {
@@ -112,18 +116,18 @@ impl Metrics {
                 for (phase, micros) in
                     [("fork", fork_us), ("cgroup", cgroup_us), ("container", container_us), ("release", release_us)]
                 {
-                    self.creation_phase_seconds.with_label_values(&[phase]).observe(seconds(micros));
+                    self.0.creation_phase_seconds.with_label_values(&[phase]).observe(seconds(micros));
                 }
             }
-            Origin::Claimed(claim) => self.claim_seconds.observe(seconds(claim.claim_us)),
-            Origin::Forked(fork) => self.fork_seconds.observe(seconds(fork.order_us)),
+            Origin::Claimed(claim) => self.0.claim_seconds.observe(seconds(claim.claim_us)),
+            Origin::Forked(fork) => self.0.fork_seconds.observe(seconds(fork.order_us)),
         }
     }
 
     /// A wake that gave a replica. The whole of it is counted only where somebody waited for all of it.
     pub(crate) fn wake(&self, wake: &WakeView) {
         let observe = |phase: &str, time: Duration| {
-            self.wake_phase_seconds.with_label_values(&[wake.rung.name(), phase]).observe(time.as_secs_f64());
+            self.0.wake_phase_seconds.with_label_values(&[wake.rung.name(), phase]).observe(time.as_secs_f64());
         };
         match wake.outcome {
             WakeOutcome::Answered => observe("total", wake.total),
@@ -149,14 +153,14 @@ pub(crate) struct EndpointMetrics {
 
 impl EndpointMetrics {
     pub(crate) fn started(&self, rung: Rung, outcome: Outcome) {
-        self.all.starts.with_label_values(&[self.name.as_str(), rung.name(), outcome.label()]).inc();
+        self.all.0.starts.with_label_values(&[self.name.as_str(), rung.name(), outcome.label()]).inc();
     }
 
     /// The endpoint is gone, and what it counted with it. A series that never was is no error.
     pub(crate) fn remove(&self) {
         let name = self.name.as_str();
         for (rung, outcome) in Rung::ALL.into_iter().flat_map(|rung| Outcome::ALL.map(|outcome| (rung, outcome))) {
-            let _ = self.all.starts.remove_label_values(&[name, rung.name(), outcome.label()]);
+            let _ = self.all.0.starts.remove_label_values(&[name, rung.name(), outcome.label()]);
         }
     }
 }

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use dormouse_sandbox::messages::Work;
 use dormouse_spec::{Bytes, Digest, Endpoint};
 
 use crate::{
-    ControllerSettings,
+    ControllerSettings, Metadata,
     policy::{BackOffSettings, PolicySettings, TemplateSettings},
     preparation::Preparation,
 };
@@ -11,12 +13,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Revision {
     pub(crate) number: u32,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) model: Digest,
     pub(crate) model_bytes: Bytes,
     pub(crate) preparation: Preparation,
     /// What the worker said of the model when it was deployed.
-    pub(crate) metadata: serde_json::Value,
+    pub(crate) metadata: Metadata,
 }
 
 impl Revision {
@@ -30,7 +32,7 @@ impl Revision {
     /// # Errors
     /// Why there can be none, where they are.
     pub(crate) fn templates(&self) -> Result<Option<TemplateSettings>, String> {
-        let Endpoint { keep_template: keep, intra_op_threads, .. } = self.endpoint;
+        let Endpoint { keep_template: keep, intra_op_threads, .. } = *self.endpoint;
         match &self.preparation {
             _ if keep.is_zero() => Ok(None),
             // A fork has one thread, whatever ran beside it in what it is forked from.

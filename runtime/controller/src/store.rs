@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use files::retried;
 
-use crate::Preparation;
+use crate::{Metadata, Preparation};
 
 /// The layout of a file. One of another number is not read.
 const SCHEMA: u32 = 1;
@@ -41,7 +41,7 @@ pub(crate) struct Desired {
     pub(crate) revision: u32,
     pub(crate) model: Digest,
     pub(crate) model_bytes: Bytes,
-    pub(crate) metadata: serde_json::Value,
+    pub(crate) metadata: Metadata,
     /// Absent in files of versions that prepared no models.
     #[serde(default)]
     pub(crate) preparation: Option<Preparation>,
@@ -97,7 +97,7 @@ impl Desired {
         revision: u32,
         model: Digest,
         model_bytes: Bytes,
-        metadata: serde_json::Value,
+        metadata: Metadata,
     ) -> Self {
         Self { schema: SCHEMA, request, revision, model, model_bytes, metadata, preparation: None, sample: None }
     }
@@ -261,7 +261,7 @@ mod tests {
     fn desired(name: &str) -> Desired {
         let request = EndpointRequest::named(name.parse().unwrap());
         let metadata = serde_json::json!({"name": name, "inputs": []});
-        Desired::new(request, 3, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata)
+        Desired::new(request, 3, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata.into())
     }
 
     #[tokio::test]

@@ -4,12 +4,12 @@ use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::{Bytes, Digest, Endpoint};
 use serde::{Deserialize, Serialize};
 
-use crate::{Preparation, WakeView};
+use crate::{Metadata, Preparation, WakeView};
 
 /// A snapshot of one endpoint, published by its task. Readers never wait for the task.
 #[derive(Debug, Clone)]
 pub struct EndpointView {
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     /// The revision that serves, from 1; 0 while the first is being deployed.
     pub revision: u32,
     pub model: Option<Digest>,
@@ -17,8 +17,8 @@ pub struct EndpointView {
     /// What new replicas start from; `None` while the first revision is being deployed.
     pub preparation: Option<Preparation>,
     /// What the worker answers to `GET /v2/models/NAME` for this revision, kept so that asking
-    /// wakes nothing. `Null` while the first revision is being deployed.
-    pub metadata: serde_json::Value,
+    /// wakes nothing. `null` while the first revision is being deployed.
+    pub metadata: Metadata,
     pub condition: Condition,
     pub replicas: Vec<ReplicaView>,
     /// Whether replicas are forked from a template.
@@ -35,14 +35,14 @@ pub struct EndpointView {
 
 impl EndpointView {
     /// An endpoint of which no revision serves.
-    pub(crate) fn unserved(endpoint: Endpoint, last_failure: Option<String>) -> Self {
+    pub(crate) fn unserved(endpoint: Arc<Endpoint>, last_failure: Option<String>) -> Self {
         Self {
             endpoint,
             revision: 0,
             model: None,
             model_bytes: Bytes::new(0),
             preparation: None,
-            metadata: serde_json::Value::Null,
+            metadata: Metadata::default(),
             condition: if last_failure.is_some() { Condition::Failed } else { Condition::Deploying },
             replicas: Vec::new(),
             template: TemplateUse::Off,

@@ -175,7 +175,7 @@ fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, 
     let endpoint = desired.request.resolve(&settings.defaults, desired.model_bytes, settings.node_cpus)?;
     let Desired { revision: number, model, model_bytes, metadata, preparation, .. } = desired;
     let preparation = preparation.unwrap_or_else(Preparation::not_yet);
-    Ok(Revision { number, endpoint, model, model_bytes, preparation, metadata })
+    Ok(Revision { number, endpoint: Arc::new(endpoint), model, model_bytes, preparation, metadata })
 }
 
 fn show_failed(
@@ -188,7 +188,7 @@ fn show_failed(
     let endpoint = asked
         .resolve(&settings.defaults, dormouse_spec::Bytes::new(0), settings.node_cpus)
         .map_err(|error| StartError::DesiredState(error.into()))?;
-    let view = EndpointView::unserved(endpoint, Some(error.to_string()));
+    let view = EndpointView::unserved(Arc::new(endpoint), Some(error.to_string()));
     directory.insert(name, Entry::Unserved(Arc::new(view)), None);
     Ok(())
 }

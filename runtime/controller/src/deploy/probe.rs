@@ -8,16 +8,14 @@ use super::{
     signature::{SignatureError, signature},
 };
 use crate::{
+    Metadata,
     job::{Buried, Claim, Job, JobError},
     node::Node,
     revision::Revision,
 };
 
 /// Returns the metadata that a replica of this revision answers.
-pub(super) async fn probe(
-    node: &Node,
-    revision: &Revision,
-) -> Result<(serde_json::Value, Option<Buried>), DeployError> {
+pub(super) async fn probe(node: &Node, revision: &Revision) -> Result<(Metadata, Option<Buried>), DeployError> {
     let job = Job {
         node,
         revision,
@@ -28,7 +26,7 @@ pub(super) async fn probe(
     };
     let name = &revision.endpoint.name;
     let (metadata, buried) = job.run(async |socket: PathBuf| signature(&socket, name).await).await;
-    Ok((metadata?, buried))
+    Ok((Metadata::from(metadata?), buried))
 }
 
 impl From<JobError<SignatureError>> for DeployError {

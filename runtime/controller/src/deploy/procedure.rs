@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile, probe::probe};
 use crate::{
-    EndpointView,
+    EndpointView, Metadata,
     directory::{Claim, ClaimError, Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
     error_chain::one_line,
@@ -48,7 +48,7 @@ impl Deploys {
             taken @ ClaimError::Taken { .. } => DeployError::Invalid(taken.to_string()),
         })?;
         if !matches!(claim.entry(), Some(Entry::Served(_))) {
-            let view = Arc::new(EndpointView::unserved(provisional, None));
+            let view = Arc::new(EndpointView::unserved(Arc::new(provisional), None));
             claim.set(Entry::Unserved(view), request.endpoint.alias.as_ref());
         }
         Ok(claim)
@@ -92,11 +92,11 @@ impl Deploys {
         let number = served.as_ref().map_or(0, |handle| handle.view().revision).saturating_add(1);
         let mut revision = Revision {
             number,
-            endpoint,
+            endpoint: Arc::new(endpoint),
             model: model.digest,
             model_bytes: model.bytes,
             preparation: Preparation::not_yet(),
-            metadata: serde_json::Value::Null,
+            metadata: Metadata::default(),
         };
         let held = self.probe_and_prepare(&mut revision, sample.as_ref(), progress).await?;
         let _ = progress.send(DeployStep::Committing).await;
@@ -104,7 +104,7 @@ impl Deploys {
         // Until here they were pinned: from here on the directory names them.
         drop((model, held));
         let Revision { endpoint, model, model_bytes, preparation, .. } = revision;
-        Ok(Deployed { name: endpoint.name, revision: number, model, model_bytes, preparation })
+        Ok(Deployed { name: endpoint.name.clone(), revision: number, model, model_bytes, preparation })
     }
 
     /// Completes the revision. A model that was prepared before is probed as it will start.

@@ -30,7 +30,7 @@ pub(super) enum Call {
         ended: Arc<AtomicBool>,
     },
     Revise {
-        revision: Box<Revision>,
+        revision: Revision,
         done: oneshot::Sender<()>,
     },
     Failure {

@@ -106,22 +106,24 @@ impl EndpointTask {
         (task, view)
     }
 
-    pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+    /// What is waited for here is all that an endpoint at rest waits for. What an event leads to has a place of its
+    /// own for as long as it takes: in here it would be set aside for good.
+    pub(super) async fn run(mut self: Box<Self>, mut calls: mpsc::Receiver<Box<Call>>) {
         for event in std::mem::take(&mut self.ahead) {
-            self.happen(event).await;
+            Box::pin(self.happen(event)).await;
         }
         while !self.policy.is_over() {
             let returns = Arc::clone(&self.returns);
             let wake = self.next_wake();
             tokio::select! {
-                Some(fact) = self.facts.recv() => self.take_fact(fact).await,
-                () = returns.wake().notified() => self.take_returns().await,
-                Some(call) = calls.recv() => self.take_call(call).await,
-                () = until(wake) => self.happen(Event::Tick).await,
+                Some(fact) = self.facts.recv() => Box::pin(self.take_fact(fact)).await,
+                () = returns.wake().notified() => Box::pin(self.take_returns()).await,
+                Some(call) = calls.recv() => Box::pin(self.take_call(*call)).await,
+                () = until(wake) => Box::pin(self.happen(Event::Tick)).await,
             }
             self.settle();
         }
-        self.end().await;
+        Box::pin(self.end()).await;
     }
 
     /// Asks the policy about one event and does what it says.
@@ -173,7 +175,7 @@ impl EndpointTask {
     }
 
     /// Nothing of the endpoint is left. The end of the view tells those who wait for it.
-    async fn end(self) {
+    async fn end(self: Box<Self>) {
         self.metrics.remove();
         self.account.close().await;
     }

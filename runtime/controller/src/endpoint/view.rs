@@ -80,7 +80,7 @@ pub(super) fn snapshot(
         })
     });
     EndpointView {
-        endpoint: revision.endpoint.clone(),
+        endpoint: Arc::clone(&revision.endpoint),
         revision: revision.number,
         model: Some(revision.model),
         model_bytes: revision.model_bytes,

@@ -14,7 +14,6 @@ use crate::defence::Defence;
 #[derive(Debug)]
 pub(super) struct LogFiles {
     current: PathBuf,
-    previous: PathBuf,
     bytes_max: u64,
     open: Option<(File, u64)>,
 }
@@ -22,8 +21,11 @@ pub(super) struct LogFiles {
 impl LogFiles {
     pub(super) fn new(directory: &Path, replica: &ReplicaId, bytes_max: u64) -> Self {
         let current = directory.join(format!("{replica}.log"));
-        let previous = directory.join(format!("{replica}.log.1"));
-        Self { current, previous, bytes_max, open: None }
+        Self { current, bytes_max, open: None }
+    }
+
+    fn previous(&self) -> PathBuf {
+        self.current.with_extension("log.1")
     }
 
     /// Appends whole lines; where they do not fit the file, it becomes the one before.
@@ -34,7 +36,7 @@ impl LogFiles {
             None => open_to_append(&self.current)?,
         };
         if written > 0 && written.saturating_add(bytes) > self.bytes_max && Defence::LogLimit.stands() {
-            fs::rename(&self.current, &self.previous)?;
+            fs::rename(&self.current, self.previous())?;
             (file, written) = open_to_append(&self.current)?;
         }
         let result = file.write_all(lines);
@@ -51,7 +53,7 @@ impl LogFiles {
     /// Both files, oldest first, opened so that a rotation does not matter any more.
     pub(super) fn open_to_read(&self) -> io::Result<Vec<(File, u64)>> {
         let mut opened = Vec::new();
-        for path in [&self.previous, &self.current] {
+        for path in [&self.previous(), &self.current] {
             match File::open(path) {
                 Ok(file) => {
                     let bytes = file.metadata()?.len();
@@ -65,7 +67,7 @@ impl LogFiles {
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
-        for path in [&self.previous, &self.current] {
+        for path in [&self.previous(), &self.current] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -96,13 +96,14 @@ impl Writer {
     }
 
     /// Answers readers for `time`, or until nobody can ask any more, and removes the files.
-    pub(super) async fn linger(mut self, time: Duration, mut asks: mpsc::Receiver<Ask>) {
+    pub(super) async fn linger(mut self: Box<Self>, time: Duration, mut asks: mpsc::Receiver<Ask>) {
         let end = Instant::now() + time;
         loop {
             tokio::select! {
                 () = sleep_until(end) => break,
                 ask = asks.recv() => match ask {
-                    Some(ask) => self.answer(ask).await,
+                    // Apart, as hardly any log of the many that linger is ever asked for.
+                    Some(ask) => Box::pin(self.answer(ask)).await,
                     None => break,
                 },
             }

@@ -24,7 +24,7 @@ fn name(text: &str) -> EndpointName {
 fn desired(endpoint: &str, revision: u32) -> Desired {
     let request = EndpointRequest::named(name(endpoint));
     let metadata = serde_json::json!({"name": endpoint, "inputs": []});
-    Desired::new(request, revision, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata)
+    Desired::new(request, revision, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata.into())
 }
 
 fn write(place: &Path, desired: &Desired) -> Result<(), StoreError> {

@@ -28,7 +28,7 @@ async fn the_first_deploy_probes_and_leaves_nothing_running() {
     assert_eq!(deployed.unwrap().revision, 1);
     let view = node.view("demo");
     assert_eq!((view.condition, view.revision), (Condition::Ready, 1));
-    assert_eq!(view.metadata["versions"][0], "1");
+    assert_eq!(view.metadata.value()["versions"][0], "1");
     node.spawner.wait_for(|state| state.replicas.is_empty().then_some(())).await;
     drop(progress);
     assert!(steps.recv().await.is_none_or(|step| step != DeployStep::Committing));

@@ -26,7 +26,7 @@ async fn an_idle_replica_is_frozen_then_gone_and_each_time_the_next_request_wake
     let disk = Disk::new();
     let node = Node::start(&disk).await;
     node.deploy("demo").await;
-    assert!(node.wait_for("demo", |view| view.replicas.is_empty()).await.metadata["name"] == "demo");
+    assert!(node.wait_for("demo", |view| view.replicas.is_empty()).await.metadata.value()["name"] == "demo");
 
     let lease = node.acquire("demo").await.unwrap();
     let first = lease.replica().clone();

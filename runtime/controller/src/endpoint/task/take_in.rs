@@ -34,7 +34,7 @@ impl EndpointTask {
             Call::Revise { revision, done } => {
                 let settings = revision.policy_settings(&self.node.settings);
                 self.account.set_floor(revision.endpoint.min_replicas).await;
-                self.revision = *revision;
+                self.revision = revision;
                 self.last_failure = None;
                 self.happen(Event::NewRevision { settings }).await;
                 self.publish();
