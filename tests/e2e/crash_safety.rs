@@ -140,6 +140,8 @@ pub(crate) fn a_full_run_directory_costs_new_replicas_only(round: Round) {
     running.check_echo(1);
     let at_zero = daemon.deploy_fake("at-zero", Script::echo(), &[]);
     at_zero.until_phases(&[]);
+    // Of the replica that its deploy asked, too: a name that goes later makes room.
+    until_true("its sockets are gone", || at_zero.replicas_with_sockets().is_empty());
     disk.fill_names();
 
     let answer = daemon.send(&at_zero.echo_request(1));

@@ -40,13 +40,29 @@ pub(crate) fn map_forever(file: impl AsFd) -> io::Result<&'static [u8]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast(), length) })
 }
 
-/// Where files are mapped in this process and not to be written: programs, their constants, a model.
+/// Where files are mapped in this process and not to be written: libraries, their constants, a model. But not the
+/// program itself, of which little is needed: its pages are memory of the daemon's, and would be counted as this
+/// process's.
 #[derive(Debug)]
 pub(crate) struct FileMappings(Vec<Range<usize>>);
 
+/// One line about a file.
+#[derive(Debug, PartialEq, Eq)]
+struct FileMapping<'a> {
+    range: Range<usize>,
+    /// Device and inode.
+    file: (&'a str, &'a str),
+}
+
 impl FileMappings {
     pub(crate) fn of_this_process() -> io::Result<Self> {
-        Ok(Self(std::fs::read_to_string(MAPPINGS)?.lines().filter_map(of_file).collect()))
+        let text = std::fs::read_to_string(MAPPINGS)?;
+        let all: Vec<FileMapping<'_>> = text.lines().filter_map(FileMapping::read).collect();
+        let own_code = Self::of_this_process as *const () as usize;
+        let program = all.iter().find(|mapping| mapping.range.contains(&own_code)).map(|mapping| mapping.file);
+        let mapped_ahead =
+            |mapping: &FileMapping<'_>| mapping.range.len() <= AHEAD_BYTES_MAX && Some(mapping.file) != program;
+        Ok(Self(all.into_iter().filter(mapped_ahead).map(|mapping| mapping.range).collect()))
     }
 
     /// Has the kernel map their pages now. A fork has none of them, and would be interrupted for every few.
@@ -60,15 +76,17 @@ impl FileMappings {
     }
 }
 
-/// `55d0c0e00000-55d0c0e8f000 r-xp 00000000 fe:01 1234   /usr/bin/dormouse`
-fn of_file(line: &str) -> Option<Range<usize>> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let [permissions, _, _, inode] = [(); 4].map(|()| fields.next());
-    let is_of_file = matches!(permissions?, "r--p" | "r-xp") && inode? != "0";
-    let address = |text| usize::from_str_radix(text, 16).ok();
-    let range = address(start)?..address(end)?;
-    (is_of_file && range.len() <= AHEAD_BYTES_MAX).then_some(range)
+impl<'a> FileMapping<'a> {
+    /// `7fb5a94d5000-7fb5aaa95000 r-xp 000d5000 fe:00 5333149   /usr/lib/dormouse/libonnxruntime.so`
+    fn read(line: &'a str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let [permissions, _, device, inode] = [(); 4].map(|()| fields.next());
+        let (permissions, file) = (permissions?, (device?, inode?));
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        let range = address(start)?..address(end)?;
+        (matches!(permissions, "r--p" | "r-xp") && file.1 != "0").then_some(Self { range, file })
+    }
 }
 
 #[cfg(test)]
@@ -88,17 +106,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mapped_of_files_and_not_written_is_found() {
+    fn what_is_mapped_of_files_and_not_written_is_found_but_the_program() {
         let mappings = FileMappings::of_this_process().unwrap();
-        let code = what_has_no_bytes_to_map_is_refused as *const () as usize;
-        assert!(mappings.0.iter().any(|range| range.contains(&code)));
+        let is_found = |address: usize| mappings.0.iter().any(|range| range.contains(&address));
+        assert!(is_found(nix::libc::getpid as *const () as usize), "a library");
+        assert!(!is_found(what_has_no_bytes_to_map_is_refused as *const () as usize));
         mappings.map_pages();
-        let of = |rest: &str| of_file(&format!("1000-3000 {rest}"));
-        assert_eq!(of("r-xp 00000000 fe:01 12 /bin/true"), Some(0x1000..0x3000));
-        for other in ["rw-p 00000000 fe:01 12 /bin/true", "r--p 00000000 00:00 0 [vvar]", "r--p 00000000"] {
-            assert_eq!(of(other), None, "{other}");
+        let line = |rest: &str| format!("1000-3000 {rest}");
+        let code = line("r-xp 00000000 fe:01 12 /lib/libc.so");
+        assert_eq!(FileMapping::read(&code), Some(FileMapping { range: 0x1000..0x3000, file: ("fe:01", "12") }));
+        for other in ["rw-p 00000000 fe:01 12 /lib/libc.so", "r--p 00000000 00:00 0 [vvar]", "r--p 00000000"] {
+            assert_eq!(FileMapping::read(&line(other)), None, "{other}");
         }
-        assert_eq!(of_file("1000-4002000 r--p 00000000 fe:01 12 /model.onnx"), None, "it is larger");
     }
 
     #[test]
