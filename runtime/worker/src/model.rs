@@ -181,7 +181,7 @@ fn unpanicked<T>(load: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadE
     std::panic::catch_unwind(AssertUnwindSafe(load)).unwrap_or(Err(LoadError::Panicked))
 }
 
-/// What changes here changes what is prepared: see `OPTIONS` in runtime/controller/src/prepared/key.rs.
+/// What changes here changes what is prepared: see `OPTIONS` in runtime/controller/src/preparation/key.rs.
 fn configure(environment: &Environment, assignment: &Assignment) -> Result<SessionBuilder, ort::Error> {
     let builder = Session::builder(environment)?
         .with_intra_threads(assignment.intra_op_threads.get())?

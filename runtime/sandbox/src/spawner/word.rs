@@ -97,3 +97,25 @@ impl Word {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::fd::AsFd;
+
+    use rustix::net::SendFlags;
+
+    use super::*;
+    use crate::channel;
+
+    /// As a template does that cannot fork: what the server was told goes down with its channel.
+    #[test]
+    fn who_leaves_without_reading_is_heard_all_the_same() {
+        let (ours, theirs) = channel::pair().unwrap();
+        rustix::net::send(&theirs, b"Eno fork", SendFlags::empty()).unwrap();
+        rustix::net::send(&ours, b"serve", SendFlags::empty()).unwrap();
+        drop(theirs);
+        assert_eq!(Word::Blank.read(ours.as_fd()), Some(Said::LoadFailed("no fork".to_owned())));
+        assert_eq!(Word::Blank.read(ours.as_fd()), Some(Said::NothingMore));
+    }
+}
