@@ -1,12 +1,13 @@
 //! The configuration file as it is written.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use dormouse_spec::Bytes;
+use dormouse_spec::{Bytes, Registry};
 use serde::Deserialize;
 
 use super::{
@@ -25,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) gateway: Gateway,
     pub(super) sandbox: Sandbox,
     pub(super) pool: Pool,
+    pub(super) images: Images,
     pub(super) endpoint: Endpoint,
 }
 
@@ -91,6 +93,16 @@ pub(super) struct Pool {
     pub(super) size: u64,
     #[serde(deserialize_with = "bytes::<_, { 16 * MIB }, { 1024 * MIB }>")]
     pub(super) memory: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Images {
+    pub(super) insecure_registries: BTreeSet<Registry>,
+    pub(super) mirrors: BTreeMap<Registry, Vec<Registry>>,
+    pub(super) credentials: PathBuf,
+    #[serde(deserialize_with = "bytes::<_, MIB, { 1024 * 1024 * MIB }>")]
+    pub(super) layer_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -176,6 +188,17 @@ impl Default for Sandbox {
 impl Default for Pool {
     fn default() -> Self {
         Self { size: 2, memory: 32 * MIB }
+    }
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            insecure_registries: BTreeSet::new(),
+            mirrors: BTreeMap::new(),
+            credentials: "/etc/dormouse/registries.json".into(),
+            layer_bytes_max: 16 * 1024 * MIB,
+        }
     }
 }
 
