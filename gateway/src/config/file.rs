@@ -83,6 +83,9 @@ pub(super) struct Sandbox {
     pub(super) uid_base: u64,
     #[serde(deserialize_with = "integer::<_, 1, 16_777_216>")]
     pub(super) uid_count: u64,
+    // Behind the first come 65,535 more, none of which may be the last number.
+    #[serde(deserialize_with = "integer::<_, 65_536, { u32::MAX as u64 - 65_537 }>")]
+    pub(super) image_id_base: u64,
     pub(super) onnxruntime: SearchList,
 }
 
@@ -180,6 +183,7 @@ impl Default for Sandbox {
         Self {
             uid_base: 1_879_048_192,
             uid_count: 65_536,
+            image_id_base: 1_879_113_728,
             onnxruntime: SearchList(searched.map(PathBuf::from).to_vec()),
         }
     }

@@ -44,6 +44,8 @@ pub struct NodeSettings {
     /// Containers run as host uids from here; none of them may use the admin API.
     pub uid_base: u32,
     pub uid_count: u32,
+    /// The first of 65,536 host ids of images' files.
+    pub image_id_base: u32,
     pub gateway: GatewaySettings,
     pub endpoint_defaults: EndpointDefaults,
     /// Of replicas, beside which the pool has its own.
@@ -141,6 +143,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             admin_group: node.admin_group,
             uid_base,
             uid_count,
+            image_id_base: saturate(sandbox.image_id_base),
             gateway: GatewaySettings {
                 body_bytes_max: gateway.body_bytes_max,
                 head_bytes_max: saturate(gateway.head_bytes_max),
