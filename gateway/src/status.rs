@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dormouse_controller::{AcquireError, ArchiveError, DeleteError, DeployError, ImageError, ImageStoreError, LogError};
+use dormouse_image::registry::Failure;
 use http::StatusCode;
 
 use crate::{admin::AdminError, inference::InferenceError};
@@ -134,12 +135,12 @@ impl From<&ImageError> for Refusal {
     fn from(error: &ImageError) -> Self {
         use ImageError as E;
         let status = match error {
-            E::Registry(error) if error.is_not_found() => StatusCode::NOT_FOUND,
+            E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
             E::Store(error) | E::Archive(ArchiveError::Store(error)) => return Self::new(of_image_store(error), error),
             E::Archive(ArchiveError::NotFound(_)) => StatusCode::NOT_FOUND,
             E::Archive(ArchiveError::Read(_) | ArchiveError::Write(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            E::Archive(_) | E::Oci { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::Archive(_) | E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::Draining => StatusCode::SERVICE_UNAVAILABLE,
             E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
                 StatusCode::INTERNAL_SERVER_ERROR

@@ -1,5 +1,6 @@
 //! Images: one file for what brings them, one for what looks at them, one for what takes them away.
 
+mod credentials;
 mod look;
 mod progress;
 mod remove;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dormouse_controller::{ImageContent, ImageProgress, ImageView, LayerView, Pruned};
+use dormouse_image::registry::Keyring;
 use dormouse_spec::{Bytes, Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
@@ -73,21 +74,13 @@ pub struct ImageDefaults {
 }
 
 /// `POST /v1/images/pull`
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullOrder {
     pub reference: ImageReference,
-    /// The caller's for the registry; else the node's own are used, if it has some.
+    /// The caller's, by registry; for others the node's own are used, if it has some.
     #[serde(default)]
-    pub credentials: Option<CredentialsEntry>,
-}
-
-/// A password or a token of a registry's.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum CredentialsEntry {
-    Password { user: String, password: String },
-    IdentityToken(String),
+    pub credentials: Keyring,
 }
 
 /// `POST /v1/images/import`, with the descriptor of an archive.
@@ -187,14 +180,14 @@ impl From<&ImageContent> for ImageDetails {
 
 impl From<&ImageContent> for ImageDefaults {
     fn from(content: &ImageContent) -> Self {
-        let config = content.config.config.clone();
+        let config = content.config.clone();
         Self {
             user: config.user,
-            env: config.env,
+            env: config.env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
             entrypoint: config.entrypoint,
             cmd: config.cmd,
             working_dir: config.working_dir,
-            exposed_ports: config.exposed_ports.into_keys().collect(),
+            exposed_ports: config.exposed_ports.iter().map(ToString::to_string).collect(),
             stop_signal: config.stop_signal,
             labels: config.labels,
         }
@@ -211,17 +204,5 @@ impl From<ImageProgress> for ImageEvent {
     fn from(progress: ImageProgress) -> Self {
         let ImageProgress { bytes_done, bytes_total, layers_unpacked, layers_total } = progress;
         Self::Progress { bytes_done, bytes_total, layers_unpacked, layers_total }
-    }
-}
-
-impl std::fmt::Debug for PullOrder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullOrder").field("reference", &self.reference).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for CredentialsEntry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CredentialsEntry(…)")
     }
 }

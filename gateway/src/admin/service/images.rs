@@ -102,7 +102,7 @@ fn one_descriptor(received: &Received) -> Result<OwnedFd, AdminError> {
 
 async fn pull(images: Images, order: PullOrder) -> Result<Answer, AdminError> {
     let PullOrder { reference, credentials } = order;
-    let request = PullRequest { reference: reference.clone(), credentials: credentials.map(Into::into) };
+    let request = PullRequest { reference: reference.clone(), credentials };
     Ok(with_progress(move |progress| async move {
         let view = images.pull(request, progress).await?;
         tracing::info!(image = %reference, digest = %view.digest, "pulled");

@@ -6,10 +6,9 @@ use std::{
 };
 
 use clap::Args;
-use dormouse_image::registry;
 use dormouse_spec::ImageReference;
 
-use super::{progress::Progress, reference};
+use super::{credentials, progress::Progress, reference};
 use crate::{
     admin::{
         Client,
@@ -29,9 +28,9 @@ Examples:
   dormouse image pull registry.example.com/team/model:3
 
 Of an image for several platforms, the one for this machine is fetched. Credentials are those that
-`docker login`, `podman login` or `skopeo login` wrote: the first of $REGISTRY_AUTH_FILE,
-$DOCKER_CONFIG/config.json and ~/.docker/config.json that has some for the registry; else the daemon's own
-(`credentials` in [images]). Registries that speak plain HTTP, and mirrors, are named in [images] too.")]
+`docker login`, `podman login` or `skopeo login` wrote, in the first of these files that has some for the
+registry: $REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json or ~/.docker/config.json, and
+$XDG_RUNTIME_DIR/containers/auth.json; else the daemon's own (`credentials` in [images]). Registries that speak plain HTTP, and mirrors, are named in [images] too.")]
 pub(in crate::commands) struct Pull {
     #[arg(value_name = "IMAGE", value_parser = reference)]
     reference: ImageReference,
@@ -68,9 +67,9 @@ pub(in crate::commands) struct Export {
 
 impl Pull {
     pub(super) async fn run(self, common: &Common, client: &Client) -> Result<(), CommandError> {
-        let credentials = registry::credentials_of_caller(self.reference.registry()).map_err(CommandError::Credentials)?;
+        let credentials = credentials::of_caller(self.reference.registry())?;
         let mut progress = Progress::new(self.reference.familiar());
-        let order = PullOrder { reference: self.reference, credentials: credentials.map(Into::into) };
+        let order = PullOrder { reference: self.reference, credentials };
         let done = client.pull(&order, |event| progress.tell(event)).await;
         drop(progress);
         tell(common, &done?)

@@ -9,11 +9,9 @@ use std::{
 };
 
 use dormouse_image::oci::Layer;
-use dormouse_sandbox::{
-    layers::LayerRecord,
-    messages::{Event, Request},
-};
+use dormouse_sandbox::messages::{Event, LeftOut, Request};
 use dormouse_spec::{Bytes, Digest};
+use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::ImageError;
@@ -26,6 +24,15 @@ const AT_A_TIME: usize = 2;
 const RECORD_BYTES_MAX: u64 = 256 << 10;
 const DIRECTORY: &str = "layers";
 const RECORD: &str = "layer.json";
+
+/// What the spawner wrote down of a layer.
+#[derive(Debug, Deserialize)]
+pub(super) struct LayerRecord {
+    /// Of its archive, decompressed.
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    pub(super) left_out: LeftOut,
+}
 
 /// What became of a layer that was asked for.
 type Outcome = Result<(), String>;
@@ -76,7 +83,7 @@ impl Layers {
     }
 
     /// Has a layer unpacked from its blob, which the caller holds; one that is there already costs nothing.
-    pub(crate) async fn unpack(&self, layer: &Layer, bytes_max: Bytes) -> Result<(), ImageError> {
+    pub(super) async fn unpack(&self, layer: &Layer, bytes_max: Bytes) -> Result<(), ImageError> {
         let request = Request::UnpackLayer {
             blob: layer.blob.digest,
             diff_id: layer.diff_id,
@@ -87,7 +94,7 @@ impl Layers {
         outcome.map_err(|reason| ImageError::Unpack { layer: layer.blob.digest, reason })
     }
 
-    pub(crate) async fn remove(&self, diff_id: Digest) -> Result<(), ImageError> {
+    pub(super) async fn remove(&self, diff_id: Digest) -> Result<(), ImageError> {
         let outcome = self.ask(diff_id, Request::RemoveLayer { diff_id }).await?;
         outcome.map_err(|reason| ImageError::RemoveLayer { diff_id, reason })
     }
@@ -100,7 +107,7 @@ impl Layers {
     }
 
     /// The layers that are unpacked. Blocks for as long as reading a directory takes.
-    pub(crate) fn unpacked(&self) -> Result<HashSet<Digest>, ImageError> {
+    pub(super) fn unpacked(&self) -> Result<HashSet<Digest>, ImageError> {
         let failed = |source| ImageError::Layers { path: self.directory.clone(), source };
         let mut found = HashSet::new();
         for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
@@ -112,7 +119,7 @@ impl Layers {
     }
 
     /// What the spawner wrote down of a layer; none where it is not unpacked. Blocks.
-    pub(crate) fn record(&self, diff_id: &Digest) -> Option<LayerRecord> {
+    pub(super) fn record(&self, diff_id: &Digest) -> Option<LayerRecord> {
         let file = File::open(self.directory.join(diff_id.directory_name()).join(RECORD)).ok()?;
         let mut text = Vec::new();
         file.take(RECORD_BYTES_MAX).read_to_end(&mut text).ok()?;

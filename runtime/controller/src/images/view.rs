@@ -2,8 +2,10 @@ use dormouse_image::{
     NamedImage,
     oci::{ImageConfig, Layer},
 };
-use dormouse_sandbox::{layers::LayerRecord, messages::LeftOut};
+use dormouse_sandbox::messages::LeftOut;
 use dormouse_spec::{Bytes, Digest, ImageReference};
+
+use super::layers::LayerRecord;
 
 /// An image of the store.
 #[derive(Debug, Clone)]

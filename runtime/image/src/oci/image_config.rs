@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use dormouse_spec::Digest;
 use serde::{Deserialize, de::IgnoredAny};
@@ -50,6 +50,17 @@ pub enum Protocol {
     Tcp,
     Udp,
     Sctp,
+}
+
+impl fmt::Display for ExposedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        };
+        write!(f, "{}/{protocol}", self.port)
+    }
 }
 
 #[derive(Deserialize)]

@@ -23,6 +23,4 @@ pub enum ImageStoreError {
     Index(#[source] serde_json::Error),
     #[error("the image was given up while it was stored")]
     GivenUp,
-    #[error("`{reference}` cannot be used: {reason}")]
-    Unusable { reference: ImageReference, reason: String },
 }
