@@ -7,6 +7,7 @@
 mod content;
 pub mod onnx;
 mod opener;
+pub mod registry;
 mod relative_path;
 #[cfg(test)]
 mod sample;
