@@ -9,7 +9,7 @@ fn guarded(seen: &Seen, tokens: &[&str], answer: impl FnOnce() -> Answer) -> Ans
         return answer();
     }
     let has_one = |token: &&str| seen.authorization() == Some(&format!("Bearer {token}"));
-    if tokens.iter().any(|token| has_one(token)) {
+    if tokens.iter().any(has_one) {
         return manifest();
     }
     let challenge =

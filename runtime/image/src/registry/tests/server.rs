@@ -20,6 +20,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use flushed::{Flushed, Flushes};
 
@@ -96,16 +97,31 @@ impl Answer {
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
     pub(super) async fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let server = Self { address: listener.local_addr().unwrap(), scheme: "http", seen: Arc::default() };
         let (script, seen) = (Arc::new(script), Arc::clone(&server.seen));
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(serve(TokioIo::new(connection), Arc::clone(&script), Arc::clone(&seen)));
+            }
+        });
+        server
+    }
+
+    pub(super) async fn start_tls(tls: TlsAcceptor, script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self { address: listener.local_addr().unwrap(), scheme: "https", seen: Arc::default() };
+        let (script, seen) = (Arc::new(script), Arc::clone(&server.seen));
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                // Whoever does not trust the server ends the handshake.
+                let Ok(connection) = tls.accept(connection).await else { continue };
                 tokio::spawn(serve(TokioIo::new(connection), Arc::clone(&script), Arc::clone(&seen)));
             }
         });
@@ -117,7 +133,7 @@ impl Server {
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
