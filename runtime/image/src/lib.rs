@@ -8,6 +8,7 @@ mod content;
 pub mod oci;
 pub mod onnx;
 mod opener;
+pub mod registry;
 mod relative_path;
 #[cfg(test)]
 mod sample;

@@ -108,6 +108,15 @@ impl ImageReference {
         }
     }
 
+    /// What a registry is asked for: the digest where there is one, the tag otherwise.
+    #[must_use]
+    pub fn version(&self) -> String {
+        match &self.version {
+            Version::Tag(tag) => tag.clone(),
+            Version::Digest(digest) | Version::Both { digest, .. } => digest.to_string(),
+        }
+    }
+
     /// The shortest text that means the same: without `docker.io/` and `library/` where they go
     /// without saying. For people; names in files are in full.
     #[must_use]

@@ -169,7 +169,8 @@ fn parse_port(text: &str) -> Option<ExposedPort> {
         "sctp" => Protocol::Sctp,
         _ => return None,
     };
-    Some(ExposedPort { port: port.parse().ok()?, protocol })
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    Some(ExposedPort { port, protocol })
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn a_digest_needs_no_tag_and_keeps_one_that_is_there() {
     assert_eq!((alone.tag(), alone.digest()), (None, Some(digest)));
     let both = parse(&format!("name:tag@{digest}")).unwrap();
     assert_eq!((both.tag(), both.digest()), (Some("tag"), Some(digest)));
+    assert_eq!(both.version(), digest.to_string());
     assert_eq!(both.to_string(), format!("docker.io/library/name:tag@{digest}"));
     assert_eq!(parse("name").unwrap().digest(), None);
 }

@@ -1,0 +1,152 @@
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine as _,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use dormouse_spec::Registry;
+use serde::Deserialize;
+
+use super::{
+    Credentials,
+    credential_helper::{HelperError, ask_helper},
+};
+
+/// A `config.json` in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Tools differ in whether they pad.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why credentials could not be read, though there may be some.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` has more than {CONFIG_BYTES_MAX} bytes: is it a Docker config.json?", path.display())]
+    TooLarge { path: PathBuf },
+    #[error("`{}` is not a Docker config.json", path.display())]
+    Malformed {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error(
+        "the credentials for {registry} in `{}` are damaged: log in anew with `docker login {registry}`",
+        path.display()
+    )]
+    Damaged { path: PathBuf, registry: Registry },
+    #[error("`{}` keeps the credentials for {registry} with a helper, which fails", path.display())]
+    Helper {
+        path: PathBuf,
+        registry: Registry,
+        #[source]
+        source: HelperError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DockerConfig {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: String,
+    username: String,
+    password: String,
+    identitytoken: String,
+}
+
+/// The credentials for `registry` in the Docker `config.json` at `path`: a helper's, if the file
+/// names one that has some, or else the file's own. A file that does not exist has none.
+///
+/// Runs the program that the file names, and blocks for as long as that takes: to be called with
+/// the rights of whoever wrote the file.
+///
+/// # Errors
+/// See [`CredentialsError`].
+pub fn credentials_for(path: &Path, registry: &Registry) -> Result<Option<Credentials>, CredentialsError> {
+    let Some(config) = read(path)? else { return Ok(None) };
+    if let Some(helper) = of_registry(&config.cred_helpers, registry).or(config.creds_store.as_ref()) {
+        let failed = |source| CredentialsError::Helper { path: path.to_owned(), registry: registry.clone(), source };
+        if let Some(credentials) = ask_helper(helper, registry).map_err(failed)? {
+            return Ok(Some(credentials));
+        }
+    }
+    let damaged = || CredentialsError::Damaged { path: path.to_owned(), registry: registry.clone() };
+    of_registry(&config.auths, registry).map_or(Ok(None), |entry| entry.credentials().ok_or_else(damaged))
+}
+
+fn read(path: &Path) -> Result<Option<DockerConfig>, CredentialsError> {
+    let failed = |source| CredentialsError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut text = Vec::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(CredentialsError::TooLarge { path: path.to_owned() });
+    }
+    let malformed = |source| CredentialsError::Malformed { path: path.to_owned(), source };
+    serde_json::from_slice(&text).map(Some).map_err(malformed)
+}
+
+/// What is kept for a registry, under any of the names that tools have given it.
+fn of_registry<'a, T>(entries: &'a BTreeMap<String, T>, registry: &Registry) -> Option<&'a T> {
+    entries.iter().find(|(key, _)| registry_of(key).as_ref() == Some(registry)).map(|(_, value)| value)
+}
+
+/// `https://index.docker.io/v1/` is `docker.io`. A key with another path is for a part of a
+/// registry and is not given to all of it.
+fn registry_of(key: &str) -> Option<Registry> {
+    let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let host = host.strip_suffix("/v1").or_else(|| host.strip_suffix("/v2")).unwrap_or(host);
+    host.parse().ok()
+}
+
+impl Entry {
+    /// Nothing for an entry that a helper left empty, `None` for one that makes no sense.
+    fn credentials(&self) -> Option<Option<Credentials>> {
+        if !self.identitytoken.is_empty() {
+            return Some(Some(Credentials::IdentityToken(self.identitytoken.clone())));
+        }
+        if !self.auth.is_empty() {
+            let decoded = String::from_utf8(BASE64.decode(&self.auth).ok()?).ok()?;
+            let (username, password) = decoded.split_once(':')?;
+            // Docker once wrote a NUL behind passwords, and takes it away again.
+            let password = password.trim_end_matches('\0');
+            return Some(Some(Credentials::Password { username: username.to_owned(), password: password.to_owned() }));
+        }
+        match (self.username.as_str(), self.password.as_str()) {
+            ("", "") => Some(None),
+            ("", _) | (_, "") => None,
+            (username, password) => {
+                Some(Some(Credentials::Password { username: username.to_owned(), password: password.to_owned() }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
