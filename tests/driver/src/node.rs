@@ -14,6 +14,7 @@ use dormouse_sandbox::{
     channel::{Channel, ChannelError},
     messages::{Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work},
 };
+use dormouse_spec::Digest;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
@@ -228,10 +229,21 @@ impl Node {
         }
     }
 
+    /// The next event of one layer.
+    pub fn of_layer(&mut self, layer: &Digest) -> Event {
+        loop {
+            if let Some(at) = self.events.iter().position(|(event, _)| layer_of(event) == Some(layer)) {
+                return self.events.remove(at).unwrap().0;
+            }
+            let told = self.hear();
+            self.events.push_back(told);
+        }
+    }
+
     /// The next event that is of no replica.
     pub fn of_none(&mut self) -> Event {
         loop {
-            if let Some(at) = self.events.iter().position(|(event, _)| subject(event).is_none()) {
+            if let Some(at) = self.events.iter().position(|(event, _)| subject(event).is_none() && layer_of(event).is_none()) {
                 return self.events.remove(at).unwrap().0;
             }
             let told = self.hear();
@@ -325,6 +337,15 @@ impl Node {
         assert_eq!(self.of_none(), Event::Drain);
         self.ask(&Request::Drained);
         self.signal(Signal::TERM);
+    }
+}
+
+fn layer_of(event: &Event) -> Option<&Digest> {
+    match event {
+        Event::LayerUnpacked { diff_id, .. } | Event::LayerFailed { diff_id, .. } | Event::LayerRemoved { diff_id } => {
+            Some(diff_id)
+        }
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@
 mod creation;
 mod ending;
 mod inside;
+mod layers;
 mod life;
 mod limits;
 mod pool;
@@ -106,6 +107,21 @@ const TESTS: &[suite::Test] = tests![
     protocol::a_node_cannot_end_the_daemon,
     protocol::the_longest_grace_is_a_grace,
     protocol::what_a_worker_says_is_one_line,
+    layers::a_tree_is_what_its_archive_says,
+    layers::what_is_left_out_is_told,
+    layers::later_entries_take_the_place_of_earlier_ones,
+    layers::links_lead_to_places_of_the_tree,
+    layers::what_is_refused_leaves_nothing,
+    layers::every_compression_makes_the_same_tree,
+    layers::bytes_are_those_that_were_asked_for,
+    layers::a_blob_is_the_stores_own_file,
+    layers::what_is_asked_again_is_told_at_once,
+    layers::some_at_a_time_and_all_in_the_end,
+    layers::a_removed_layer_can_be_unpacked_again,
+    layers::a_killed_unpacking_says_so_and_leaves_nothing,
+    layers::what_a_killed_daemon_left_of_layers_is_swept,
+    layers::a_daemon_that_ends_does_not_wait_for_a_layer,
+    layers::the_process_that_reads_has_no_rights,
     start::one_daemon_a_run_directory,
     start::uids_of_the_machine_are_not_taken,
     start::needs_root,
