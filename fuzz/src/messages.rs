@@ -19,6 +19,11 @@ pub fn spawner_requests(data: &[u8]) {
             check_id(&replica);
         }
         Some(Request::Forget { endpoint }) => check_component(endpoint.as_str()),
+        Some(Request::UnpackLayer { blob, diff_id, .. }) => {
+            check_component(&blob.directory_name());
+            check_component(&diff_id.directory_name());
+        }
+        Some(Request::RemoveLayer { diff_id }) => check_component(&diff_id.directory_name()),
         Some(Request::Hello { .. } | Request::Drained) | None => {}
     }
 }

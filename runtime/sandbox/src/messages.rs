@@ -9,7 +9,7 @@ use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -103,6 +103,20 @@ pub enum Request {
     Stop { replica: ReplicaId, grace_ms: u32 },
     /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
     Forget { endpoint: EndpointName },
+    /// Unpack a blob of the node's store as a layer, under the digest of its contents. One that is
+    /// unpacked already is told at once. Answered by [`Event::LayerUnpacked`] or [`Event::LayerFailed`].
+    UnpackLayer {
+        /// Names the blob, and what its bytes must hash to.
+        blob: Digest,
+        /// Names the layer: what the bytes must hash to once they are decompressed.
+        diff_id: Digest,
+        compression: Compression,
+        /// What the archive may hold at most once it is decompressed, in bytes.
+        bytes_max: u64,
+    },
+    /// Remove an unpacked layer. Answered by [`Event::LayerRemoved`] or [`Event::LayerFailed`]; one that
+    /// is not there is removed.
+    RemoveLayer { diff_id: Digest },
     /// Every lease is returned and nothing more will be asked: the daemon may end. Only an answer to
     /// [`Event::Drain`]; a node cannot end the daemon by it.
     Drained,
@@ -152,6 +166,29 @@ pub enum Work {
     },
     /// Optimises it, once, and hands the result to who asks for it.
     Prepare {},
+}
+
+/// How the blob of a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// What of a layer is not in its tree, without that being an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Device nodes: which devices a container has is not for its image to say.
+    pub devices: u64,
+    /// Extended attributes other than file capabilities and `user.*`.
+    pub attributes: u64,
+    /// Entries that are another storage driver's notes to itself.
+    pub notes: u64,
+    /// The first few of them, with what they are; the names are the image's, made printable.
+    pub named: Vec<String>,
 }
 
 /// Spawner → node.
@@ -208,6 +245,22 @@ pub enum Event {
     Refused {
         replica: Option<ReplicaId>,
         reason: String,
+    },
+    /// The layer is on the disk, whole, and both digests of its blob are what they were to be.
+    LayerUnpacked {
+        diff_id: Digest,
+        /// Of the archive, decompressed.
+        bytes: u64,
+        entries: u64,
+        left_out: LeftOut,
+    },
+    /// Nothing of it was kept; or it was not removed.
+    LayerFailed {
+        diff_id: Digest,
+        reason: String,
+    },
+    LayerRemoved {
+        diff_id: Digest,
     },
     /// So many blanks wait to be claimed now.
     Blanks {

@@ -341,6 +341,9 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         Event::Welcome { .. }
         | Event::Adopt(_)
         | Event::Synced
+        | Event::LayerUnpacked { .. }
+        | Event::LayerFailed { .. }
+        | Event::LayerRemoved { .. }
         | Event::Blanks { .. }
         | Event::SlowTurn { .. }
         | Event::Drain => None,

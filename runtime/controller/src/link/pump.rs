@@ -155,6 +155,10 @@ fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon:
             daemon.slowest_turn.set(Duration::from_micros(micros).as_secs_f64());
             return Ok(());
         }
+        Event::LayerUnpacked { .. } | Event::LayerFailed { .. } | Event::LayerRemoved { .. } => {
+            tracing::trace!(?event, "the spawner told of a layer");
+            return Ok(());
+        }
         _ => {}
     }
     let Some(replica) = subject(&event).cloned() else {
@@ -186,6 +190,9 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         Event::Welcome { .. }
         | Event::Adopt(_)
         | Event::Synced
+        | Event::LayerUnpacked { .. }
+        | Event::LayerFailed { .. }
+        | Event::LayerRemoved { .. }
         | Event::Blanks { .. }
         | Event::SlowTurn { .. }
         | Event::Drain => None,

@@ -325,6 +325,10 @@ impl Loop<'_> {
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
             Request::Forget { endpoint } => self.on_forget(endpoint),
+            Request::UnpackLayer { diff_id, .. } | Request::RemoveLayer { diff_id } => {
+                let reason = "this daemon unpacks no layers yet".to_owned();
+                self.tell(Event::LayerFailed { diff_id, reason }, None);
+            }
             Request::Drained if self.ending.has_begun() => self.on_drained(),
             Request::Drained => self.refuse(None, "the daemon was not told to end"),
         }

@@ -175,6 +175,9 @@ impl EndpointTask {
             | Told::Synced
             | Told::Blanks { .. }
             | Told::SlowTurn { .. }
+            | Told::LayerUnpacked { .. }
+            | Told::LayerFailed { .. }
+            | Told::LayerRemoved { .. }
             | Told::Drain => return None,
         })
     }
