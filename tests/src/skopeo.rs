@@ -29,6 +29,15 @@ pub fn copy(from: &str, to: &str, options: &[&str]) {
     let _ = run("copy", &[options, &own].concat()).ok();
 }
 
+/// Copies the image for this machine to where there can be one only, changing what has to be changed for that.
+///
+/// # Panics
+/// Where that fails.
+#[track_caller]
+pub fn copy_one(from: &str, to: &str) {
+    let _ = run("copy", &["--quiet", from, to]).ok();
+}
+
 /// What an image is, as skopeo sees it.
 ///
 /// # Panics

@@ -127,7 +127,7 @@ impl Answering {
         let until_half = |then: Then| Answer { then, ..Answer::new(200, &bytes[..half]) };
         match self.fault {
             Fault::CutsLayer(times) if self.count.is_due(times) => until_half(Then::Cut { missing }),
-            Fault::StallsLayer => until_half(Then::Stall { missing }),
+            Fault::StallsLayer(times) if self.count.is_due(times) => until_half(Then::Stall { missing }),
             Fault::ShortLayer => until_half(Then::NextRequest),
             Fault::LongLayer => {
                 bytes.push(0);

@@ -28,7 +28,7 @@ pub enum Fault {
     /// A layer and one byte more, of which it says that it is all.
     LongLayer,
     /// Half of a layer, then nothing, and the connection stays.
-    StallsLayer,
+    StallsLayer(Times),
     /// A manifest that does not end.
     EndlessManifest,
     /// Another manifest than the one that was asked for by its digest.

@@ -93,7 +93,9 @@ fn a_manifest_by_its_digest_is_another() {
 fn who_stalls_and_who_never_ends_go_with_the_registry() {
     let (_directory, layout) = layout();
     let path = format!("/v2/app/blobs/{}", layout.layers("a").remove(0));
-    for (fault, path) in [(Fault::StallsLayer, path.as_str()), (Fault::EndlessManifest, "/v2/app/manifests/a")] {
+    for (fault, path) in
+        [(Fault::StallsLayer(Times::Always), path.as_str()), (Fault::EndlessManifest, "/v2/app/manifests/a")]
+    {
         let registry = BadRegistry::start(&layout, fault);
         let mut connection = Connection::to(registry.address());
         connection.write(&Request::get(path).bytes()).unwrap();

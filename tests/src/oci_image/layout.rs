@@ -1,6 +1,7 @@
 //! An OCI image layout: a directory of blobs, and an index that says which of them have names.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -128,6 +129,38 @@ impl Layout {
         let manifest = self.manifest(tag);
         let layers = manifest["layers"].as_array().expect("layers").iter();
         layers.map(|layer| layer["digest"].as_str().expect("a digest").to_owned()).collect()
+    }
+
+    /// Digests of all blobs that are there.
+    ///
+    /// # Panics
+    /// Where something else is among them.
+    #[must_use]
+    pub fn blobs(&self) -> BTreeSet<String> {
+        let files = fs::read_dir(self.directory.join("blobs/sha256")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let is_digest = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        names.inspect(|name| assert!(is_digest(name), "{name} is no blob")).map(|hex| format!("sha256:{hex}")).collect()
+    }
+
+    /// Digests of all blobs that its index leads to.
+    ///
+    /// # Panics
+    /// Where one of them is not there.
+    #[must_use]
+    pub fn reachable(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut documents = self.index();
+        while let Some(descriptor) = documents.pop() {
+            let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
+            let document: Value = serde_json::from_slice(&fs::read(self.blob(&digest)).unwrap()).unwrap();
+            let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();
+            let blobs = [list("layers"), vec![document["config"].clone()]].concat();
+            found.extend(blobs.iter().filter_map(|blob| Some(blob["digest"].as_str()?.to_owned())));
+            documents.extend(list("manifests"));
+            found.insert(digest);
+        }
+        found
     }
 
     /// Where the blob of a digest is, if it is there.
