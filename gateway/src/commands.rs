@@ -4,6 +4,7 @@ mod daemon;
 mod delete;
 mod deploy;
 mod error;
+mod image;
 mod infer;
 mod logs;
 mod ls;
@@ -73,6 +74,7 @@ enum Command {
     Infer(infer::Infer),
     Logs(logs::Logs),
     Delete(delete::Delete),
+    Image(image::Image),
     #[command(hide = true)]
     Node(node::Node),
     #[command(hide = true)]
@@ -112,6 +114,7 @@ fn run(command: Command, common: &Common) -> Result<(), CommandError> {
         Command::Infer(infer) => with_client(common, async |client| infer.run(client).await),
         Command::Logs(logs) => with_client(common, async |client| logs.run(client).await),
         Command::Delete(delete) => with_client(common, async |client| delete.run(client).await),
+        Command::Image(image) => with_client(common, async |client| image.run(common, client).await),
         Command::Node(node) => node.run(),
     }
 }

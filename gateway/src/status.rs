@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dormouse_controller::{AcquireError, DeleteError, DeployError, LogError};
+use dormouse_controller::{AcquireError, ArchiveError, DeleteError, DeployError, ImageError, ImageStoreError, LogError};
 use http::StatusCode;
 
 use crate::{admin::AdminError, inference::InferenceError};
@@ -101,6 +101,7 @@ impl From<&AdminError> for Refusal {
             E::Deploy(error) => return error.into(),
             E::Delete(error) => return error.into(),
             E::Logs(error) => return error.into(),
+            E::Image(error) => return error.into(),
             E::Method { allow } => {
                 return Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) };
             }
@@ -108,9 +109,8 @@ impl From<&AdminError> for Refusal {
             E::NoSuchPath | E::NoSuchEndpoint(_) => StatusCode::NOT_FOUND,
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Descriptors { .. } | E::NotReadable { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Reference(_) | E::Descriptors { .. }
+            | E::NotReadable { .. } | E::NotWritable => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error)
     }
@@ -127,6 +127,39 @@ impl From<&DeployError> for Refusal {
             E::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
+    }
+}
+
+impl From<&ImageError> for Refusal {
+    fn from(error: &ImageError) -> Self {
+        use ImageError as E;
+        let status = match error {
+            E::Registry(error) if error.is_not_found() => StatusCode::NOT_FOUND,
+            E::Registry(_) => StatusCode::BAD_GATEWAY,
+            E::Store(error) | E::Archive(ArchiveError::Store(error)) => return Self::new(of_image_store(error), error),
+            E::Archive(ArchiveError::NotFound(_)) => StatusCode::NOT_FOUND,
+            E::Archive(ArchiveError::Read(_) | ArchiveError::Write(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            E::Archive(_) | E::Oci { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error)
+    }
+}
+
+fn of_image_store(error: &ImageStoreError) -> StatusCode {
+    match error {
+        ImageStoreError::NotFound(_) => StatusCode::NOT_FOUND,
+        ImageStoreError::Digest { .. } | ImageStoreError::Size { .. } | ImageStoreError::Long { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        ImageStoreError::Full { .. } => StatusCode::CONFLICT,
+        ImageStoreError::Store(_)
+        | ImageStoreError::Damaged(_)
+        | ImageStoreError::Index(_)
+        | ImageStoreError::GivenUp => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the control plane says and is told, as JSON. `--json` of the command line prints these.
 
+pub mod images;
+
 use std::{net::SocketAddr, time::Duration};
 
 use dormouse_controller::{

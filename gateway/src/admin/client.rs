@@ -1,3 +1,5 @@
+mod images;
+
 use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
@@ -39,7 +41,7 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    #[error("passing the model's files failed")]
+    #[error("passing the files failed")]
     Descriptors(#[source] io::Error),
     #[error("the daemon broke the connection")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),

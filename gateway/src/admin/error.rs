@@ -1,5 +1,5 @@
-use dormouse_controller::{DeleteError, DeployError, LogError};
-use dormouse_spec::{Bytes, NameError};
+use dormouse_controller::{DeleteError, DeployError, ImageError, LogError};
+use dormouse_spec::{Bytes, ImageReferenceError, NameError};
 
 /// Why the control plane does not do what it was asked. `status` turns it into what the caller sees.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum AdminError {
     Descriptors { files: usize, descriptors: usize },
     #[error("the descriptor for `{path}` is not open for reading")]
     NotReadable { path: String },
+    #[error("the descriptor for the archive is not open for writing")]
+    NotWritable,
+    #[error(transparent)]
+    Reference(#[from] ImageReferenceError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error(transparent)]
     Deploy(#[from] DeployError),
     #[error(transparent)]

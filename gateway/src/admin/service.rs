@@ -1,3 +1,5 @@
+mod images;
+
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use http::{
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use rustix::fs::OFlags;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -47,6 +49,7 @@ enum Route<'a> {
     Delete(&'a str),
     Logs { name: &'a str, follow: bool },
     Wakes(&'a str),
+    Images(images::Route),
 }
 
 impl Admin {
@@ -80,6 +83,7 @@ impl Admin {
                 let wakes = self.view(name)?.wakes.iter().map(|wake| WakeStatus::from(&**wake)).collect::<Vec<_>>();
                 Ok(document(&wakes))
             }
+            Route::Images(route) => images::answer(self.controller.images(), route, body, received).await,
             Route::Delete(name) => {
                 let name: EndpointName = name.parse()?;
                 self.controller.delete(&name).await?;
@@ -170,6 +174,7 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
             Route::Logs { name, follow }
         }
         (["v1", "endpoints", name, "wakes"], "GET") => Route::Wakes(name),
+        (["v1", "images", rest @ ..], _) => Route::Images(images::route(method, rest)?),
         (["v1", "node"] | ["v1", "endpoints", _, "logs" | "wakes"], _) => {
             return Err(AdminError::Method { allow: "GET" });
         }
@@ -179,7 +184,7 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
     })
 }
 
-async fn read_order(body: Incoming) -> Result<DeployOrder, AdminError> {
+async fn read_order<T: DeserializeOwned>(body: Incoming) -> Result<T, AdminError> {
     let limit = if Defence::DocumentLimit.stands() { DOCUMENT_BYTES_MAX } else { usize::MAX };
     let body = timeout(DOCUMENT_WAIT, Limited::new(body, limit).collect());
     let body = body.await.map_err(|_| AdminError::BodyTooSlow)?.map_err(|error| {
@@ -220,6 +225,14 @@ fn is_open_for_reading(file: &OwnedFd) -> bool {
     rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
         let mode = flags & OFlags::RWMODE;
         !flags.contains(OFlags::PATH) && (mode == OFlags::RDONLY || mode == OFlags::RDWR)
+    })
+}
+
+/// The same for who is to have it written.
+fn is_open_for_writing(file: &OwnedFd) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
+        let mode = flags & OFlags::RWMODE;
+        !flags.contains(OFlags::PATH) && (mode == OFlags::WRONLY || mode == OFlags::RDWR)
     })
 }
 

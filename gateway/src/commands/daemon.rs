@@ -42,6 +42,7 @@ pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) 
         admin_group: node.admin_group.clone(),
         uid_base: node.uid_base,
         uid_count: node.uid_count,
+        image_id_base: node.image_id_base,
         onnxruntime,
         node_settings: serde_json::to_string(&node).map_err(CommandError::Json)?,
         policy: policy(&node),

@@ -34,6 +34,14 @@ pub(super) enum CommandError {
         #[source]
         source: io::Error,
     },
+    #[error("writing {what} failed")]
+    Write {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("your credentials for the registry cannot be used")]
+    Credentials(#[source] dormouse_image::registry::CredentialsError),
     #[error("{file} is larger than {limit}", file = file.display())]
     TooLarge { file: PathBuf, limit: Bytes },
     #[error("{file} cannot be deployed", file = file.display())]

@@ -1,12 +1,13 @@
 //! The configuration file as it is written.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use dormouse_spec::Bytes;
+use dormouse_spec::{Bytes, Registry};
 use serde::Deserialize;
 
 use super::{
@@ -25,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) gateway: Gateway,
     pub(super) sandbox: Sandbox,
     pub(super) pool: Pool,
+    pub(super) images: Images,
     pub(super) endpoint: Endpoint,
 }
 
@@ -81,6 +83,9 @@ pub(super) struct Sandbox {
     pub(super) uid_base: u64,
     #[serde(deserialize_with = "integer::<_, 1, 16_777_216>")]
     pub(super) uid_count: u64,
+    // Behind the first come 65,535 more, none of which may be the last number.
+    #[serde(deserialize_with = "integer::<_, 65_536, { u32::MAX as u64 - 65_537 }>")]
+    pub(super) image_id_base: u64,
     pub(super) onnxruntime: SearchList,
 }
 
@@ -91,6 +96,16 @@ pub(super) struct Pool {
     pub(super) size: u64,
     #[serde(deserialize_with = "bytes::<_, { 16 * MIB }, { 1024 * MIB }>")]
     pub(super) memory: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Images {
+    pub(super) insecure_registries: BTreeSet<Registry>,
+    pub(super) mirrors: BTreeMap<Registry, Vec<Registry>>,
+    pub(super) credentials: PathBuf,
+    #[serde(deserialize_with = "bytes::<_, MIB, { 1024 * 1024 * MIB }>")]
+    pub(super) layer_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -168,6 +183,7 @@ impl Default for Sandbox {
         Self {
             uid_base: 1_879_048_192,
             uid_count: 65_536,
+            image_id_base: 1_879_113_728,
             onnxruntime: SearchList(searched.map(PathBuf::from).to_vec()),
         }
     }
@@ -176,6 +192,17 @@ impl Default for Sandbox {
 impl Default for Pool {
     fn default() -> Self {
         Self { size: 2, memory: 32 * MIB }
+    }
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            insecure_registries: BTreeSet::new(),
+            mirrors: BTreeMap::new(),
+            credentials: "/etc/dormouse/registries.json".into(),
+            layer_bytes_max: 16 * 1024 * MIB,
+        }
     }
 }
 

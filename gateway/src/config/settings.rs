@@ -1,8 +1,11 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr, path::PathBuf, time::Duration};
 
 use dormouse_controller::ControllerSettings;
 use dormouse_sandbox::spawner::PoolSettings;
-use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest};
+use dormouse_image::registry::RegistrySettings;
+use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest, Registry};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -41,10 +44,13 @@ pub struct NodeSettings {
     /// Containers run as host uids from here; none of them may use the admin API.
     pub uid_base: u32,
     pub uid_count: u32,
+    /// The first of 65,536 host ids of images' files.
+    pub image_id_base: u32,
     pub gateway: GatewaySettings,
     pub endpoint_defaults: EndpointDefaults,
     /// Of replicas, beside which the pool has its own.
     pub memory_budget: Bytes,
+    pub images: ImageSettings,
     /// The sha256 of the ONNX Runtime that models are prepared for; `None` prepares none.
     pub prepare_for: Option<Digest>,
     pub cpus: u32,
@@ -76,12 +82,34 @@ pub struct GatewaySettings {
     pub streams_per_connection_max: u32,
 }
 
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSettings {
+    /// Registries that are spoken to over plain HTTP.
+    pub insecure_registries: BTreeSet<Registry>,
+    /// Asked before the registry, in their order.
+    pub mirrors: BTreeMap<Registry, Vec<Registry>>,
+    /// The node's own, as Docker writes them, where the file exists.
+    pub credentials: PathBuf,
+    /// What one layer may hold, unpacked.
+    pub layer_bytes_max: Bytes,
+}
+
+impl ImageSettings {
+    fn controller(&self) -> dormouse_controller::ImageSettings {
+        let Self { insecure_registries, mirrors, credentials, layer_bytes_max } = self.clone();
+        let registries = RegistrySettings { insecure: insecure_registries, mirrors, ..RegistrySettings::default() };
+        dormouse_controller::ImageSettings { registries, credentials, layer_bytes_max }
+    }
+}
+
 /// Resolves a file for this machine.
 ///
 /// # Errors
 /// Where two settings contradict each other or the machine lacks something.
 pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonSettings, ConfigError> {
-    let ConfigFile { node, gateway, sandbox, pool, endpoint } = file;
+    let ConfigFile { node, gateway, sandbox, pool, images, endpoint } = file;
     let listen = overrides.listen.unwrap_or(gateway.listen);
     if gateway.auth == Auth::Loopback && !listen.ip().is_loopback() {
         return Err(ConfigError::Exposed(listen));
@@ -115,6 +143,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             admin_group: node.admin_group,
             uid_base,
             uid_count,
+            image_id_base: saturate(sandbox.image_id_base),
             gateway: GatewaySettings {
                 body_bytes_max: gateway.body_bytes_max,
                 head_bytes_max: saturate(gateway.head_bytes_max),
@@ -126,6 +155,12 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             },
             endpoint_defaults,
             memory_budget,
+            images: ImageSettings {
+                insecure_registries: images.insecure_registries,
+                mirrors: images.mirrors,
+                credentials: absolute(images.credentials),
+                layer_bytes_max: Bytes::new(images.layer_bytes_max),
+            },
             prepare_for,
             cpus,
             drain_deadline: node.drain_deadline,
@@ -166,6 +201,7 @@ impl NodeSettings {
             run: self.run.clone(),
             defaults: self.endpoint_defaults.clone(),
             memory_budget: self.memory_budget,
+            images: self.images.controller(),
             prepare_for: self.prepare_for,
             node_cpus: self.cpus,
             body_bytes_max: self.gateway.body_bytes_max,

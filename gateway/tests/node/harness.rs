@@ -122,6 +122,7 @@ fn settings(directory: &Path) -> NodeSettings {
         admin_group: "root".to_owned(),
         uid_base: 1_879_048_192,
         uid_count: 16,
+        image_id_base: 1_879_113_728,
         gateway: GatewaySettings {
             body_bytes_max: BODY_BYTES_MAX as u64,
             head_bytes_max: 64 << 10,

@@ -13,7 +13,7 @@ pub use start::StartError;
 
 use crate::{
     AcquireError, Condition, ControllerSettings, DeleteError, DeployError, DeployProgress, DeployRequest, Deployed,
-    EndpointView, Expectation, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry,
+    EndpointView, Expectation, Images, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry,
     endpoint::EndpointHandle,
 };
 
@@ -24,6 +24,7 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Controller {
     deploys: Arc<Deploys>,
+    images: Images,
     draining: watch::Sender<bool>,
 }
 
@@ -39,10 +40,16 @@ impl Controller {
         metrics: &Registry,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let draining = watch::Sender::new(false);
-        let deploys = start::start(settings, link, replicas, metrics, draining.clone()).await?;
-        let controller = Self { deploys: Arc::new(deploys), draining };
+        let (deploys, images) = start::start(settings, link, replicas, metrics, draining.clone()).await?;
+        let controller = Self { deploys: Arc::new(deploys), images, draining };
         tokio::spawn(controller.clone().drain_when_told());
         Ok(controller)
+    }
+
+    /// The images of this node.
+    #[must_use]
+    pub fn images(&self) -> &Images {
+        &self.images
     }
 
     /// The endpoint of this name or alias.

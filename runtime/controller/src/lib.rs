@@ -9,6 +9,7 @@ mod directory;
 mod endpoint;
 mod error_chain;
 mod expectation;
+mod images;
 mod job;
 mod lease;
 mod link;
@@ -28,8 +29,11 @@ mod wake;
 pub use acquire::{AcquireError, Place};
 pub use controller::{Controller, StartError};
 pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
-pub use dormouse_image::Verified;
+pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
 pub use expectation::Expectation;
+pub use images::{
+    ImageContent, ImageError, ImageProgress, ImageSettings, ImageView, Images, LayerView, Pruned, PullRequest, UnpackedView,
+};
 pub use lease::Lease;
 pub use link::{LinkError, SpawnerLink, Welcome};
 pub use logs::{LogError, LogLines};

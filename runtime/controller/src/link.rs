@@ -19,6 +19,8 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
+use crate::images::LayerAnswers;
+
 /// Requests that wait for the spawner; who asks more waits.
 const OUTBOX_REQUESTS_MAX: usize = 256;
 /// Facts that wait for one owner. An owner asks each thing of a replica once and waits for its
@@ -152,6 +154,7 @@ pub(crate) struct DaemonSigns {
     pub(crate) slowest_turn: prometheus::Gauge,
     /// Blanks that wait to be claimed.
     pub(crate) blanks: prometheus::IntGauge,
+    pub(crate) layers: LayerAnswers,
 }
 
 /// Who is told of which replica.
@@ -257,7 +260,8 @@ mod tests {
         let (link, _) = SpawnerLink::connect(ours).await.unwrap();
         let slowest_turn = prometheus::Gauge::new("turn", "turn").unwrap();
         let blanks = prometheus::IntGauge::new("blanks", "blanks").unwrap();
-        let signs = DaemonSigns { drain: watch::Sender::new(false), slowest_turn, blanks };
+        let layers = LayerAnswers::default();
+        let signs = DaemonSigns { drain: watch::Sender::new(false), slowest_turn, blanks, layers };
         let outbox = link.run(Routes::new(), signs);
         let asking = tokio::spawn(async move {
             for serial in 0..REQUESTS {

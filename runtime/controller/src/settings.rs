@@ -2,10 +2,12 @@ use std::{path::PathBuf, time::Duration};
 
 use dormouse_spec::{Bytes, Digest, EndpointDefaults};
 
+use crate::ImageSettings;
+
 /// What the composition root decided for the controller.
 #[derive(Debug, Clone)]
 pub struct ControllerSettings {
-    /// `DATA`: `models/`, `prepared/` and `endpoints/` live here.
+    /// `DATA`: `models/`, `prepared/`, `images/`, `layers/` and `endpoints/` live here.
     pub data: PathBuf,
     /// `RUN`: `sockets/` (made by the spawner) and `logs/` live here.
     pub run: PathBuf,
@@ -15,6 +17,7 @@ pub struct ControllerSettings {
     /// The sum of memory limits of everything that runs never exceeds it.
     pub memory_budget: Bytes,
     pub node_cpus: u32,
+    pub images: ImageSettings,
     /// The largest request body a worker accepts, inflated.
     pub body_bytes_max: u64,
     pub crash_back_off_first: Duration,

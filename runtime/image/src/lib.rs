@@ -5,6 +5,7 @@
 //! and never opens a path that somebody else named. [`PreparedStore`] keeps what was made of them.
 
 mod content;
+pub mod oci;
 pub mod onnx;
 mod opener;
 mod relative_path;
@@ -16,7 +17,7 @@ pub use content::file_digest;
 pub use opener::{OpenError, open_model};
 pub use relative_path::{RelativePath, RelativePathError};
 pub use store::{
-    ModelStore, PreparedModel, PreparedRecord, PreparedStore, StoreError, StoreLimits, StoredModel, Verified,
+    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, ModelStore, NamedImage, PreparedModel, PreparedRecord, PreparedStore, StoreError, StoreLimits, StoredBlob, StoredModel, Verified,
 };
 
 use std::os::fd::OwnedFd;

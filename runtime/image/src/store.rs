@@ -17,6 +17,7 @@ mod copy;
 mod crash;
 mod directory;
 mod error;
+mod images;
 mod incoming;
 mod listing;
 mod pins;
@@ -41,6 +42,9 @@ use tokio::task::spawn_blocking;
 
 pub use add::StoredModel;
 pub use error::StoreError;
+pub use images::{
+    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, NamedImage, StoredBlob,
+};
 pub use prepared::{PreparedModel, PreparedRecord, PreparedStore, Verified};
 
 use pins::Pins;

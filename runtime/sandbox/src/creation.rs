@@ -144,7 +144,7 @@ impl Creation<'_> {
         if let Some(model) = self.model {
             scratch.attach_model(self.store, model)?;
         }
-        let user_namespace = userns::create(self.setup_uid, self.uid)
+        let user_namespace = userns::of_container(self.setup_uid, self.uid)
             .map_err(failed("making the user namespace of", Path::new(self.name)))?;
         let confinement = Confinement {
             root: self.rootfs.root(),

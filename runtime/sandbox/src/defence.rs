@@ -51,6 +51,24 @@ pub(crate) enum Defence {
     DescriptorLimit,
     /// /tmp of a replica has a limit.
     TmpLimit,
+    /// An entry of a layer whose name climbs is refused.
+    NamesStay,
+    /// What a name leads through is looked up within the layer's tree.
+    ParentsInRoot,
+    /// The unpacker's root is the layer's tree.
+    UnpackRoot,
+    /// The unpacker is root of images' ids only, with the rights to change files and no others.
+    UnpackIdsMapped,
+    /// Device nodes of a layer are left out.
+    DevicesLeftOut,
+    /// An id that no image has is refused.
+    IdsInRange,
+    /// Of a layer's extended attributes few are taken.
+    AttributesChosen,
+    /// What a layer unpacks to has a limit.
+    UnpackBytesLimit,
+    /// A layer is kept where its bytes are those that were asked for.
+    DigestsChecked,
 }
 
 impl Defence {

@@ -4,6 +4,7 @@
 //! the spawner and what it tells, [`channel`], which carries them, and [`peer`], a question to the
 //! kernel for which there is no safe wrapper. The composition root calls [`spawner::run`].
 
+pub mod archive;
 pub mod cgroup;
 pub mod channel;
 mod creation;
@@ -16,10 +17,12 @@ pub mod messages;
 mod oci;
 mod payload;
 pub mod peer;
+mod removal;
 mod rootfs;
 mod seccomp;
 pub mod spawner;
 mod stored;
 mod uids;
+mod unpack;
 mod userns;
 mod verification;

@@ -26,7 +26,7 @@ const DESCRIPTORS_MAX: u64 = 4_096;
 /// One byte is less than any core file, and what the kernel takes as the word not to start a handler
 /// of core dumps either. At 0 it would: a crash of a hostile payload would then be the input of a
 /// program that runs as the host's root.
-const NO_CORE_DUMP: u64 = 1;
+pub(crate) const NO_CORE_DUMP: u64 = 1;
 /// Inodes and a few links, no data.
 const DEV_SIZE: &str = "size=64k";
 

@@ -1,4 +1,5 @@
-//! The system calls of containers, from configs/seccomp, as libcontainer takes them.
+//! The system calls of containers, and of what unpacks their images, from configs/seccomp, as libcontainer takes
+//! them.
 //!
 //! The files are part of the program: what a replica may do to the kernel is no matter of
 //! configuration.
@@ -17,6 +18,7 @@ use list::{Additions, Allowed, Condition, Killed, SystemCalls};
 
 const WORKER: &str = include_str!("../../../configs/seccomp/worker.json");
 const TEMPLATE: &str = include_str!("../../../configs/seccomp/template.json");
+const UNPACK: &str = include_str!("../../../configs/seccomp/unpack.json");
 
 /// Why a list cannot be used; a mistake in the file itself.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +39,13 @@ pub(crate) struct Profiles {
     pub(crate) worker: LinuxSeccomp,
     /// A worker that forks.
     pub(crate) template: LinuxSeccomp,
+    /// No container: what reads the layers of images.
+    pub(crate) unpack: LinuxSeccomp,
 }
 
 impl Profiles {
     pub(crate) fn built_in() -> Result<Self, SeccompError> {
-        Ok(Self { worker: worker_profile()?, template: template_profile()? })
+        Ok(Self { worker: worker_profile()?, template: template_profile()?, unpack: unpack_profile()? })
     }
 }
 
@@ -55,6 +59,16 @@ fn worker_profile() -> Result<LinuxSeccomp, SeccompError> {
 fn template_profile() -> Result<LinuxSeccomp, SeccompError> {
     let worker = worker()?;
     profile(&worker, worker.allowed.iter().chain(&template()?.allowed))
+}
+
+/// The profile of the process that unpacks a layer.
+fn unpack_profile() -> Result<LinuxSeccomp, SeccompError> {
+    let unpack = unpack()?;
+    profile(&unpack, unpack.allowed.iter())
+}
+
+fn unpack() -> Result<SystemCalls, SeccompError> {
+    serde_json::from_str(UNPACK).map_err(|source| SeccompError::Parse { file: "unpack.json", source })
 }
 
 fn worker() -> Result<SystemCalls, SeccompError> {
@@ -145,11 +159,12 @@ mod tests {
 
     #[test]
     fn every_call_is_listed_once_with_a_reason_and_its_proof() {
-        for list in [worker().unwrap(), server()] {
+        for list in [worker().unwrap(), server(), unpack().unwrap()] {
             each_is_listed_once_with_a_reason_and_its_proof(&list.allowed, &list.killed);
         }
         each_is_listed_once_with_a_reason_and_its_proof(&template().unwrap().allowed, &[]);
         worker_profile().unwrap();
+        unpack_profile().unwrap();
     }
 
     #[test]

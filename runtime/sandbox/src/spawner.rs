@@ -9,6 +9,7 @@ mod child;
 mod claim;
 mod descriptors;
 mod event_loop;
+mod layers;
 mod listeners;
 mod node;
 mod order;
@@ -25,11 +26,22 @@ use std::{
     ffi::OsString,
     fs, io,
     net::SocketAddr,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use self::{event_loop::Spawner, listeners::Listeners, node::NodeUser, preflight::Found, signals::Signals};
+use rustix::fs::CWD;
+
+use self::{
+    event_loop::Spawner,
+    layers::{LayerStore, Layers},
+    listeners::Listeners,
+    node::NodeUser, preflight::Found, signals::Signals};
+pub(crate) use self::{
+    child::{close_all_but, fork_child},
+    event_loop::how_ended,
+};
 pub use self::{
     listeners::ListenError,
     node::NodeError,
@@ -42,6 +54,7 @@ use crate::{
     cgroup::{CgroupError, Hierarchy},
     error_chain,
     instance::{Instance, InstanceError, make_directory},
+    removal,
     rootfs::{Rootfs, RootfsError},
     seccomp::{Profiles, SeccompError},
     uids::{UidBlock, UidError, UidRecord},
@@ -61,6 +74,8 @@ pub struct SpawnerSettings {
     pub admin_group: String,
     pub uid_base: u32,
     pub uid_count: u32,
+    /// The first of 65,536 host ids of images' files.
+    pub image_id_base: u32,
     /// The ONNX Runtime library of the host.
     pub onnxruntime: PathBuf,
     /// Handed to the node as it is.
@@ -130,7 +145,7 @@ pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
     if ephemeral {
         // Under the lock still, so that no other daemon takes it for abandoned meanwhile. What
         // cannot be removed is found by the next `serve`.
-        let _ = fs::remove_dir_all(instance.run());
+        let _ = removal::whole(CWD.as_fd(), instance.run());
     }
     result
 }
@@ -180,8 +195,10 @@ fn serve(
         node_user,
         replicas_max: descriptors::raise_limit(),
         stores,
+        image_ids: found.image_ids,
     };
-    let result = spawner.run(uids, signals);
+    let (layers, present) = LayerStore::open(&spawner.stores.layers);
+    let result = spawner.run(uids, signals, Layers::new(layers, present));
     if let Err(error) = groups.remove() {
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }
@@ -199,6 +216,10 @@ fn check_single_thread() -> Result<(), SpawnerError> {
 struct Stores {
     models: PathBuf,
     prepared: PathBuf,
+    /// Blobs of images.
+    blobs: PathBuf,
+    /// What was unpacked of them, which is the spawner's own.
+    layers: PathBuf,
 }
 
 /// Directories of both halves.
@@ -209,13 +230,21 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     make_directory(&models, 0o755, nodes)?;
     let prepared = data.join("prepared");
     make_directory(&prepared, 0o755, nodes)?;
+    let blobs = data.join("images/blobs/sha256");
+    for directory in ["images", "images/blobs", "images/blobs/sha256"] {
+        make_directory(&data.join(directory), 0o755, nodes)?;
+    }
+    let layers = data.join("layers");
+    make_directory(&layers, 0o755, Some((0, 0)))?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
     make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
     make_directory(&instance.run().join("logs"), 0o700, nodes)?;
     // Absolute: creation children look it up from wherever they are.
     let models = fs::canonicalize(&models).map_err(io("resolving the model store"))?;
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
-    Ok(Stores { models, prepared })
+    let blobs = fs::canonicalize(&blobs).map_err(io("resolving the store of blobs"))?;
+    let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
+    Ok(Stores { models, prepared, blobs, layers })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -41,7 +41,16 @@ pub(crate) enum StoredError {
 /// opened here is opened by root, so it has to be the node's own as well: a second name of somebody
 /// else's file would be one that the node itself may not read.
 pub(crate) fn open(store: &Path, name: &Digest, file: &'static str) -> Result<OwnedFd, StoredError> {
-    let path = store.join(name.directory_name()).join(file);
+    open_beneath(store, &Path::new(&name.directory_name()).join(file))
+}
+
+/// The same of a blob of an image, whose name is its digest in hex.
+pub(crate) fn open_blob(store: &Path, name: &Digest) -> Result<OwnedFd, StoredError> {
+    open_beneath(store, Path::new(&name.hex()))
+}
+
+fn open_beneath(store: &Path, below: &Path) -> Result<OwnedFd, StoredError> {
+    let path = store.join(below);
     let failed = |source: rustix::io::Errno| StoredError::Open { path: path.clone(), source: source.into() };
     #[cfg(weakened)]
     if !crate::defence::Defence::FilesAreTheStores.stands() {
@@ -50,9 +59,8 @@ pub(crate) fn open(store: &Path, name: &Digest, file: &'static str) -> Result<Ow
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let root = retry_on_intr(|| rustix::fs::open(store, directory, Mode::empty())).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let below = Path::new(&name.directory_name()).join(file);
     let file =
-        retry_on_intr(|| rustix::fs::openat2(root.as_fd(), &below, flags, Mode::empty(), BENEATH)).map_err(failed)?;
+        retry_on_intr(|| rustix::fs::openat2(root.as_fd(), below, flags, Mode::empty(), BENEATH)).map_err(failed)?;
     let owner = rustix::fs::fstat(&root).map_err(failed)?.st_uid;
     let stat = rustix::fs::fstat(&file).map_err(failed)?;
     check(path.clone(), &stat, owner)?;

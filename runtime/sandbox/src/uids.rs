@@ -43,6 +43,10 @@ pub enum UidError {
     NoBlock { blocks: u32 },
     #[error("the uid range {base} + {count} is empty or leaves the space of uids")]
     Range { base: u32, count: u32 },
+    #[error("the ids of images' files {base}…{last} overlap the uid range: choose another `image_id_base` in [sandbox]")]
+    Images { base: u32, last: u32 },
+    #[error("the ids of images' files {base}…{last} overlap `{line}` in {file}: choose another `image_id_base` in [sandbox]")]
+    ImagesOverlap { base: u32, last: u32, line: String, file: &'static str },
 }
 
 /// One in so many uids of a range is for blanks.
@@ -63,20 +67,27 @@ impl UidRange {
         let last = base.checked_add(count).filter(|end| count >= 2 && base > 0 && *end < u32::MAX - 1);
         let Some(end) = last else { return Err(UidError::Range { base, count }) };
         let range = Self { base, count };
-        for (file, ids) in [
+        match range.overlapped_on_this_machine() {
+            Some((line, file)) => Err(UidError::Overlap { base, last: end - 1, line, file }),
+            None => Ok(range),
+        }
+    }
+
+    /// The first user, group or range of subordinate ids that shares an id with it.
+    fn overlapped_on_this_machine(self) -> Option<(String, &'static str)> {
+        let files = [
             ("/etc/passwd", passwd_ids as fn(&str) -> Option<(u32, u32)>),
             ("/etc/group", passwd_ids),
             ("/etc/subuid", subordinate_ids),
             ("/etc/subgid", subordinate_ids),
-        ] {
+        ];
+        files.into_iter().find_map(|(file, ids)| {
             // A machine without one of these files has nothing to overlap.
             let text = fs::read(file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            if let Some(line) = text.lines().find(|line| ids(line).is_some_and(|ids| range.overlaps(ids))) {
-                return Err(UidError::Overlap { base, last: end - 1, line: line.to_owned(), file });
-            }
-        }
-        Ok(range)
+            let line = text.lines().find(|line| ids(line).is_some_and(|ids| self.overlaps(ids)))?;
+            Some((line.to_owned(), file))
+        })
     }
 
     /// What container setup runs as: uid 0 of every container's user namespace.
@@ -97,6 +108,40 @@ impl UidRange {
 
     fn endpoint_uids(self) -> std::ops::Range<u32> {
         self.base + 1..self.blank_uids().start
+    }
+}
+
+/// The host's ids of images' files: id 0 of every image is the first. No process runs as one of them but
+/// those that unpack, so daemons side by side share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImageIds {
+    base: u32,
+}
+
+impl ImageIds {
+    /// How many users, and groups, an image has.
+    pub(crate) const COUNT: u32 = 65_536;
+
+    /// # Errors
+    /// Where they leave the space of ids or overlap those of `replicas`, a user or a range of subordinate ids
+    /// of this machine.
+    pub(crate) fn new(base: u32, replicas: UidRange) -> Result<Self, UidError> {
+        let count = Self::COUNT;
+        let end = base.checked_add(count).filter(|end| base > 0 && *end < u32::MAX - 1);
+        let last = end.ok_or(UidError::Range { base, count })? - 1;
+        if replicas.overlaps((base, count)) {
+            return Err(UidError::Images { base, last });
+        }
+        match (UidRange { base, count }).overlapped_on_this_machine() {
+            Some((line, file)) => Err(UidError::ImagesOverlap { base, last, line, file }),
+            None => Ok(Self { base }),
+        }
+    }
+
+    /// The host's id of an image's root.
+    #[must_use]
+    pub(crate) fn base(self) -> u32 {
+        self.base
     }
 }
 
@@ -316,6 +361,13 @@ mod tests {
         assert_eq!(passwd_ids("daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin"), Some((1, 1)));
         assert!(RANGE.overlaps((RANGE.base + 3, 1)) && !RANGE.overlaps((RANGE.base + 4, 1)));
         assert!(RANGE.overlaps((0, u32::MAX)));
+        let images = |base| ImageIds::new(base, RANGE);
+        assert!(images(RANGE.base + 4).is_ok() && images(RANGE.base - 65_536).is_ok());
+        assert!(matches!(images(RANGE.base + 3), Err(UidError::Images { .. })));
+        assert!(matches!(images(RANGE.base - 65_535), Err(UidError::Images { .. })));
+        assert!(matches!(images(0), Err(UidError::Range { .. })));
+        assert!(matches!(images(u32::MAX - 65_536), Err(UidError::Range { .. })));
+        assert!(matches!(ImageIds::new(1, RANGE), Err(UidError::ImagesOverlap { .. })));
         assert!(UidRange::new(0, 10).is_err() && UidRange::new(u32::MAX - 3, 10).is_err());
     }
 }

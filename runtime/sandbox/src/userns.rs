@@ -1,4 +1,4 @@
-//! A user namespace with two ids in it: who sets a container up, and who runs in it.
+//! User namespaces: of a container, with two ids in it, who sets it up and who runs in it; and of images' files.
 //!
 //! libcontainer writes one line of a map by itself and calls `newuidmap` for more, which knows
 //! nothing of our ranges. So the namespace is made here and handed to it as one to join.
@@ -15,11 +15,20 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-use crate::oci::CONTAINER_UID;
+use crate::{oci::CONTAINER_UID, uids::ImageIds};
 
-/// Makes the namespace, where uid and gid 0 are `setup_uid` of the host and those of every payload
-/// are `endpoint_uid`. The process that held it while its maps were written is gone again.
-pub(crate) fn create(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
+/// Where uid and gid 0 are `setup_uid` of the host and those of every payload are `endpoint_uid`.
+pub(crate) fn of_container(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
+    create(&format!("0 {setup_uid} 1\n{CONTAINER_UID} {endpoint_uid} 1\n"))
+}
+
+/// Where every id that an image may use is that of its file on the host.
+pub(crate) fn of_images(ids: ImageIds) -> io::Result<OwnedFd> {
+    create(&format!("0 {} {}\n", ids.base(), ImageIds::COUNT))
+}
+
+/// Makes the namespace. The process that held it while its maps were written is gone again.
+fn create(map: &str) -> io::Result<OwnedFd> {
     let (mut unshared, mut unshared_writer) = io::pipe()?;
     let (mut release, release_writer) = io::pipe()?;
     // SAFETY: the creation child has one thread; the holder makes a namespace, waits for the end of
@@ -36,7 +45,7 @@ pub(crate) fn create(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
             drop(unshared_writer);
             let namespace = unshared
                 .read_exact(&mut [0])
-                .and_then(|()| write_maps(holder, setup_uid, endpoint_uid))
+                .and_then(|()| write_maps(holder, map))
                 .and_then(|()| fs::File::open(format!("/proc/{holder}/ns/user")));
             drop(release_writer);
             waitpid(holder, None)?;
@@ -45,8 +54,7 @@ pub(crate) fn create(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
     }
 }
 
-fn write_maps(holder: Pid, setup_uid: u32, endpoint_uid: u32) -> io::Result<()> {
-    let map = format!("0 {setup_uid} 1\n{CONTAINER_UID} {endpoint_uid} 1\n");
-    fs::write(format!("/proc/{holder}/uid_map"), &map)?;
-    fs::write(format!("/proc/{holder}/gid_map"), &map)
+fn write_maps(holder: Pid, map: &str) -> io::Result<()> {
+    fs::write(format!("/proc/{holder}/uid_map"), map)?;
+    fs::write(format!("/proc/{holder}/gid_map"), map)
 }

@@ -28,6 +28,8 @@ use crate::{
 pub const NODE_USER: &str = "nobody";
 pub const UID_BASE: u32 = 1_879_048_192;
 pub const UID_COUNT: u32 = 65_536;
+/// The host's id of an image's root.
+pub const IMAGE_ID_BASE: u32 = UID_BASE + UID_COUNT;
 
 /// How many blanks are kept where a test does not say.
 static POOL_SIZE: AtomicU32 = AtomicU32::new(0);
@@ -66,6 +68,7 @@ pub struct Settings {
     pub node_user: String,
     pub uid_base: u32,
     pub uid_count: u32,
+    pub image_id_base: u32,
     pub onnxruntime: PathBuf,
     pub drain_ms: u64,
     pub ephemeral: bool,
@@ -91,6 +94,7 @@ impl Settings {
             node_user: NODE_USER.to_owned(),
             uid_base: UID_BASE,
             uid_count: UID_COUNT,
+            image_id_base: IMAGE_ID_BASE,
             onnxruntime: onnxruntime(),
             drain_ms: 60_000,
             ephemeral: true,
@@ -149,6 +153,7 @@ macro_rules! run_daemon {
             admin_group: "root".to_owned(),
             uid_base: settings.uid_base,
             uid_count: settings.uid_count,
+            image_id_base: settings.image_id_base,
             onnxruntime: settings.onnxruntime,
             node_settings: $crate::daemon::NODE_SETTINGS.to_owned(),
             policy: $sandbox::spawner::ReplicaPolicy {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use dormouse_image::{ModelStore, PreparedStore, StoreError as ModelStoreError, StoreLimits};
+use dormouse_image::{ImageStore, ModelStore, PreparedStore, StoreError as ModelStoreError, StoreLimits};
 use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, Work};
 use dormouse_spec::{EndpointError, EndpointName, EndpointRequest};
 use prometheus::Registry;
@@ -11,11 +11,12 @@ use tokio::sync::{Mutex, watch};
 
 use super::strays;
 use crate::{
-    ControllerSettings, EndpointView, SpawnerLink,
+    ControllerSettings, EndpointView, ImageSettings, SpawnerLink,
     clock::Clock,
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
+    images::{Images, LayerAnswers, Layers},
     link::{DaemonSigns, FactInbox, FactSender, Routes, fact_inbox},
     logs::Logs,
     memory::{Account, Memory},
@@ -34,6 +35,8 @@ pub enum StartError {
     DesiredState(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the model store cannot be opened")]
     Models(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("registries cannot be spoken to")]
+    Registries(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the directory of logs `{}` cannot be prepared", path.display())]
     Logs {
         path: PathBuf,
@@ -58,12 +61,12 @@ pub(super) async fn start(
     replicas: Vec<(ReplicaReport, OwnedFd)>,
     registry: &Registry,
     drain: watch::Sender<bool>,
-) -> Result<Deploys, StartError> {
+) -> Result<(Deploys, Images), StartError> {
     let directory = Directory::default();
     let metrics = Metrics::register(registry, directory.clone()).map_err(StartError::Metrics)?;
     metrics.set_memory_budget(settings.memory_budget);
     let store = Store::open(&settings.data).await.map_err(|error| StartError::DesiredState(error.into()))?;
-    let (models, prepared) = open_stores(settings.data.clone()).await?;
+    let (models, prepared, images) = open_stores(settings.data.clone()).await?;
     let preparations = Preparations::new(prepared, settings.prepare_for);
     let logs = prepare_logs(&settings, &replicas).await?;
     let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
@@ -72,10 +75,18 @@ pub(super) async fn start(
     let (found, strays, logs_of_strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
-    let daemon = DaemonSigns { drain, slowest_turn: metrics.slowest_turn(), blanks: metrics.blanks() };
+    let layers = LayerAnswers::default();
+    let daemon = DaemonSigns {
+        drain,
+        slowest_turn: metrics.slowest_turn(),
+        blanks: metrics.blanks(),
+        layers: layers.clone(),
+    };
     let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
+    let layers = Layers::new(&settings.data, outbox.clone(), layers);
+    let images = open_images(settings.images.clone(), images, layers).await?;
     let settings = Arc::new(settings);
     // Else their files would stay until the next start.
     for (replica, log) in logs_of_strays {
@@ -100,7 +111,8 @@ pub(super) async fn start(
     let deploys = Deploys { node, directory, store, models, preparations, commit: Arc::new(Mutex::new(())) };
     collect_garbage(&deploys).await;
     tokio::spawn(prepare_missing(deploys.clone(), missing));
-    Ok(deploys)
+    tokio::spawn(images.clone().collect_garbage());
+    Ok((deploys, images))
 }
 
 /// Looks for each revision's prepared model. Returns those that have none and are to get one.
@@ -122,13 +134,19 @@ async fn find_prepared(revisions: &mut [Revision], preparations: &Preparations) 
     missing
 }
 
-async fn open_stores(data: PathBuf) -> Result<(ModelStore, PreparedStore), StartError> {
+async fn open_stores(data: PathBuf) -> Result<(ModelStore, PreparedStore, ImageStore), StartError> {
     let open = move || {
         let limits = StoreLimits::default();
-        Ok((ModelStore::open(&data, limits)?, PreparedStore::open(&data, limits)?))
+        Ok((ModelStore::open(&data, limits)?, PreparedStore::open(&data, limits)?, ImageStore::open(&data, limits)?))
     };
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Models(error.into()))?;
     opened.map_err(|error: ModelStoreError| StartError::Models(error.into()))
+}
+
+async fn open_images(settings: ImageSettings, store: ImageStore, layers: Layers) -> Result<Images, StartError> {
+    let open = move || Images::new(settings, store, layers);
+    let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Registries(error.into()))?;
+    opened.map_err(|error| StartError::Registries(error.into()))
 }
 
 async fn prepare_logs(

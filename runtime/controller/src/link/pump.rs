@@ -142,6 +142,7 @@ fn send(ready: &mut ReadyGuard<'_>, unsent: &mut Option<Outgoing>, routes: &mut 
 }
 
 fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<(), Ended> {
+    let Some(event) = daemon.layers.take(event) else { return Ok(()) };
     match event {
         Event::Drain => {
             daemon.drain.send_replace(true);
@@ -153,10 +154,6 @@ fn hand_on(event: Event, descriptors: Vec<OwnedFd>, routes: &mut Routes, daemon:
         }
         Event::SlowTurn { micros } => {
             daemon.slowest_turn.set(Duration::from_micros(micros).as_secs_f64());
-            return Ok(());
-        }
-        Event::LayerUnpacked { .. } | Event::LayerFailed { .. } | Event::LayerRemoved { .. } => {
-            tracing::trace!(?event, "the spawner told of a layer");
             return Ok(());
         }
         _ => {}

@@ -90,6 +90,8 @@ pub(super) enum Phase {
     Fork,
     /// From the word that a worker or a server is ready to its end.
     Serve,
+    /// Reading a layer of an image, from before its first byte.
+    Unpack,
 }
 
 /// Holds where all of its conditions do.

@@ -43,7 +43,7 @@ fn prepare(keep: &[RawFd]) -> io::Result<()> {
 
 /// Closes every descriptor above the standard streams that is not in `keep`: a channel or another
 /// replica's control socket that lived on in a child would hide its end.
-fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut kept: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
     kept.sort_unstable();
     let mut first = 3;

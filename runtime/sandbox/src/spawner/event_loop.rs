@@ -3,6 +3,7 @@
 mod ahead;
 mod blanks;
 mod ending;
+mod layers;
 mod reaping;
 mod requests;
 mod templates;
@@ -24,9 +25,11 @@ use nix::{
 };
 use rustix::process::WaitStatus;
 
+pub(crate) use self::reaping::how_ended;
 use self::{ahead::Ahead, ending::Ending};
 use super::{
     SpawnerError, SpawnerSettings, Stores,
+    layers::{Layers, Task},
     listeners::Listeners,
     node::{Node, NodeError, NodeUser},
     pool::{BlankId, Pool},
@@ -44,7 +47,8 @@ use crate::{
     messages::{Event, Origin, ReplicaId, Request},
     rootfs::Rootfs,
     seccomp::Profiles,
-    uids::UidRecord,
+    uids::{ImageIds, UidRecord},
+    unpack::Asked,
 };
 
 /// Between two looks at a group that is freezing or short of memory: v1 tells nobody when it is done.
@@ -88,6 +92,8 @@ pub(crate) struct Spawner<'a> {
     pub(crate) replicas_max: usize,
     /// Models are opened beneath them.
     pub(crate) stores: Stores,
+    /// As whose files layers are unpacked.
+    pub(crate) image_ids: ImageIds,
 }
 
 /// What does.
@@ -97,6 +103,7 @@ struct Loop<'a> {
     signals: Signals,
     replicas: BTreeMap<ReplicaId, Replica>,
     pool: Pool,
+    layers: Layers,
     /// Uids of sandboxes that were blanks and could not be removed: nobody gets them until the next start.
     unremoved_uids: BTreeSet<u32>,
     /// Children that ended before their creation was reported.
@@ -141,10 +148,11 @@ enum Source {
 
 impl Spawner<'_> {
     /// Serves until told to end and nothing is left.
-    pub(crate) fn run(&self, uids: UidRecord, signals: Signals) -> Result<(), SpawnerError> {
+    pub(crate) fn run(&self, uids: UidRecord, signals: Signals, layers: Layers) -> Result<(), SpawnerError> {
         let mut turn = Loop {
             spawner: self,
             pool: Pool::new(self.settings.pool, uids.range()),
+            layers,
             unremoved_uids: BTreeSet::new(),
             uids,
             signals,
@@ -325,10 +333,10 @@ impl Loop<'_> {
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
             Request::Forget { endpoint } => self.on_forget(endpoint),
-            Request::UnpackLayer { diff_id, .. } | Request::RemoveLayer { diff_id } => {
-                let reason = "this daemon unpacks no layers yet".to_owned();
-                self.tell(Event::LayerFailed { diff_id, reason }, None);
+            Request::UnpackLayer { blob, diff_id, compression, bytes_max } => {
+                self.on_layer_task(Task::Unpack(Asked { blob, diff_id, compression, bytes_max }));
             }
+            Request::RemoveLayer { diff_id } => self.on_layer_task(Task::Remove(diff_id)),
             Request::Drained if self.ending.has_begun() => self.on_drained(),
             Request::Drained => self.refuse(None, "the daemon was not told to end"),
         }

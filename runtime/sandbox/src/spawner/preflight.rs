@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use nix::unistd::{Group, User, geteuid};
 
-use crate::uids::{UidError, UidRange};
+use crate::uids::{ImageIds, UidError, UidRange};
 
 /// Why the daemon refuses to start on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,7 @@ pub(crate) struct Found {
     pub(crate) node_gid: u32,
     pub(crate) admin_gid: Option<u32>,
     pub(crate) uids: UidRange,
+    pub(crate) image_ids: ImageIds,
 }
 
 pub(crate) fn check(settings: &super::SpawnerSettings) -> Result<Found, PreflightError> {
@@ -55,12 +56,14 @@ pub(crate) fn check(settings: &super::SpawnerSettings) -> Result<Found, Prefligh
     }
     // Without the group only root is served, which the CLI explains to whoever is refused.
     let admin = Group::from_name(&settings.admin_group).map_err(lookup)?;
+    let uids = UidRange::new(settings.uid_base, settings.uid_count)?;
     Ok(Found {
         program: std::env::current_exe().map_err(PreflightError::Program)?,
         node_uid: user.uid.as_raw(),
         node_gid: user.gid.as_raw(),
         admin_gid: admin.map(|group| group.gid.as_raw()),
-        uids: UidRange::new(settings.uid_base, settings.uid_count)?,
+        uids,
+        image_ids: ImageIds::new(settings.image_id_base, uids)?,
     })
 }
 

@@ -2,13 +2,17 @@
 
 use std::{
     fs, io,
+    os::fd::AsFd,
     path::Path,
     time::{Duration, Instant},
 };
 
+use rustix::fs::CWD;
+
 use crate::{
     cgroup::{CgroupError, Hierarchy, Removal, ReplicaGroup},
     instance::{Instance, InstanceError},
+    removal,
 };
 
 /// How long the kernel may take to end processes that were killed.
@@ -25,6 +29,8 @@ pub enum SweepError {
     StillThere(String),
     #[error("removing the old sockets failed")]
     Sockets(#[source] io::Error),
+    #[error("removing the directories of a daemon that was killed failed")]
+    Abandoned(#[source] io::Error),
     #[error(transparent)]
     Instance(#[from] InstanceError),
 }
@@ -70,7 +76,7 @@ pub fn sweep_abandoned(parent: &Path, hierarchy: &Hierarchy) -> Result<(), Sweep
     for run in abandoned {
         let Ok(instance) = Instance::lock(&run) else { continue };
         sweep(&instance, hierarchy)?;
-        fs::remove_dir_all(&run).map_err(SweepError::Sockets)?;
+        removal::whole(CWD.as_fd(), &run).map_err(|error| SweepError::Abandoned(error.into()))?;
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ impl Loop<'_> {
         };
         self.ending.phase = Phase::Stopping { kill_node_at: Some(sooner) };
         self.end_companion(Signal::SIGKILL);
+        self.layers.stop();
         for (_, sandbox) in self.sandboxes_mut().filter(|(_, sandbox)| !sandbox.is_over()) {
             if let Err(error) = sandbox.kill() {
                 tracing::error!(sandbox = sandbox.name(), "killing it failed: {}", error_chain::one_line(&error));

@@ -41,6 +41,9 @@ impl Loop<'_> {
         if self.companion == Some(pid) {
             return self.on_companion_ended(status);
         }
+        if let Some(job) = self.layers.take(pid) {
+            return self.on_layer_child_ended(job, status);
+        }
         let found = self.sandboxes().find_map(|(whose, sandbox)| {
             let ended: fn(&mut Self, &Whose, WaitStatus) = if sandbox.is_payload(pid) {
                 |turn, whose, status| turn.on_payload_ended(whose, Some(status))
@@ -196,6 +199,7 @@ impl Loop<'_> {
 
     fn on_node_ended(&mut self, status: WaitStatus) {
         self.node = None;
+        self.layers.forget_who_asked();
         self.forget_undesired();
         if self.ending.has_begun() {
             return self.on_drained();
@@ -256,12 +260,13 @@ impl Loop<'_> {
 
     /// Whether nothing of this daemon runs any more.
     pub(super) fn is_done(&self) -> bool {
-        self.ending.has_begun() && self.node.is_none() && self.companion.is_none() && self.sandboxes().next().is_none()
+        let is_alone = self.node.is_none() && self.companion.is_none() && self.layers.is_idle();
+        self.ending.has_begun() && is_alone && self.sandboxes().next().is_none()
     }
 }
 
 /// How a process ended, in words.
-fn how_ended(status: WaitStatus) -> String {
+pub(crate) fn how_ended(status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),

@@ -1,0 +1,227 @@
+//! What is said of images.
+
+use std::collections::BTreeMap;
+
+use dormouse_controller::{ImageContent, ImageProgress, ImageView, LayerView, Pruned};
+use dormouse_spec::{Bytes, Digest, ImageReference};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/images/REFERENCE`, and a list of them without `details` is `GET /v1/images`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageStatus {
+    pub reference: ImageReference,
+    /// Of the manifest for this machine.
+    pub digest: Digest,
+    /// What its registry calls it: the same, or the index that the manifest was chosen from; `null` of an
+    /// image that was imported.
+    pub source_digest: Option<Digest>,
+    pub platform: Option<String>,
+    /// Milliseconds since 1970.
+    pub named_at_ms: u64,
+    /// All layers, as they are stored.
+    pub bytes: Bytes,
+    /// All layers, unpacked; `null` where one is not.
+    pub unpacked_bytes: Option<Bytes>,
+    /// `null` in a list.
+    pub details: Option<ImageDetails>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageDetails {
+    pub config: ImageDefaults,
+    /// The lowest first.
+    pub layers: Vec<LayerStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerStatus {
+    pub digest: Digest,
+    pub diff_id: Digest,
+    /// As it is stored.
+    pub bytes: Bytes,
+    /// `null` where it is not unpacked, as for the rest.
+    pub unpacked_bytes: Option<Bytes>,
+    pub entries: Option<u64>,
+    pub left_out: Option<LeftOutStatus>,
+}
+
+/// What of a layer is not in its tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutStatus {
+    pub devices: u64,
+    /// Extended attributes.
+    pub attributes: u64,
+    /// Another storage driver's notes to itself.
+    pub notes: u64,
+    /// The first few of them.
+    pub named: Vec<String>,
+}
+
+/// What a container of the image starts with, where nobody says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageDefaults {
+    pub user: String,
+    pub env: Vec<String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    pub working_dir: String,
+    pub exposed_ports: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `POST /v1/images/pull`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullOrder {
+    pub reference: ImageReference,
+    /// The caller's for the registry; else the node's own are used, if it has some.
+    #[serde(default)]
+    pub credentials: Option<CredentialsEntry>,
+}
+
+/// A password or a token of a registry's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CredentialsEntry {
+    Password { user: String, password: String },
+    IdentityToken(String),
+}
+
+/// `POST /v1/images/import`, with the descriptor of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportOrder {
+    /// For the only image of the archive, instead of the archive's own.
+    #[serde(default)]
+    pub name: Option<ImageReference>,
+}
+
+/// `POST /v1/images/export`, with the descriptor that the archive is written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportOrder {
+    pub references: Vec<ImageReference>,
+}
+
+/// `POST /v1/images/remove`; `POST /v1/images/prune` takes no body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveOrder {
+    pub references: Vec<ImageReference>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedStatus {
+    pub images: Vec<ImageReference>,
+    /// Of blobs that no other image needs.
+    pub bytes: Bytes,
+    /// Unpacked layers that no other image needs.
+    pub layers: usize,
+}
+
+/// One line of the answer to a pull, an import or an export; the last is one of the last three.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum ImageEvent {
+    Progress {
+        bytes_done: u64,
+        /// 0 while it is not known.
+        bytes_total: u64,
+        layers_unpacked: usize,
+        layers_total: usize,
+    },
+    /// In the store, unpacked and named.
+    Stored { images: Vec<ImageStatus> },
+    Exported { images: usize, bytes: Bytes },
+    Failed { status: u16, error: String },
+}
+
+impl ImageStatus {
+    pub(in crate::admin) fn brief(view: &ImageView) -> Self {
+        let content = view.content.as_ref();
+        Self {
+            reference: view.reference.clone(),
+            digest: view.digest,
+            source_digest: view.source,
+            platform: content.map(|content| content.config.platform.to_string()),
+            named_at_ms: view.named_at.saturating_mul(1_000),
+            bytes: content.map(ImageContent::bytes).unwrap_or_default(),
+            unpacked_bytes: content.and_then(ImageContent::unpacked_bytes),
+            details: None,
+            problem: view.problem.clone(),
+        }
+    }
+
+    pub(in crate::admin) fn of(view: &ImageView) -> Self {
+        Self { details: view.content.as_ref().map(ImageDetails::from), ..Self::brief(view) }
+    }
+}
+
+impl From<&LayerView> for LayerStatus {
+    fn from(layer: &LayerView) -> Self {
+        let unpacked = layer.unpacked.as_ref();
+        Self {
+            digest: layer.digest,
+            diff_id: layer.diff_id,
+            bytes: layer.bytes,
+            unpacked_bytes: unpacked.map(|unpacked| unpacked.bytes),
+            entries: unpacked.map(|unpacked| unpacked.entries),
+            left_out: unpacked.map(|unpacked| LeftOutStatus {
+                devices: unpacked.left_out.devices,
+                attributes: unpacked.left_out.attributes,
+                notes: unpacked.left_out.notes,
+                named: unpacked.left_out.named.clone(),
+            }),
+        }
+    }
+}
+
+impl From<&ImageContent> for ImageDetails {
+    fn from(content: &ImageContent) -> Self {
+        Self { config: content.into(), layers: content.layers.iter().map(LayerStatus::from).collect() }
+    }
+}
+
+impl From<&ImageContent> for ImageDefaults {
+    fn from(content: &ImageContent) -> Self {
+        let config = content.config.config.clone();
+        Self {
+            user: config.user,
+            env: config.env,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            working_dir: config.working_dir,
+            exposed_ports: config.exposed_ports.into_keys().collect(),
+            stop_signal: config.stop_signal,
+            labels: config.labels,
+        }
+    }
+}
+
+impl From<Pruned> for RemovedStatus {
+    fn from(Pruned { images, bytes, layers }: Pruned) -> Self {
+        Self { images, bytes, layers }
+    }
+}
+
+impl From<ImageProgress> for ImageEvent {
+    fn from(progress: ImageProgress) -> Self {
+        let ImageProgress { bytes_done, bytes_total, layers_unpacked, layers_total } = progress;
+        Self::Progress { bytes_done, bytes_total, layers_unpacked, layers_total }
+    }
+}
+
+impl std::fmt::Debug for PullOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullOrder").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for CredentialsEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CredentialsEntry(…)")
+    }
+}

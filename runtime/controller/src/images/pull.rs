@@ -1,0 +1,223 @@
+//! From a reference to an image that can run: fetched, verified, unpacked, named.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes as Chunk;
+use dormouse_image::{
+    BlobWriter, ImageStoreError, NamedImage, StoredBlob,
+    oci::{self, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
+    registry::{self, BlobSink, Keyring, RemoteImage},
+};
+use dormouse_spec::{Digest, ImageReference};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{ImageError, ImageProgress, ImageView, Images, Inner, garbage::CollectAfter, progress::Progress};
+
+/// Layers of one image that are fetched at a time.
+const FETCHES_MAX: usize = 3;
+
+/// What a pull is asked to do.
+#[derive(Debug)]
+pub struct PullRequest {
+    pub reference: ImageReference,
+    /// The caller's; the node's own are for registries that it has none for.
+    pub credentials: Keyring,
+}
+
+/// One pull that began.
+#[derive(Debug)]
+struct Pull {
+    images: Arc<Inner>,
+    reference: ImageReference,
+    remote: RemoteImage,
+    progress: Progress,
+    fetches: Semaphore,
+}
+
+/// What a reference led to.
+struct Found {
+    manifest: Descriptor,
+    /// What the registry calls the reference.
+    source: Digest,
+    layers: Vec<Layer>,
+    /// The documents, in the store.
+    held: Vec<StoredBlob>,
+}
+
+impl Images {
+    /// Fetches what is not in the store, has layers unpacked as they come, and names the image. It ends with
+    /// this future; what was fetched by then goes with the next garbage.
+    ///
+    /// # Errors
+    /// See [`ImageError`]; the name then means what it meant before.
+    pub async fn pull(
+        &self,
+        request: PullRequest,
+        progress: watch::Sender<ImageProgress>,
+    ) -> Result<ImageView, ImageError> {
+        let _collect = CollectAfter(self.clone());
+        let _turn = self.inner.turn().await?;
+        self.inner.pull(request, Progress::new(progress)).await
+    }
+}
+
+impl Inner {
+    async fn pull(self: &Arc<Self>, request: PullRequest, progress: Progress) -> Result<ImageView, ImageError> {
+        let _unnamed = self.unnamed.read().await;
+        let PullRequest { reference, credentials } = request;
+        let keyring = self.with_own_credentials(&reference, credentials).await?;
+        let pull = Pull {
+            images: Arc::clone(self),
+            remote: self.registries.image(reference.clone(), &keyring),
+            reference,
+            progress,
+            fetches: Semaphore::new(FETCHES_MAX),
+        };
+        let named = Arc::new(pull).run().await?;
+        Ok(self.view(named).await)
+    }
+
+    /// For the registry and its mirrors.
+    async fn with_own_credentials(
+        &self,
+        reference: &ImageReference,
+        mut keyring: Keyring,
+    ) -> Result<Keyring, ImageError> {
+        let file = self.settings.credentials.clone();
+        let mirrors = self.settings.registries.mirrors.get(reference.registry());
+        let hosts = mirrors.into_iter().flatten().chain([reference.registry()]);
+        let hosts: Vec<_> = hosts.filter(|host| keyring.get(host).is_none()).cloned().collect();
+        let read = move || {
+            if !file.exists() {
+                return Ok(keyring);
+            }
+            for host in hosts {
+                if let Some(own) = registry::credentials_for(&file, &host)? {
+                    keyring.insert(host, own);
+                }
+            }
+            Ok(keyring)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(ImageError::Task)?.map_err(ImageError::Credentials)
+    }
+}
+
+impl Pull {
+    async fn run(self: Arc<Self>) -> Result<NamedImage, ImageError> {
+        let Found { manifest, source, layers, mut held } = self.find().await?;
+        self.progress.expect(layers.iter().map(|layer| layer.blob.size).sum(), layers.len());
+        let mut tasks = JoinSet::new();
+        let mut begun = HashSet::new();
+        for layer in layers {
+            // Some images have one layer twice, the empty one above all.
+            if begun.insert(layer.diff_id) {
+                tasks.spawn(Arc::clone(&self).layer(layer));
+            } else {
+                self.progress.stored(layer.blob.size);
+                self.progress.unpacked();
+            }
+        }
+        // The first failure ends the others, which are dropped with the set.
+        while let Some(done) = tasks.join_next().await {
+            held.push(done.map_err(ImageError::Task)??);
+        }
+        Ok(self.images.store.name(self.reference.clone(), manifest, Some(source), Arc::new(held)).await?)
+    }
+
+    /// The documents of the image for this machine, verified and stored.
+    async fn find(&self) -> Result<Found, ImageError> {
+        let machine = Platform::of_this_machine();
+        let mut fetched = self.remote.manifest().await?;
+        let source = fetched.digest;
+        let document = Document::parse(&fetched.bytes, fetched.media_type).map_err(|error| self.unusable(error))?;
+        let manifest = match document {
+            Document::Manifest(manifest) => manifest,
+            Document::Index(index) => {
+                let (chosen, media_type) = index.choose(&machine).map_err(|error| self.unusable(error))?;
+                fetched = self.remote.manifest_of(chosen).await?;
+                self.only_manifest(&fetched.bytes, media_type)?
+            }
+        };
+        let media_type = fetched.media_type.as_str().to_owned();
+        let size = fetched.bytes.len() as u64;
+        let descriptor = Descriptor { media_type, digest: fetched.digest, size };
+        let config = self.remote.config(&manifest).await?;
+        let parsed = oci::ImageConfig::parse(&config, &manifest).map_err(|error| self.unusable(error))?;
+        parsed.check_platform(&machine).map_err(|error| self.unusable(error))?;
+        let layers = oci::layers(&manifest, &parsed).map_err(|error| self.unusable(error))?;
+        let store = &self.images.store;
+        let held = vec![store.put(fetched.bytes).await?, store.put(config).await?];
+        Ok(Found { manifest: descriptor, source, layers, held })
+    }
+
+    fn only_manifest(&self, content: &[u8], media_type: MediaType) -> Result<ImageManifest, ImageError> {
+        match Document::parse(content, media_type).map_err(|error| self.unusable(error))? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => Err(self.unusable(DocumentError::Nested)),
+        }
+    }
+
+    /// Has one layer fetched, where it is not there, and unpacked.
+    async fn layer(self: Arc<Self>, layer: Layer) -> Result<StoredBlob, ImageError> {
+        let Inner { store, layers, blobs, settings, .. } = &*self.images;
+        let _only_one = blobs.lock(layer.blob.digest).await;
+        let (mut blob, was_there) = match store.find(layer.blob.clone()).await {
+            Some(blob) => {
+                self.progress.stored(layer.blob.size);
+                (blob, true)
+            }
+            None => (self.fetch(&layer.blob).await?, false),
+        };
+        let mut unpacked = layers.unpack(&layer, settings.layer_bytes_max).await;
+        if was_there && matches!(unpacked, Err(ImageError::Unpack { .. })) {
+            tracing::warn!(layer = %layer.blob.digest, "a stored layer cannot be unpacked, and is fetched again");
+            self.progress.lost(layer.blob.size);
+            store.discard(blob).await?;
+            blob = self.fetch(&layer.blob).await?;
+            unpacked = layers.unpack(&layer, settings.layer_bytes_max).await;
+        }
+        unpacked?;
+        self.progress.unpacked();
+        Ok(blob)
+    }
+
+    async fn fetch(&self, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
+        let _turn = self.fetches.acquire().await.map_err(|_| ImageError::Draining)?;
+        let mut watched = Watched { writer: self.images.store.writer(blob.clone())?, progress: &self.progress };
+        self.remote.blob(blob, &mut watched).await?;
+        Ok(watched.writer.finish().await?)
+    }
+
+    fn unusable(&self, source: DocumentError) -> ImageError {
+        ImageError::Document { image: self.reference.familiar(), source }
+    }
+}
+
+/// A blob on its way into the store, and how far it has come.
+struct Watched<'a> {
+    writer: BlobWriter,
+    progress: &'a Progress,
+}
+
+impl BlobSink for Watched<'_> {
+    type Error = ImageStoreError;
+
+    fn received(&self) -> u64 {
+        self.writer.bytes()
+    }
+
+    async fn write(&mut self, chunk: Chunk) -> Result<(), ImageStoreError> {
+        let bytes = chunk.len() as u64;
+        self.writer.write(chunk).await?;
+        self.progress.stored(bytes);
+        Ok(())
+    }
+
+    async fn restart(&mut self) -> Result<(), ImageStoreError> {
+        self.progress.lost(self.writer.bytes());
+        self.writer.restart().await
+    }
+}

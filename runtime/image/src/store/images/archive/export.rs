@@ -1,0 +1,158 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+use dormouse_spec::{Bytes, Digest, ImageReference};
+use rustix::event::{PollFd, PollFlags, poll};
+use serde::Serialize;
+
+use super::ArchiveError;
+use crate::{
+    oci::{Descriptor, Document, DocumentError, MANIFEST_BYTES_MAX, MediaType},
+    store::images::{ImageStore, Images, LAYOUT, LAYOUT_FILE, NamedImage, StoredBlob, blocking, index},
+};
+
+const FILE_MODE: u32 = 0o444;
+
+/// What an export wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exported {
+    pub images: usize,
+    /// Of blobs.
+    pub bytes: Bytes,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
+    schema_version: u32,
+    media_type: MediaType,
+    manifests: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    manifest: Descriptor,
+    annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+impl ImageStore {
+    /// Writes images as one tar archive: an OCI layout, with the listing of `docker save` beside it, so that
+    /// `docker load`, `podman load`, `ctr image import`, `skopeo` and [`ImageStore::import`] read it. The
+    /// same images give the same bytes.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub async fn export(&self, references: Vec<ImageReference>, archive: OwnedFd) -> Result<Exported, ArchiveError> {
+        let mut named = Vec::with_capacity(references.len());
+        for reference in references {
+            named.push(self.named(&reference).ok_or(ArchiveError::NotFound(reference))?);
+        }
+        let images = Arc::clone(&self.inner);
+        blocking(move || write(&images, &named, archive)).await
+    }
+}
+
+fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result<Exported, ArchiveError> {
+    let mut blobs = BTreeSet::new();
+    let mut held = Vec::new();
+    let (mut entries, mut docker) = (Vec::new(), Vec::new());
+    for image in named {
+        let content = images.read(&image.manifest.digest, MANIFEST_BYTES_MAX)?;
+        let Document::Manifest(manifest) = Document::parse_as(&content, &image.manifest.media_type)? else {
+            return Err(DocumentError::Nested.into());
+        };
+        for blob in [&image.manifest, &manifest.config].into_iter().chain(&manifest.layers) {
+            held.push(images.find(blob).ok_or(ArchiveError::Missing(blob.digest))?);
+            blobs.insert(blob.digest);
+        }
+        let name = image.reference.to_string();
+        entries.push(Entry {
+            manifest: image.manifest.clone(),
+            annotations: BTreeMap::from([(index::CONTAINERD_NAME, name.clone()), (index::REF_NAME, name.clone())]),
+        });
+        docker.push(DockerEntry {
+            config: path_of(&manifest.config.digest),
+            // A digest is no tag, and Docker refuses the archive for it.
+            repo_tags: image.reference.tag().filter(|_| image.reference.digest().is_none()).map(|_| name).into_iter().collect(),
+            layers: manifest.layers.iter().map(|layer| path_of(&layer.digest)).collect(),
+        });
+    }
+    let listing = Listing { schema_version: 2, media_type: MediaType::OciIndex, manifests: entries };
+    let bytes = write_archive(images, archive, &blobs, &listing, &docker)?;
+    drop::<Vec<StoredBlob>>(held);
+    Ok(Exported { images: named.len(), bytes })
+}
+
+fn write_archive(
+    images: &Arc<Images>,
+    archive: OwnedFd,
+    blobs: &BTreeSet<Digest>,
+    listing: &Listing,
+    docker: &[DockerEntry],
+) -> Result<Bytes, ArchiveError> {
+    let json = |document: Result<Vec<u8>, serde_json::Error>| document.map_err(|error| ArchiveError::Write(error.into()));
+    let mut archive = tar::Builder::new(Given(archive.into()));
+    append(&mut archive, LAYOUT_FILE, LAYOUT.len() as u64, LAYOUT.as_bytes())?;
+    let mut bytes = 0;
+    for digest in blobs {
+        let blob = images.open(digest)?;
+        let size = blob.metadata().map_err(ArchiveError::Read)?.len();
+        append(&mut archive, &path_of(digest), size, blob)?;
+        bytes += size;
+    }
+    for (path, content) in
+        [("index.json", json(serde_json::to_vec(listing))?), ("manifest.json", json(serde_json::to_vec(docker))?)]
+    {
+        append(&mut archive, path, content.len() as u64, content.as_slice())?;
+    }
+    archive.into_inner().and_then(|mut given| given.flush()).map_err(ArchiveError::Write)?;
+    Ok(Bytes::new(bytes))
+}
+
+fn append(archive: &mut tar::Builder<Given>, path: &str, size: u64, content: impl Read) -> Result<(), ArchiveError> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size);
+    header.set_mode(FILE_MODE);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    archive.append_data(&mut header, path, content).map_err(ArchiveError::Write)
+}
+
+fn path_of(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// A descriptor of a caller's, which may be one that does not wait.
+struct Given(File);
+
+impl Write for Given {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
