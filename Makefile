@@ -24,6 +24,8 @@ setup-test: setup ## Install and fetch what `make test` needs besides.
 	@configs/setup/cargo-deny.sh
 	@configs/setup/cargo-fuzz.sh
 	@configs/setup/guest-kernel.sh
+	@configs/setup/registry.sh
+	@tests/images/build.sh
 
 build: setup ## Build the daemon: target/release/dormouse.
 	cargo build --locked --release --package dormouse-gateway

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks Debian's cloud kernel for the cgroup v2 guest. It is never installed: this machine boots
-# its own. apt verifies it; the version is Debian's newest, since older ones leave the archive.
+# its own.
 . "$(dirname "$0")/steps.sh"
 
 METAPACKAGE=linux-image-cloud-amd64
@@ -19,12 +19,7 @@ fi
 [ -n "$package" ] || fail "apt knows no $METAPACKAGE: the cgroup v2 guest needs Debian's archive in /etc/apt/sources.list"
 
 scratch_directory
-# apt drops to its own user for the download.
-chmod 0755 "$SCRATCH"
-install -d -m 0777 "$SCRATCH/download"
-(cd "$SCRATCH/download" && apt-get -qq download "$package" 2>"$SCRATCH/apt.log") ||
-    { apt-get -qq update && cd "$SCRATCH/download" && apt-get -qq download "$package"; } ||
-    fail "cannot download $package: check the network, then run make again"
+download_packages "$SCRATCH/download" "$package"
 dpkg-deb -x "$SCRATCH"/download/*.deb "$SCRATCH/kernel"
 rm -rf "$kernel"
 mkdir -p "$kernel"

@@ -46,6 +46,19 @@ fetch_wheels() {
         --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_17_$(uname -m)"
 }
 
+# download_packages DIRECTORY PACKAGE...: Debian packages as files, for what is unpacked and never installed. apt
+# verifies them; they are its newest, since older ones leave the archive.
+download_packages() {
+    local directory=$1
+    shift
+    # apt drops to its own user for the download.
+    chmod 0755 "$SCRATCH"
+    install -d -m 0777 "$directory"
+    (cd "$directory" && apt-get -qq download "$@" 2>"$SCRATCH/apt.log") ||
+        (apt-get -qq update && cd "$directory" && apt-get -qq download "$@") ||
+        fail "cannot download $*: check the network, then run make again"
+}
+
 # A directory for downloads that is gone when the script ends.
 scratch_directory() {
     SCRATCH=$(mktemp -d)
