@@ -28,6 +28,7 @@ mod platform;
 mod refusal;
 mod resolver;
 mod settings;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod token;

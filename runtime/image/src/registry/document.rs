@@ -2,7 +2,7 @@
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::{MediaType, platform::Platform};
+use super::{MediaType, platform::Platform, shown::shown};
 
 /// Why a document is not one of an image that can be run here.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,8 @@ fn list(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<_> = platforms.iter().take(PLATFORMS_SHOWN_MAX).map(ToString::to_string).collect();
+    let shown: Vec<_> =
+        platforms.iter().take(PLATFORMS_SHOWN_MAX).map(|platform| shown(&platform.to_string())).collect();
     let more = platforms.len().saturating_sub(PLATFORMS_SHOWN_MAX);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
@@ -72,7 +73,7 @@ pub(super) fn check_kind(
     }
     match itself {
         Some(itself) if MediaType::parse(&itself) != Some(expected) => {
-            Err(DocumentError::MediaType { expected, itself })
+            Err(DocumentError::MediaType { expected, itself: shown(&itself) })
         }
         _ => Ok(()),
     }

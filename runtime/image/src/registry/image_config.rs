@@ -7,6 +7,7 @@ use super::{
     ImageManifest,
     document::{self, DocumentError},
     platform::Platform,
+    shown::shown,
 };
 
 /// An image configuration in bytes. It is read whole; a larger one is refused unread.
@@ -144,7 +145,7 @@ fn ports(names: Vec<String>) -> Result<Vec<ExposedPort>, DocumentError> {
     document::at_most(CONFIG, "ExposedPorts", names.len(), PORTS_MAX)?;
     let mut ports: Vec<_> = names
         .into_iter()
-        .map(|port| parse_port(&port).ok_or(DocumentError::Port { port }))
+        .map(|port| parse_port(&port).ok_or_else(|| DocumentError::Port { port: shown(&port) }))
         .collect::<Result<_, _>>()?;
     ports.sort_unstable();
     Ok(ports)

@@ -4,6 +4,7 @@ use super::{
     Descriptor, MANIFEST_BYTES_MAX, MediaType,
     document::{self, DocumentError},
     media_type::is_image_config,
+    shown::shown,
 };
 
 /// Layers of one image: as many as Docker builds, and few enough for one overlay mount.
@@ -40,7 +41,7 @@ impl ImageManifest {
         document::absent(MANIFEST, "manifests", document.manifests.as_ref())?;
         document::at_most(MANIFEST, "layers", document.layers.len(), LAYERS_MAX)?;
         if !is_image_config(&document.config.media_type) {
-            return Err(DocumentError::NotAnImage { media_type: document.config.media_type });
+            return Err(DocumentError::NotAnImage { media_type: shown(&document.config.media_type) });
         }
         Ok(Self { config: document.config, layers: document.layers })
     }
