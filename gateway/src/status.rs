@@ -137,7 +137,7 @@ impl From<&ImageError> for Refusal {
         let status = match error {
             E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
-            E::Store(error) | E::Archive(ArchiveError::Store(error)) => return Self::new(of_image_store(error), error),
+            E::Store(source) | E::Stored { source, .. } | E::Archive(ArchiveError::Store(source)) => of_image_store(source),
             E::Archive(ArchiveError::NotFound(_)) => StatusCode::NOT_FOUND,
             E::Archive(ArchiveError::Read(_) | ArchiveError::Write(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             E::Archive(_) | E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,

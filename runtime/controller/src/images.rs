@@ -60,6 +60,12 @@ pub enum ImageError {
         #[source]
         source: DocumentError,
     },
+    #[error("`{image}` cannot be stored")]
+    Stored {
+        image: String,
+        #[source]
+        source: ImageStoreError,
+    },
     #[error("the layer {layer} cannot be unpacked: {reason}")]
     Unpack { layer: Digest, reason: String },
     #[error("the unpacked layer {diff_id} cannot be removed: {reason}")]

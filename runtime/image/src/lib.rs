@@ -12,6 +12,7 @@ pub mod registry;
 mod relative_path;
 #[cfg(test)]
 mod sample;
+mod shown;
 mod store;
 
 pub use content::file_digest;

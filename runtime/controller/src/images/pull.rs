@@ -91,11 +91,8 @@ impl Inner {
         let hosts = mirrors.into_iter().flatten().chain([reference.registry()]);
         let hosts: Vec<_> = hosts.filter(|host| keyring.get(host).is_none()).cloned().collect();
         let read = move || {
-            if !file.exists() {
-                return Ok(keyring);
-            }
             for host in hosts {
-                if let Some(own) = registry::credentials_for(&file, &host)? {
+                if let Some(own) = registry::credentials_in(&file, &host)? {
                     keyring.insert(host, own);
                 }
             }
@@ -186,9 +183,11 @@ impl Pull {
 
     async fn fetch(&self, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
         let _turn = self.fetches.acquire().await.map_err(|_| ImageError::Draining)?;
-        let mut watched = Watched { writer: self.images.store.writer(blob.clone())?, progress: &self.progress };
+        let stored = |source| ImageError::Stored { image: self.reference.familiar(), source };
+        let writer = self.images.store.writer(blob.clone()).map_err(stored)?;
+        let mut watched = Watched { writer, progress: &self.progress };
         self.remote.blob(blob, &mut watched).await?;
-        Ok(watched.writer.finish().await?)
+        watched.writer.finish().await.map_err(stored)
     }
 
     fn unusable(&self, source: DocumentError) -> ImageError {

@@ -4,6 +4,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use dormouse_spec::Digest;
 
+use crate::shown::shown;
+
 use super::{ImageIndex, ImageManifest, MediaType, platform::Platform};
 
 /// Why a document is not one of an image that can be run here.
@@ -80,7 +82,8 @@ fn list(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<_> = platforms.iter().take(PLATFORMS_SHOWN_MAX).map(ToString::to_string).collect();
+    let shown: Vec<_> =
+        platforms.iter().take(PLATFORMS_SHOWN_MAX).map(|platform| shown(&platform.to_string())).collect();
     let more = platforms.len().saturating_sub(PLATFORMS_SHOWN_MAX);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
@@ -110,7 +113,7 @@ pub(super) fn check_kind(
     }
     match itself {
         Some(itself) if MediaType::parse(&itself) != Some(expected) => {
-            Err(DocumentError::MediaType { expected, itself })
+            Err(DocumentError::MediaType { expected, itself: shown(&itself) })
         }
         _ => Ok(()),
     }

@@ -3,6 +3,8 @@ use std::{collections::BTreeMap, fmt};
 use dormouse_spec::Digest;
 use serde::{Deserialize, de::IgnoredAny};
 
+use crate::shown::shown;
+
 use super::{
     ImageManifest,
     document::{self, DocumentError},
@@ -155,7 +157,7 @@ fn ports(names: Vec<String>) -> Result<Vec<ExposedPort>, DocumentError> {
     document::at_most(CONFIG, "ExposedPorts", names.len(), PORTS_MAX)?;
     let mut ports: Vec<_> = names
         .into_iter()
-        .map(|port| parse_port(&port).ok_or(DocumentError::Port { port }))
+        .map(|port| parse_port(&port).ok_or_else(|| DocumentError::Port { port: shown(&port) }))
         .collect::<Result<_, _>>()?;
     ports.sort_unstable();
     Ok(ports)

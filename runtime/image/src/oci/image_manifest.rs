@@ -1,5 +1,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
+use crate::shown::shown;
+
 use super::{
     Descriptor, MANIFEST_BYTES_MAX, MediaType,
     document::{self, DocumentError},
@@ -40,7 +42,7 @@ impl ImageManifest {
         document::absent(MANIFEST, "manifests", document.manifests.as_ref())?;
         document::at_most(MANIFEST, "layers", document.layers.len(), LAYERS_MAX)?;
         if !is_image_config(&document.config.media_type) {
-            return Err(DocumentError::NotAnImage { media_type: document.config.media_type });
+            return Err(DocumentError::NotAnImage { media_type: shown(&document.config.media_type) });
         }
         Ok(Self { config: document.config, layers: document.layers })
     }

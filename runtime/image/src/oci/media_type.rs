@@ -1,5 +1,3 @@
-use serde::{Deserialize, Serialize};
-
 /// An `Accept` header that asks for each of [`MediaType`], in one line: some registries read only one.
 pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
@@ -7,15 +5,11 @@ pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
 /// What a document that a registry calls a manifest can be. Everything else is no image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaType {
-    #[serde(rename = "application/vnd.oci.image.index.v1+json")]
     OciIndex,
-    #[serde(rename = "application/vnd.oci.image.manifest.v1+json")]
     OciManifest,
-    #[serde(rename = "application/vnd.docker.distribution.manifest.list.v2+json")]
     DockerManifestList,
-    #[serde(rename = "application/vnd.docker.distribution.manifest.v2+json")]
     DockerManifest,
 }
 

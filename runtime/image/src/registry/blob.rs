@@ -7,6 +7,8 @@ use reqwest::{
     header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Content, Descriptor, Failure, body::Body, origin::Origin, refusal::refusal, transport::Transport};
 
 /// Where a blob goes. It remembers what it has, so that a download which breaks goes on from there,
@@ -115,7 +117,6 @@ impl BlobSink for InMemory {
 
 impl InMemory {
     pub(super) fn verified(self, expected: Digest) -> Result<Bytes, Failure> {
-        use sha2::{Digest as _, Sha256};
         let found = Digest::from_sha256(Sha256::digest(&self.0).into());
         if found == expected { Ok(self.0.into()) } else { Err(Failure::WrongDigest { expected, found }) }
     }

@@ -4,22 +4,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormouse_spec::{Registry, printable};
+use dormouse_spec::Registry;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use serde::Deserialize;
 
-use super::Credentials;
+use crate::shown::shown;
+
+use super::{Credentials};
 
 const PROGRAM_PREFIX: &str = "docker-credential-";
 /// How long a helper may take, with somebody to unlock a keychain.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a helper may answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// What of a failing helper's answer is shown.
-const ANSWER_CHARS_SHOWN_MAX: usize = 200;
 /// What Docker asks helpers for in place of `docker.io`.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The user name under which helpers keep identity tokens.
@@ -142,8 +142,7 @@ fn understand(name: &str, status: ExitStatus, answer: &[u8]) -> Result<Option<Cr
         if text.contains(NOTHING_FOUND) {
             return Ok(None);
         }
-        let answer = printable(text.trim()).chars().take(ANSWER_CHARS_SHOWN_MAX).collect();
-        return Err(HelperError::Failed { name: name.to_owned(), status, answer });
+        return Err(HelperError::Failed { name: name.to_owned(), status, answer: shown(text.trim()) });
     }
     // Without serde's reason, which may quote what is secret.
     let Answer { username, secret } =

@@ -36,12 +36,9 @@ pub enum CredentialsError {
     },
     #[error("`{}` has more than {CONFIG_BYTES_MAX} bytes: is it a Docker config.json?", path.display())]
     TooLarge { path: PathBuf },
-    #[error("`{}` is not a Docker config.json", path.display())]
-    Malformed {
-        path: PathBuf,
-        #[source]
-        source: serde_json::Error,
-    },
+    // Without the parser's reason, which may quote what is secret.
+    #[error("`{}` is not a Docker config.json: see line {line}, column {column}", path.display())]
+    Malformed { path: PathBuf, line: usize, column: usize },
     #[error(
         "the credentials for {registry} in `{}` are damaged: log in anew with `docker login {registry}`",
         path.display()
@@ -91,8 +88,22 @@ pub fn credentials_for(path: &Path, registry: &Registry) -> Result<Option<Creden
             return Ok(Some(credentials));
         }
     }
-    let damaged = || CredentialsError::Damaged { path: path.to_owned(), registry: registry.clone() };
-    of_registry(&config.auths, registry).map_or(Ok(None), |entry| entry.credentials().ok_or_else(damaged))
+    config.own(path, registry)
+}
+
+/// The same without running a helper: what the file itself keeps.
+///
+/// # Errors
+/// See [`CredentialsError`].
+pub fn credentials_in(path: &Path, registry: &Registry) -> Result<Option<Credentials>, CredentialsError> {
+    read(path)?.map_or(Ok(None), |config| config.own(path, registry))
+}
+
+impl DockerConfig {
+    fn own(&self, path: &Path, registry: &Registry) -> Result<Option<Credentials>, CredentialsError> {
+        let damaged = || CredentialsError::Damaged { path: path.to_owned(), registry: registry.clone() };
+        of_registry(&self.auths, registry).map_or(Ok(None), |entry| entry.credentials().map_err(|Damaged| damaged()))
+    }
 }
 
 fn read(path: &Path) -> Result<Option<DockerConfig>, CredentialsError> {
@@ -107,8 +118,11 @@ fn read(path: &Path) -> Result<Option<DockerConfig>, CredentialsError> {
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(CredentialsError::TooLarge { path: path.to_owned() });
     }
-    let malformed = |source| CredentialsError::Malformed { path: path.to_owned(), source };
-    serde_json::from_slice(&text).map(Some).map_err(malformed)
+    serde_json::from_slice(&text).map(Some).map_err(|error| CredentialsError::Malformed {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
 }
 
 /// What is kept for a registry, under any of the names that tools have given it.
@@ -125,27 +139,33 @@ fn registry_of(key: &str) -> Option<Registry> {
     host.parse().ok()
 }
 
+/// An entry that makes no sense.
+struct Damaged;
+
 impl Entry {
-    /// Nothing for an entry that a helper left empty, `None` for one that makes no sense.
-    fn credentials(&self) -> Option<Option<Credentials>> {
+    /// Nothing for an entry that a helper left empty.
+    fn credentials(&self) -> Result<Option<Credentials>, Damaged> {
         if !self.identitytoken.is_empty() {
-            return Some(Some(Credentials::IdentityToken(self.identitytoken.clone())));
+            return Ok(Some(Credentials::IdentityToken(self.identitytoken.clone())));
         }
-        if !self.auth.is_empty() {
-            let decoded = String::from_utf8(BASE64.decode(&self.auth).ok()?).ok()?;
-            let (username, password) = decoded.split_once(':')?;
-            // Docker once wrote a NUL behind passwords, and takes it away again.
-            let password = password.trim_end_matches('\0');
-            return Some(Some(Credentials::Password { username: username.to_owned(), password: password.to_owned() }));
-        }
-        match (self.username.as_str(), self.password.as_str()) {
-            ("", "") => Some(None),
-            ("", _) | (_, "") => None,
-            (username, password) => {
-                Some(Some(Credentials::Password { username: username.to_owned(), password: password.to_owned() }))
-            }
+        let (username, password) = if self.auth.is_empty() {
+            (self.username.clone(), self.password.clone())
+        } else {
+            decode(&self.auth).ok_or(Damaged)?
+        };
+        match (username.is_empty(), password.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(Credentials::Password { username, password })),
+            _ => Err(Damaged),
         }
     }
+}
+
+fn decode(auth: &str) -> Option<(String, String)> {
+    let decoded = String::from_utf8(BASE64.decode(auth).ok()?).ok()?;
+    let (username, password) = decoded.split_once(':')?;
+    // Docker once wrote a NUL behind passwords, and takes it away again.
+    Some((username.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
 #[cfg(test)]

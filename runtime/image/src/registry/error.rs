@@ -103,17 +103,15 @@ pub enum Failure {
     Redirect { to: String, why: &'static str },
     #[error("it asks for credentials in a way that is not understood: {why}")]
     Challenge { why: &'static str },
-    #[error("the token server `{realm}` gave no token")]
+    #[error("the token server {server} gave no token")]
     Token {
-        realm: String,
+        server: String,
         #[source]
         source: Box<Self>,
     },
-    #[error("its answer is not understood")]
-    Answer {
-        #[source]
-        source: serde_json::Error,
-    },
+    // Without the parser's reason, which may quote what is secret.
+    #[error("its answer is not understood at line {line}, column {column}")]
+    Answer { line: usize, column: usize },
     #[error("its token cannot be sent in a header")]
     TokenCharacters,
     #[error("what came could not be stored")]

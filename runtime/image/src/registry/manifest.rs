@@ -7,6 +7,7 @@ use reqwest::{
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::shown::shown;
 use crate::oci::{ACCEPTED, is_schema1};
 
 use super::{
@@ -77,7 +78,7 @@ fn media_type(content_type: &str, bytes: &[u8]) -> Result<MediaType, Failure> {
     if let Some(known) = MediaType::parse(content_type) {
         return Ok(known);
     }
-    let not_an_image = |media_type: &str| Failure::NotAnImage { media_type: media_type.to_owned() };
+    let not_an_image = |media_type: &str| Failure::NotAnImage { media_type: shown(media_type) };
     let itself: Itself = serde_json::from_slice(bytes).map_err(|_| not_an_image(content_type))?;
     match itself {
         Itself { schema_version: 1, .. } => Err(Failure::Schema1),

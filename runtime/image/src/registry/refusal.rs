@@ -1,14 +1,14 @@
 use std::time::Duration;
 
-use dormouse_spec::printable;
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
+
+use crate::shown::shown;
 
 use super::{Content, Failure, error::Detail, transport::Transport};
 
 /// What is read of the body of a refusal. It is shown to people and decides nothing.
 const BODY_BYTES_MAX: usize = 16 << 10;
-const DETAIL_CHARS_MAX: usize = 200;
 
 /// OCI distribution's form of an error.
 #[derive(Deserialize)]
@@ -77,6 +77,5 @@ pub(super) async fn detail(transport: &Transport, response: Response) -> Detail 
     let Ok(Errors { errors }) = serde_json::from_slice(&body) else { return Detail::default() };
     let Some(Entry { code, message }) = errors.into_iter().next() else { return Detail::default() };
     let text = if message.is_empty() { code } else { format!("{code}: {message}") };
-    let line: String = printable(&text).chars().take(DETAIL_CHARS_MAX).collect();
-    Detail(Some(line))
+    Detail(Some(shown(&text)))
 }

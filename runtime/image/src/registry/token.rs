@@ -4,6 +4,8 @@ use reqwest::{Method, Request, StatusCode, Url, header::AUTHORIZATION};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::shown::shown;
+
 use super::{
     Credentials, Failure,
     authorization::{Authorization, basic, header},
@@ -37,6 +39,7 @@ pub(super) async fn fetch_token(
     service: Option<&str>,
 ) -> Result<Authorization, Failure> {
     let url = safe_realm(realm, origin)?;
+    let server = shown(url.host_str().unwrap_or_default());
     // What is asked for is decided here, not by the challenge: never more than this pull needs.
     let scope = format!("repository:{repository}:pull");
     let request = match origin.credentials() {
@@ -49,7 +52,7 @@ pub(super) async fn fetch_token(
         None => ask(url, &scope, service),
     };
     let answered = exchange(transport, origin, request).await;
-    answered.map_err(|source| Failure::Token { realm: realm.to_owned(), source: Box::new(source) })
+    answered.map_err(|source| Failure::Token { server, source: Box::new(source) })
 }
 
 /// Passwords go there, so it must be as safe as the registry itself.
@@ -96,7 +99,8 @@ async fn exchange(transport: &Transport, origin: &Origin, request: Request) -> R
         return Err(token_refusal(transport, response, origin.registry().to_string(), with_credentials).await);
     }
     let bytes = transport.body(response).whole(ANSWER_BYTES_MAX).await?;
-    let answer: Answer = serde_json::from_slice(&bytes).map_err(|source| Failure::Answer { source })?;
+    let answer: Answer = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::Answer { line: error.line(), column: error.column() })?;
     let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
     let token = token.ok_or(Failure::Challenge { why: "its token server sent an answer without a token" })?;
     let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE_BY_DEFAULT_SECONDS)).min(LIFE_MAX);

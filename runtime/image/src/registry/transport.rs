@@ -9,6 +9,8 @@ use reqwest::{
 use rustls::{ClientConfig, InvalidMessage, RootCertStore, crypto::ring};
 use tokio::time::timeout;
 
+use crate::shown::shown;
+
 use super::{
     ClientError, Failure, RegistrySettings,
     body::Body,
@@ -66,11 +68,13 @@ impl Transport {
             let from = request.url().clone();
             let response = self.send_once(request).await?;
             let (Some(mut next), Some(to)) = (next, redirection(&response)) else { return Ok(response) };
-            let refused = |why| Failure::Redirect { to: to.clone(), why };
+            let url = from.join(&to).map_err(|_| Failure::Redirect { to: shown(&to), why: "it is no address" })?;
+            // The rest of an address may let whoever has it read the blob.
+            let refused =
+                |why| Failure::Redirect { to: shown(&format!("{}://{}", url.scheme(), url.authority())), why };
             if redirects == self.settings.redirects_max {
                 return Err(refused("there were too many before it"));
             }
-            let url = from.join(&to).map_err(|_| refused("it is no address"))?;
             if url.origin() != from.origin() {
                 if !self.is_safe(&url) {
                     return Err(refused("it leads to plain HTTP, and the host is not listed as an insecure registry"));

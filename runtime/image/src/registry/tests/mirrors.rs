@@ -61,3 +61,14 @@ async fn a_blob_that_a_mirror_breaks_off_goes_on_at_the_registry() {
     assert_eq!(sink.content, content);
     assert_eq!(registry.seen()[0].header("range"), Some("bytes=5-"));
 }
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_full_for_the_registry_too() {
+    let registry = Server::start(|_| Answer::ok("content")).await;
+    let mirror = Server::start(|_| Answer::ok("content")).await;
+    let image = mirrored(&registry, &[&mirror], &Keyring::default());
+    let mut sink = Collected { room: Some(1), ..Collected::default() };
+    let error = image.blob(&layer(b"content"), &mut sink).await.unwrap_err();
+    assert!(matches!(*error.failure, Failure::Sink { .. }), "{error:?}");
+    assert!(registry.seen().is_empty());
+}

@@ -55,10 +55,11 @@ async fn the_same_host_still_knows_who_asks() {
 #[tokio::test]
 async fn plain_http_is_followed_only_to_where_it_is_listed() {
     let elsewhere = Server::start(|_| manifest()).await;
-    let registry = sending_to(elsewhere.url("/")).await;
+    let registry = sending_to(elsewhere.url("/?signature=1")).await;
     let error = failure(&logged_in(&registry, &[&registry])).await;
     assert!(matches!(error, Failure::Redirect { .. }), "{error:?}");
     assert!(elsewhere.seen().is_empty());
+    assert!(!format!("{error:?} {error}").contains("signature"), "whoever has it can read the blob");
     let registry = sending_to("file:///etc/passwd".into()).await;
     let error = failure(&logged_in(&registry, &[&registry])).await;
     assert!(matches!(error, Failure::Redirect { .. }), "{error:?}");

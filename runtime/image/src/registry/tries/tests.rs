@@ -29,7 +29,7 @@ fn pauses_double_up_to_a_limit_and_end() {
 fn what_the_registry_asks_for_is_the_least_and_has_a_limit() {
     assert_eq!(pauses([server_error(Some(0)), server_error(Some(60))]), [Some(500), Some(60_000)]);
     assert_eq!(pauses([server_error(Some(61))]), [None]);
-    let token = Failure::Token { realm: String::new(), source: Box::new(server_error(Some(7))) };
+    let token = Failure::Token { server: String::new(), source: Box::new(server_error(Some(7))) };
     assert_eq!(pauses([token]), [Some(7000)]);
 }
 

@@ -9,7 +9,7 @@ pub enum ImageStoreError {
     Store(#[from] StoreError),
     #[error("there is no image `{0}` in the store; `dormouse image ls` shows those that are, `dormouse image pull` gets others")]
     NotFound(ImageReference),
-    #[error("the content has the digest {found}, and not {expected}: it was damaged or exchanged on its way")]
+    #[error("the blob {expected} came with other bytes, of the digest {found}: it was damaged or exchanged on its way")]
     Digest { expected: Digest, found: Digest },
     #[error("the content has {found} bytes, and not {expected}: it is cut off or was exchanged")]
     Size { expected: u64, found: u64 },

@@ -28,7 +28,7 @@ const NAMED_AT: &str = "dormouse.dev/named-at";
 struct Index {
     schema_version: u32,
     #[serde(default)]
-    media_type: Option<MediaType>,
+    media_type: Option<String>,
     manifests: Vec<Entry>,
 }
 
@@ -84,6 +84,6 @@ pub(super) fn write<'a>(images: impl Iterator<Item = &'a NamedImage>) -> Result<
             Entry { manifest: manifest.clone(), annotations }
         })
         .collect();
-    let index = Index { schema_version: 2, media_type: Some(MediaType::OciIndex), manifests };
+    let index = Index { schema_version: 2, media_type: Some(MediaType::OciIndex.as_str().to_owned()), manifests };
     serde_json::to_vec_pretty(&index).map_err(ImageStoreError::Index)
 }

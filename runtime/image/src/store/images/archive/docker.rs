@@ -31,7 +31,7 @@ struct Entry {
 #[serde(rename_all = "camelCase")]
 struct Written {
     schema_version: u32,
-    media_type: MediaType,
+    media_type: &'static str,
     config: Descriptor,
     layers: Vec<Descriptor>,
 }
@@ -62,7 +62,7 @@ fn image(images: &Arc<Images>, found: &mut Found, entry: Entry) -> Result<Import
     config.check_platform(&Platform::of_this_machine())?;
     let manifest = Written {
         schema_version: 2,
-        media_type: MediaType::OciManifest,
+        media_type: MediaType::OciManifest.as_str(),
         config: manifest.config,
         layers: manifest.layers,
     };

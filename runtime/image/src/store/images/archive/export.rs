@@ -30,7 +30,7 @@ pub struct Exported {
 #[serde(rename_all = "camelCase")]
 struct Listing {
     schema_version: u32,
-    media_type: MediaType,
+    media_type: &'static str,
     manifests: Vec<Entry>,
 }
 
@@ -91,7 +91,7 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result
             layers: manifest.layers.iter().map(|layer| path_of(&layer.digest)).collect(),
         });
     }
-    let listing = Listing { schema_version: 2, media_type: MediaType::OciIndex, manifests: entries };
+    let listing = Listing { schema_version: 2, media_type: MediaType::OciIndex.as_str(), manifests: entries };
     let bytes = write_archive(images, archive, &blobs, &listing, &docker)?;
     drop::<Vec<StoredBlob>>(held);
     Ok(Exported { images: named.len(), bytes })
