@@ -102,19 +102,22 @@ mod tests {
         }
     }
 
-    async fn whole(bytes: usize) -> Result<Bytes, Failure> {
+    async fn whole(bytes: usize, max: usize) -> Result<Bytes, Failure> {
         let dripping = Dripping { bytes, left: DROPS, next: Box::pin(sleep(BETWEEN)) };
         let response = hyper::Response::new(reqwest::Body::wrap(dripping)).into();
-        Body::new(response, STALL).whole(usize::MAX).await
+        Body::new(response, STALL).whole(max).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_drip_is_as_good_as_silence() {
-        assert!(matches!(whole(1).await, Err(Failure::Stalled { after: STALL })));
+        assert!(matches!(whole(1, usize::MAX).await, Err(Failure::Stalled { after: STALL })));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_slow_but_comes_is_waited_for() {
-        assert!(matches!(whole(16 << 10).await, Ok(all) if all.len() == DROPS * (16 << 10)));
+        let all = DROPS * (16 << 10);
+        assert!(matches!(whole(16 << 10, all).await, Ok(whole) if whole.len() == all));
+        let one_less = all as u64 - 1;
+        assert!(matches!(whole(16 << 10, all - 1).await, Err(Failure::TooLarge { max }) if max == one_less));
     }
 }

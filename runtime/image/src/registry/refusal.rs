@@ -73,9 +73,18 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// What the registry itself says. A body that breaks, stalls or is too long says nothing.
 pub(super) async fn detail(transport: &Transport, response: Response) -> Detail {
-    let Ok(body) = transport.body(response).whole(BODY_BYTES_MAX).await else { return Detail::default() };
-    let Ok(Errors { errors }) = serde_json::from_slice(&body) else { return Detail::default() };
-    let Some(Entry { code, message }) = errors.into_iter().next() else { return Detail::default() };
-    let text = if message.is_empty() { code } else { format!("{code}: {message}") };
-    Detail(Some(shown(&text)))
+    let body = transport.body(response).whole(BODY_BYTES_MAX).await.unwrap_or_default();
+    Detail(error_of(&body).or_else(|| first_line(&body)).map(|text| shown(&text)))
+}
+
+fn error_of(body: &[u8]) -> Option<String> {
+    let Errors { errors } = serde_json::from_slice(body).ok()?;
+    let Entry { code, message } = errors.into_iter().next()?;
+    Some(if message.is_empty() { code } else { format!("{code}: {message}") })
+}
+
+/// Of whatever else answers at that place. Pages for browsers begin with nothing that helps.
+fn first_line(body: &[u8]) -> Option<String> {
+    let line = str::from_utf8(body).ok()?.trim().lines().next()?;
+    (!line.starts_with('<')).then(|| line.to_owned())
 }

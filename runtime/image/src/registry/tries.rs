@@ -17,7 +17,7 @@ pub(super) struct Tries<'a> {
     image: &'a ImageReference,
     content: Content,
     settings: &'a RegistrySettings,
-    origins: &'a [Origin],
+    mirrors: &'a [Origin],
     registry: &'a Origin,
     attempts: u32,
     /// The most bytes that were there at the end of an attempt. Never lowered: a registry that
@@ -33,11 +33,11 @@ impl<'a> Tries<'a> {
         mirrors: &'a [Origin],
         registry: &'a Origin,
     ) -> Self {
-        Self { image, content, settings, origins: mirrors, registry, attempts: 0, furthest: 0 }
+        Self { image, content, settings, mirrors, registry, attempts: 0, furthest: 0 }
     }
 
     pub(super) fn origin(&self) -> &'a Origin {
-        self.origins.first().unwrap_or(self.registry)
+        self.mirrors.first().unwrap_or(self.registry)
     }
 
     /// Takes note of how many bytes of a blob have been received.
@@ -60,12 +60,13 @@ impl<'a> Tries<'a> {
 
     fn pause_after(&mut self, failure: Failure) -> Result<Duration, RegistryError> {
         self.attempts = self.attempts.saturating_add(1);
-        let stored = !matches!(failure, Failure::Sink { .. });
-        match self.origins {
-            [_, others @ ..] if stored => {
+        // No other place can help where what came cannot be stored.
+        let elsewhere = !matches!(failure, Failure::Sink { .. });
+        match self.mirrors {
+            [_, others @ ..] if elsewhere => {
                 let error = self.give_up(failure);
                 debug!(error = &error as &dyn std::error::Error, "a mirror is passed over");
-                (self.origins, self.attempts) = (others, 0);
+                (self.mirrors, self.attempts) = (others, 0);
                 Ok(Duration::ZERO)
             }
             _ => match self.pause(&failure) {

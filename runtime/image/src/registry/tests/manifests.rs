@@ -53,6 +53,21 @@ async fn refusals_are_told_apart() {
 }
 
 #[tokio::test]
+async fn what_is_no_registry_is_quoted_too() {
+    for (body, quoted) in [
+        (
+            "Client sent an HTTP request to an HTTPS server.\nbye",
+            "(it says: Client sent an HTTP request to an HTTPS server.)",
+        ),
+        ("<html>", "here"),
+    ] {
+        let server = Server::start(move |_| Answer::new(400, body)).await;
+        let text = failure(&public(&server)).await.to_string();
+        assert!(text.ends_with(quoted), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_pause_that_is_too_long_is_told_and_not_made() {
     let server = Server::start(|_| Answer::new(429, "").header("retry-after", "3600")).await;
     let error = failure(&public(&server)).await;
