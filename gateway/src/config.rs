@@ -14,7 +14,7 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
-pub use settings::{DaemonSettings, GatewaySettings, NodeSettings, Overrides};
+pub use settings::{DaemonSettings, GatewaySettings, ImageSettings, NodeSettings, Overrides};
 
 use file::ConfigFile;
 use settings::resolve;

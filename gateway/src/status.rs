@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dormouse_controller::{AcquireError, ArchiveError, DeleteError, DeployError, ImageError, ImageStoreError, LogError};
+use dormouse_controller::{
+    AcquireError, ArchiveError, DeleteError, DeployError, ImageError, ImageStoreError, LogError,
+};
 use dormouse_image::registry::Failure;
 use http::StatusCode;
 
@@ -110,8 +112,13 @@ impl From<&AdminError> for Refusal {
             E::NoSuchPath | E::NoSuchEndpoint(_) => StatusCode::NOT_FOUND,
             E::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            E::BodyUnreadable(_) | E::Malformed(_) | E::Name(_) | E::Reference(_) | E::Descriptors { .. }
-            | E::NotReadable { .. } | E::NotWritable => StatusCode::BAD_REQUEST,
+            E::BodyUnreadable(_)
+            | E::Malformed(_)
+            | E::Name(_)
+            | E::Reference(_)
+            | E::Descriptors { .. }
+            | E::NotReadable { .. }
+            | E::NotWritable => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error)
     }
@@ -137,7 +144,9 @@ impl From<&ImageError> for Refusal {
         let status = match error {
             E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
-            E::Store(source) | E::Stored { source, .. } | E::Archive(ArchiveError::Store(source)) => of_image_store(source),
+            E::Store(source) | E::Stored { source, .. } | E::Archive(ArchiveError::Store(source)) => {
+                of_image_store(source)
+            }
             E::Archive(ArchiveError::NotFound(_)) => StatusCode::NOT_FOUND,
             E::Archive(ArchiveError::Read(_) | ArchiveError::Write(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             E::Archive(_) | E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,

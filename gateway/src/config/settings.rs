@@ -1,10 +1,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr, path::PathBuf, time::Duration};
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use dormouse_controller::ControllerSettings;
-use dormouse_sandbox::spawner::PoolSettings;
 use dormouse_image::registry::RegistrySettings;
+use dormouse_sandbox::spawner::PoolSettings;
 use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest, Registry};
 use serde::{Deserialize, Serialize};
 

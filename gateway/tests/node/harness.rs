@@ -1,4 +1,10 @@
-use std::{net::SocketAddr, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::Path,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dormouse_gateway::{
@@ -6,7 +12,7 @@ use dormouse_gateway::{
         Client, ClientError, SOCKET_NAME,
         api::{DeployEvent, DeployOrder, FileEntry},
     },
-    config::{GatewaySettings, NodeSettings},
+    config::{GatewaySettings, ImageSettings, NodeSettings},
     node::{self, NodeError},
 };
 use dormouse_spec::{Bytes as Size, EndpointDefaults, EndpointRequest};
@@ -134,6 +140,12 @@ fn settings(directory: &Path) -> NodeSettings {
         },
         endpoint_defaults: EndpointDefaults::default(),
         memory_budget: Size::from_mebibytes(4096),
+        images: ImageSettings {
+            insecure_registries: BTreeSet::new(),
+            mirrors: BTreeMap::new(),
+            credentials: directory.join("registries.json"),
+            layer_bytes_max: Size::from_mebibytes(1),
+        },
         prepare_for: None,
         cpus: 2,
         drain_deadline: PATIENCE,

@@ -108,15 +108,8 @@ impl Images {
     pub(crate) fn new(settings: ImageSettings, store: ImageStore, layers: Layers) -> Result<Self, ClientError> {
         let registries = RegistryClient::new(settings.registries.clone())?;
         let transfers = Semaphore::new(TRANSFERS_MAX);
-        let inner = Inner {
-            store,
-            layers,
-            registries,
-            settings,
-            transfers,
-            blobs: Locks::default(),
-            unnamed: RwLock::new(()),
-        };
+        let inner =
+            Inner { store, layers, registries, settings, transfers, blobs: Locks::default(), unnamed: RwLock::new(()) };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -43,7 +43,8 @@ use tokio::task::spawn_blocking;
 pub use add::StoredModel;
 pub use error::StoreError;
 pub use images::{
-    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, NamedImage, StoredBlob,
+    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, NamedImage,
+    StoredBlob,
 };
 pub use prepared::{PreparedModel, PreparedRecord, PreparedStore, Verified};
 

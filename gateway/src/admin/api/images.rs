@@ -127,9 +127,17 @@ pub enum ImageEvent {
         layers_total: usize,
     },
     /// In the store, unpacked and named.
-    Stored { images: Vec<ImageStatus> },
-    Exported { images: usize, bytes: Bytes },
-    Failed { status: u16, error: String },
+    Stored {
+        images: Vec<ImageStatus>,
+    },
+    Exported {
+        images: usize,
+        bytes: Bytes,
+    },
+    Failed {
+        status: u16,
+        error: String,
+    },
 }
 
 impl ImageStatus {

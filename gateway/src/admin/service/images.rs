@@ -15,9 +15,7 @@ use super::{Answer, document, is_open_for_reading, is_open_for_writing, json, re
 use crate::{
     admin::{
         AdminError,
-        api::images::{
-            ExportOrder, ImageEvent, ImageStatus, ImportOrder, PullOrder, RemoveOrder, RemovedStatus,
-        },
+        api::images::{ExportOrder, ImageEvent, ImageStatus, ImportOrder, PullOrder, RemoveOrder, RemovedStatus},
         descriptors::Received,
         lines::Lines,
     },

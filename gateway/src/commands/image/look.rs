@@ -80,7 +80,10 @@ fn facts(image: &ImageStatus) -> Vec<[String; 2]> {
             ("Entrypoint", words(&config.entrypoint)),
             ("Command", words(&config.cmd)),
             ("User", if config.user.is_empty() { root() } else { config.user.clone() }),
-            ("Working directory", if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() }),
+            (
+                "Working directory",
+                if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            ),
             ("Exposed ports", config.exposed_ports.join(", ")),
             ("Stop signal", config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".to_owned())),
             ("Environment", words(&config.env)),

@@ -43,6 +43,11 @@ fn tell(common: &Common, removed: &RemovedStatus) -> Result<(), CommandError> {
     for image in &removed.images {
         print_line(image.familiar())?;
     }
-    eprintln!("removed {} images, {} of blobs and {} unpacked layers", removed.images.len(), size(removed.bytes.get()), removed.layers);
+    eprintln!(
+        "removed {} images, {} of blobs and {} unpacked layers",
+        removed.images.len(),
+        size(removed.bytes.get()),
+        removed.layers
+    );
     Ok(())
 }

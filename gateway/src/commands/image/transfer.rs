@@ -118,7 +118,9 @@ async fn to_file(client: &Client, order: &ExportOrder, path: &Path) -> Result<Im
     let file = File::create(&partial).map_err(failed)?;
     let kept = file.try_clone().map_err(failed)?;
     let exported = match client.export(order, file.into()).await {
-        Ok(exported) => kept.sync_all().and_then(|()| std::fs::rename(&partial, path)).map(|()| exported).map_err(failed),
+        Ok(exported) => {
+            kept.sync_all().and_then(|()| std::fs::rename(&partial, path)).map(|()| exported).map_err(failed)
+        }
         Err(error) => Err(error.into()),
     };
     if exported.is_err() {

@@ -76,12 +76,8 @@ pub(super) async fn start(
 
     let (strays_sender, strays_facts) = fact_inbox();
     let layers = LayerAnswers::default();
-    let daemon = DaemonSigns {
-        drain,
-        slowest_turn: metrics.slowest_turn(),
-        blanks: metrics.blanks(),
-        layers: layers.clone(),
-    };
+    let daemon =
+        DaemonSigns { drain, slowest_turn: metrics.slowest_turn(), blanks: metrics.blanks(), layers: layers.clone() };
     let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());

@@ -4,7 +4,9 @@ use dormouse_image::{ArchiveError, ImportedImage, oci::Platform};
 use dormouse_spec::ImageReference;
 use tokio::sync::watch;
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, content::Content, garbage::CollectAfter, progress::Progress};
+use super::{
+    ImageError, ImageProgress, ImageView, Images, Inner, content::Content, garbage::CollectAfter, progress::Progress,
+};
 
 impl Images {
     /// Stores, unpacks and names the images of an archive. `name` is for the only one that it has.

@@ -6,9 +6,10 @@ use std::{
 };
 
 use dormouse_controller::{
-    AcquireError, Controller, ControllerSettings, DeployError, DeployRequest, Deployed, EndpointView, Lease, ModelFile,
-    SpawnerLink,
+    AcquireError, Controller, ControllerSettings, DeployError, DeployRequest, Deployed, EndpointView, ImageSettings,
+    Lease, ModelFile, SpawnerLink,
 };
+use dormouse_image::registry::RegistrySettings;
 use dormouse_sandbox::{
     channel::pair,
     messages::{ReplicaSpec, ReplicaState},
@@ -57,6 +58,11 @@ pub(crate) fn settings(disk: &Disk) -> ControllerSettings {
     ControllerSettings {
         data: disk.data.path().to_owned(),
         run: disk.run.path().to_owned(),
+        images: ImageSettings {
+            registries: RegistrySettings::default(),
+            credentials: disk.data.path().join("registries.json"),
+            layer_bytes_max: Bytes::from_mebibytes(1),
+        },
         prepare_for: None,
         defaults: EndpointDefaults { memory: Some(REPLICA_MEMORY), ..EndpointDefaults::default() },
         memory_budget: Bytes::from_mebibytes(16 << 10),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::shown::shown;
 
-use super::{Credentials};
+use super::Credentials;
 
 const PROGRAM_PREFIX: &str = "docker-credential-";
 /// How long a helper may take, with somebody to unlock a keychain.

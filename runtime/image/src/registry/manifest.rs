@@ -7,15 +7,10 @@ use reqwest::{
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::shown::shown;
 use crate::oci::{ACCEPTED, is_schema1};
+use crate::shown::shown;
 
-use super::{
-    Content, Failure, MANIFEST_BYTES_MAX, MediaType,
-    origin::Origin,
-    refusal::refusal,
-    transport::Transport,
-};
+use super::{Content, Failure, MANIFEST_BYTES_MAX, MediaType, origin::Origin, refusal::refusal, transport::Transport};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 

@@ -181,9 +181,8 @@ impl Images {
 
     fn find(&self, descriptor: &Descriptor) -> Option<StoredBlob> {
         let is_whole = || {
-            let stat = retry_on_intr(|| {
-                rustix::fs::statat(&self.blobs, descriptor.digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
-            });
+            let stat =
+                retry_on_intr(|| rustix::fs::statat(&self.blobs, descriptor.digest.hex(), AtFlags::SYMLINK_NOFOLLOW));
             match stat {
                 Ok(stat)
                     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -239,7 +238,6 @@ async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
 ) -> Result<T, E> {
     spawn_blocking(work).await.map_err(StoreError::Task)?
 }
-
 
 #[cfg(test)]
 mod crash;

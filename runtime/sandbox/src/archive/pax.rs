@@ -153,12 +153,24 @@ mod tests {
     #[test]
     fn a_damaged_record_is_refused() {
         for records in [
-            "9", "9 ", "0 path=a\n", "2 path=a\n", "8 path=a\n", "10 path=a\n", "99 path=a\n", "+9 path=a\n", "x path=a\n",
-            "8 patha\n", "6 =a\n", "123456789012345678901 path=a\n",
+            "9",
+            "9 ",
+            "0 path=a\n",
+            "2 path=a\n",
+            "8 path=a\n",
+            "10 path=a\n",
+            "99 path=a\n",
+            "+9 path=a\n",
+            "x path=a\n",
+            "8 patha\n",
+            "6 =a\n",
+            "123456789012345678901 path=a\n",
         ] {
             assert_eq!(read(records.as_bytes()), Err(PaxError::Record), "{records}");
         }
-        for records in ["11 size=-1\n", "11 size=+1\n", "12 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"] {
+        for records in
+            ["11 size=-1\n", "11 size=+1\n", "12 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"]
+        {
             assert!(matches!(read(records.as_bytes()), Err(PaxError::Number(_))), "{records}");
         }
     }

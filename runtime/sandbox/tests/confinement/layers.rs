@@ -282,7 +282,8 @@ pub(crate) fn every_compression_makes_the_same_tree() {
     for compression in [Compression::Gzip, Compression::Zstd] {
         let (one, other) = contents.split_at(1_000_001);
         let parts = [one, other].map(|part| fs::read(blob_path(&data, &store(&data, part, compression).blob)).unwrap());
-        let skipped: &[u8] = if compression == Compression::Zstd { &[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3] } else { &[] };
+        let skipped: &[u8] =
+            if compression == Compression::Zstd { &[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3] } else { &[] };
         let bytes = [&parts[0], skipped, &parts[1], skipped].concat();
         let mut layer = store(&data, &bytes, Compression::None);
         (layer.diff_id, layer.compression) = (digest(&contents), compression);

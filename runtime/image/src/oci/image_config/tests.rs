@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::{Descriptor, LAYERS_MAX, MediaType};
+use crate::oci::{Descriptor, LAYERS_MAX, MediaType};
 
 fn descriptor(media_type: &str) -> Value {
     json!({"mediaType": media_type, "digest": Digest::from_sha256([1; 32]), "size": 3})

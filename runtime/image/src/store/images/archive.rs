@@ -55,7 +55,9 @@ pub enum ArchiveError {
     NoName(Digest),
     #[error("the archive calls an image `{name}`, which is no reference: pass a name with --name")]
     BadName { name: String },
-    #[error("the archive has {count} images, and one name was given: leave --name out, or import an archive of one image")]
+    #[error(
+        "the archive has {count} images, and one name was given: leave --name out, or import an archive of one image"
+    )]
     SeveralImages { count: usize },
     #[error("there is no image `{0}` in the store; `dormouse image ls` shows those that are")]
     NotFound(ImageReference),

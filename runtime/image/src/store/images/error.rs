@@ -7,7 +7,9 @@ use super::StoreError;
 pub enum ImageStoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("there is no image `{0}` in the store; `dormouse image ls` shows those that are, `dormouse image pull` gets others")]
+    #[error(
+        "there is no image `{0}` in the store; `dormouse image ls` shows those that are, `dormouse image pull` gets others"
+    )]
     NotFound(ImageReference),
     #[error("the blob {expected} came with other bytes, of the digest {found}: it was damaged or exchanged on its way")]
     Digest { expected: Digest, found: Digest },

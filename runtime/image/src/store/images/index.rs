@@ -66,7 +66,9 @@ fn named(Entry { manifest, annotations }: Entry) -> Result<(ImageReference, Name
     let reference = annotation(REF_NAME).ok_or_else(|| format!("has a manifest without a name: {digest}"))?;
     let reference: ImageReference = reference.parse().map_err(|error| format!("has a name that is none: {error}"))?;
     let source: Option<Digest> = match annotation(SOURCE) {
-        Some(text) => Some(text.parse().map_err(|error| format!("has a source of `{reference}` that is none: {error}"))?),
+        Some(text) => {
+            Some(text.parse().map_err(|error| format!("has a source of `{reference}` that is none: {error}"))?)
+        }
         None => None,
     };
     let named_at = annotation(NAMED_AT).and_then(|text| text.parse().ok()).unwrap_or(0);

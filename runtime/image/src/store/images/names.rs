@@ -73,7 +73,9 @@ impl ImageStore {
                 let same_repository = image.reference.registry() == reference.registry()
                     && image.reference.repository() == reference.repository();
                 same_repository
-                    && reference.digest().is_some_and(|wanted| image.source == Some(wanted) || image.manifest.digest == wanted)
+                    && reference
+                        .digest()
+                        .is_some_and(|wanted| image.source == Some(wanted) || image.manifest.digest == wanted)
             };
             known.get(reference).or_else(|| known.values().find(has_digest)).cloned()
         })

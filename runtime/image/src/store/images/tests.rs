@@ -230,7 +230,10 @@ async fn what_is_exported_is_imported_as_the_same_and_twice_the_same_bytes() {
     assert_eq!(found[0], (vec![names()[0].clone()], one.manifest()));
     assert_eq!(found[1], (vec![names()[1].clone()], other.manifest()));
     assert_eq!(blobs(elsewhere.path()), blobs(place.path()));
-    assert!(matches!(store.export(vec![reference("c")], tempfile::tempfile().unwrap().into()).await, Err(ArchiveError::NotFound(_))));
+    assert!(matches!(
+        store.export(vec![reference("c")], tempfile::tempfile().unwrap().into()).await,
+        Err(ArchiveError::NotFound(_))
+    ));
 }
 
 #[tokio::test]
@@ -239,7 +242,8 @@ async fn what_docker_saves_becomes_an_image_with_a_manifest() {
     let store = opened(place.path());
     let sample = Sample::new("layer");
     let listing = br#"[{"Config":"c.json","RepoTags":["app:1","app:2"],"Layers":["l/layer.tar"]}]"#;
-    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(tempfile::tempfile().unwrap(), flate2::Compression::fast()));
+    let mut builder =
+        tar::Builder::new(flate2::write::GzEncoder::new(tempfile::tempfile().unwrap(), flate2::Compression::fast()));
     let mut add = |path: &str, content: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -278,8 +282,12 @@ async fn what_is_no_archive_of_images_is_refused_in_words() {
     };
     let (manifest, config, layer) = (blob_path(&sample.manifest), blob_path(&sample.config), blob_path(&sample.layer));
     let good_index = index(&sample.manifest);
-    let whole: Vec<(&str, &[u8])> =
-        vec![(&manifest, &sample.manifest), (&config, &sample.config), (&layer, &sample.layer), ("index.json", &good_index)];
+    let whole: Vec<(&str, &[u8])> = vec![
+        (&manifest, &sample.manifest),
+        (&config, &sample.config),
+        (&layer, &sample.layer),
+        ("index.json", &good_index),
+    ];
     assert!(store.import(archive(&whole), |_| {}).await.is_ok());
     let without = |left_out: &str| whole.iter().filter(|(path, _)| *path != left_out).copied().collect::<Vec<_>>();
     let with = |path: &'static str, content: &'static [u8]| [whole.clone(), vec![(path, content)]].concat();
@@ -295,7 +303,8 @@ async fn what_is_no_archive_of_images_is_refused_in_words() {
     ] {
         let empty = tempfile::tempdir().unwrap();
         let error = opened(empty.path()).import(archive(&files), |_| {}).await.unwrap_err();
-        let told = format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+        let told =
+            format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
         assert!(told.contains(said), "{told}");
         assert_eq!(leftovers(empty.path()), [""; 0]);
     }

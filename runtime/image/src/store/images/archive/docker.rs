@@ -36,7 +36,11 @@ struct Written {
     layers: Vec<Descriptor>,
 }
 
-pub(super) fn images(images: &Arc<Images>, found: &mut Found, listing: &[u8]) -> Result<Vec<ImportedImage>, ArchiveError> {
+pub(super) fn images(
+    images: &Arc<Images>,
+    found: &mut Found,
+    listing: &[u8],
+) -> Result<Vec<ImportedImage>, ArchiveError> {
     let listing: Vec<Entry> =
         serde_json::from_slice(listing).map_err(|error| ArchiveError::file("manifest.json", error))?;
     if listing.len() > IMAGES_MAX {
@@ -70,11 +74,14 @@ fn image(images: &Arc<Images>, found: &mut Found, entry: Entry) -> Result<Import
     let mut stored = Incoming::create(Arc::clone(images))?;
     stored.write(&content)?;
     let stored = stored.place(None)?;
-    let manifest = Descriptor { media_type: MediaType::OciManifest.as_str().to_owned(), digest: stored.digest, size: stored.size };
+    let manifest =
+        Descriptor { media_type: MediaType::OciManifest.as_str().to_owned(), digest: stored.digest, size: stored.size };
     found.blobs.insert(stored.digest, stored);
-    let names = entry.repo_tags.unwrap_or_default().into_iter().map(|name| {
-        name.parse::<ImageReference>().map_err(|_| ArchiveError::BadName { name })
-    });
+    let names = entry
+        .repo_tags
+        .unwrap_or_default()
+        .into_iter()
+        .map(|name| name.parse::<ImageReference>().map_err(|_| ArchiveError::BadName { name }));
     Ok(ImportedImage { names: names.collect::<Result<_, _>>()?, manifest })
 }
 

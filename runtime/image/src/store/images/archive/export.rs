@@ -87,7 +87,13 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result
         docker.push(DockerEntry {
             config: path_of(&manifest.config.digest),
             // A digest is no tag, and Docker refuses the archive for it.
-            repo_tags: image.reference.tag().filter(|_| image.reference.digest().is_none()).map(|_| name).into_iter().collect(),
+            repo_tags: image
+                .reference
+                .tag()
+                .filter(|_| image.reference.digest().is_none())
+                .map(|_| name)
+                .into_iter()
+                .collect(),
             layers: manifest.layers.iter().map(|layer| path_of(&layer.digest)).collect(),
         });
     }
@@ -104,7 +110,8 @@ fn write_archive(
     listing: &Listing,
     docker: &[DockerEntry],
 ) -> Result<Bytes, ArchiveError> {
-    let json = |document: Result<Vec<u8>, serde_json::Error>| document.map_err(|error| ArchiveError::Write(error.into()));
+    let json =
+        |document: Result<Vec<u8>, serde_json::Error>| document.map_err(|error| ArchiveError::Write(error.into()));
     let mut archive = tar::Builder::new(Given(archive.into()));
     append(&mut archive, LAYOUT_FILE, LAYOUT.len() as u64, LAYOUT.as_bytes())?;
     let mut bytes = 0;

@@ -111,14 +111,17 @@ impl<P: FnMut(u64)> Walk<'_, P> {
             if count >= FILES_MAX {
                 return Err(ArchiveError::TooMany { what: "files", max: FILES_MAX });
             }
-            let mut entry = entry.map_err(|error| if count == 0 { ArchiveError::NoImages } else { ArchiveError::Read(error) })?;
+            let mut entry =
+                entry.map_err(|error| if count == 0 { ArchiveError::NoImages } else { ArchiveError::Read(error) })?;
             let Some(path) = path_of(&entry.path_bytes()) else { continue };
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => self.file(&mut found, path, &mut entry)?,
                 EntryType::Symlink | EntryType::Link => {
                     let target = entry.link_name_bytes().and_then(|target| String::from_utf8(target.into_owned()).ok());
                     let is_symbolic = entry.header().entry_type() == EntryType::Symlink;
-                    found.links.extend(target.and_then(|target| resolved(&path, &target, is_symbolic)).map(|to| (path, to)));
+                    found
+                        .links
+                        .extend(target.and_then(|target| resolved(&path, &target, is_symbolic)).map(|to| (path, to)));
                 }
                 EntryType::XHeader => check_extension(&path, &mut entry)?,
                 _ => {}
@@ -127,7 +130,12 @@ impl<P: FnMut(u64)> Walk<'_, P> {
         Ok(found)
     }
 
-    fn file(&mut self, found: &mut Found, path: String, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ArchiveError> {
+    fn file(
+        &mut self,
+        found: &mut Found,
+        path: String,
+        entry: &mut tar::Entry<'_, impl Read>,
+    ) -> Result<(), ArchiveError> {
         match path.as_str() {
             INDEX => found.index = Some(read_listing(&path, entry)?),
             DOCKER_MANIFEST => found.docker_manifest = Some(read_listing(&path, entry)?),
