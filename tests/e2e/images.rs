@@ -16,6 +16,7 @@ use dormouse_tests::{
     BadRegistry, Daemon, Fault, Home,
     oci_image::{Image, Layout},
     paths,
+    wait::until_true,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -77,18 +78,18 @@ fn diff_ids(status: &Value) -> Vec<String> {
     layers.map(|layer| layer["diff_id"].as_str().expect("a digest").to_owned()).collect()
 }
 
-/// Sees that the store has what its images need and nothing else, finished or not.
+/// Waits until the store has what its images need and nothing else, finished or not: what is no longer needed is
+/// deleted behind whoever made it so.
 #[track_caller]
 fn check_no_garbage(daemon: &Daemon) {
     let home = daemon.home();
     let images = store(home);
-    assert_eq!(images.blobs(), images.reachable());
-    let unfinished: Vec<_> =
-        entries(images.directory()).into_iter().filter(|name| name.starts_with(".incoming")).collect();
-    assert_eq!(unfinished, Vec::<String>::new());
+    until_true("every blob is needed", || images.blobs() == images.reachable());
+    let is_unfinished = |name: &String| name.starts_with(".incoming");
+    until_true("nothing is unfinished", || !entries(images.directory()).iter().any(is_unfinished));
     let needed: BTreeSet<String> =
         names(daemon).iter().flat_map(|name| diff_ids(&inspect(daemon, name))).map(|id| id.replace(':', "-")).collect();
-    assert_eq!(entries(&home.data().join("layers")), needed);
+    until_true(format!("the unpacked layers are {needed:?}"), || entries(&home.data().join("layers")) == needed);
 }
 
 fn entries(directory: &std::path::Path) -> BTreeSet<String> {

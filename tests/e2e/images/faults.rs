@@ -16,7 +16,7 @@ use crate::fake;
 type Row = (Fault, &'static [&'static str]);
 
 const FAULTS: [Row; 13] = [
-    (Fault::NoChallenge, &["not public", "docker login"]),
+    (Fault::NoChallenge, &["credentials", "401"]),
     (Fault::RefusesToken, &["log in"]),
     (Fault::Forbidden, &["forbidden", "requested access to the resource is denied"]),
     (Fault::NotFound, &["no such image", "name and tag"]),
@@ -58,7 +58,12 @@ impl Served {
 }
 
 fn image() -> Image {
-    let layer = LayerBuilder::new(Compression::Plain).entry(Entry::zeros("zeros", 100_000)).build();
+    image_with("zeros")
+}
+
+/// Another one for each name, so that nothing of it is there already.
+fn image_with(name: &str) -> Image {
+    let layer = LayerBuilder::new(Compression::Plain).entry(Entry::zeros(name, 100_000)).build();
     ImageBuilder::new().layer(layer).build()
 }
 
@@ -67,7 +72,7 @@ fn complaint(told: &Told, reference: &str, words: &[&str]) -> Option<String> {
     let reason = told.stderr.lines().last().unwrap_or_default();
     let is_right = told.code == Some(1)
         && reason.starts_with("dormouse: ")
-        && reason.contains(reference)
+        && (reason.contains(reference) || reason.contains("the layer sha256:"))
         && words.iter().all(|word| reason.contains(word));
     (!is_right).then(|| format!("exit {:?}, no {words:?} in: {}", told.code, told.stderr))
 }
@@ -109,13 +114,13 @@ fn what_goes_away_is_waited_for() {
         Fault::TooManyRequests { retry_after_seconds: 1, times: Times::First(2) },
         Fault::CutsLayer(Times::First(2)),
     ];
-    let served = faults.map(|fault| Served::new(&image(), fault));
+    let served = faults.map(|fault| Served::new(&image_with(&format!("{fault:?}")), fault));
     let daemon = home(&served.each_ref().map(Served::address)).start();
     for served in &served {
         pull(&daemon, &served.by_tag());
     }
     // It goes on where it was cut.
-    let layer = image().layers()[0].blob.digest();
+    let layer = image_with(&format!("{:?}", faults[2])).layers()[0].blob.digest();
     let asked = served[2].registry.asked_of_blobs().into_iter().filter(|asked| asked.path.ends_with(&layer));
     let ranges: Vec<Option<String>> = asked.map(|asked| asked.range).collect();
     assert!(ranges.len() == 3 && ranges[0].is_none(), "{ranges:?}");

@@ -92,7 +92,8 @@ impl Layout {
     }
 
     fn index(&self) -> Vec<Value> {
-        let text = fs::read(self.directory.join("index.json")).unwrap();
+        // One that never had an image may have no index.
+        let Ok(text) = fs::read(self.directory.join("index.json")) else { return Vec::new() };
         let index: Value = serde_json::from_slice(&text).unwrap();
         index["manifests"].as_array().expect("manifests").clone()
     }
