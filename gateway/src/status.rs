@@ -144,18 +144,25 @@ impl From<&ImageError> for Refusal {
         let status = match error {
             E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
-            E::Store(source) | E::Stored { source, .. } | E::Archive(ArchiveError::Store(source)) => {
-                of_image_store(source)
-            }
-            E::Archive(ArchiveError::NotFound(_)) => StatusCode::NOT_FOUND,
-            E::Archive(ArchiveError::Read(_) | ArchiveError::Write(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            E::Archive(_) | E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::Store(source) => of_image_store(source),
+            E::Stored { source, .. } => of_image_store(source),
+            E::Archive(source) => of_archive(source),
+            E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::Draining => StatusCode::SERVICE_UNAVAILABLE,
             E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
         Self::new(status, error)
+    }
+}
+
+fn of_archive(error: &ArchiveError) -> StatusCode {
+    match error {
+        ArchiveError::Store(source) => of_image_store(source),
+        ArchiveError::NotFound(_) => StatusCode::NOT_FOUND,
+        ArchiveError::Read(_) | ArchiveError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

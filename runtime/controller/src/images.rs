@@ -53,21 +53,21 @@ pub enum ImageError {
     #[error(transparent)]
     Store(#[from] ImageStoreError),
     #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Archive(Box<ArchiveError>),
     #[error("`{image}` cannot be used")]
     Document {
         image: String,
         #[source]
-        source: DocumentError,
+        source: Box<DocumentError>,
     },
     #[error("`{image}` cannot be stored")]
     Stored {
         image: String,
         #[source]
-        source: ImageStoreError,
+        source: Box<ImageStoreError>,
     },
-    #[error("the layer {layer} cannot be unpacked: {reason}")]
-    Unpack { layer: Digest, reason: String },
+    #[error("`{image}` cannot be used: its layer {layer} cannot be unpacked: {reason}")]
+    Unpack { image: String, layer: Digest, reason: String },
     #[error("the unpacked layer {diff_id} cannot be removed: {reason}")]
     RemoveLayer { diff_id: Digest, reason: String },
     #[error("the directory of unpacked layers `{}` cannot be read", path.display())]
@@ -82,6 +82,12 @@ pub enum ImageError {
     SpawnerGone,
     #[error("the daemon is ending")]
     Draining,
+}
+
+impl From<ArchiveError> for ImageError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(Box::new(error))
+    }
 }
 
 /// The images of a node. Cheap to clone.

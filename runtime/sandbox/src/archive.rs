@@ -103,7 +103,12 @@ impl<R: BufRead> Archive<R> {
     /// At the first thing that is damaged, refused or over a limit. Nothing can be read after one.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
         self.read_data(|_| Ok(()))?;
-        self.skip_padding()?;
+        // Some tools write none after the last entry, nor a mark. What is missing is no one's data, and that all
+        // came is told by the digest.
+        match self.skip_padding() {
+            Err(ArchiveError::CutOff(_)) => self.has_ended = true,
+            skipped => skipped?,
+        }
         let mut said = Said { pax: self.global.clone(), ..Said::default() };
         while let Some(block) = self.next_header()? {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;

@@ -19,7 +19,7 @@ pub(super) struct Content {
 impl Content {
     /// Of an image whose documents are in the store. `image` is for errors.
     pub(super) async fn read(store: &ImageStore, manifest: &Descriptor, image: &str) -> Result<Self, ImageError> {
-        let unusable = |source| ImageError::Document { image: image.to_owned(), source };
+        let unusable = |source| ImageError::Document { image: image.to_owned(), source: Box::new(source) };
         let content = store.read(manifest.digest, MANIFEST_BYTES_MAX).await?;
         let manifest = match Document::parse_as(&content, &manifest.media_type).map_err(unusable)? {
             Document::Manifest(manifest) => manifest,

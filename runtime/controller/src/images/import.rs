@@ -48,13 +48,13 @@ impl Inner {
     }
 
     async fn unpack_imported(&self, image: &ImportedImage, progress: &Progress) -> Result<(), ImageError> {
-        let called = image.names.first().map_or_else(|| image.manifest.digest.to_string(), ToString::to_string);
+        let called = image.names.first().map_or_else(|| image.manifest.digest.to_string(), ImageReference::familiar);
         let content = Content::read(&self.store, &image.manifest, &called).await?;
         let fits = content.config.check_platform(&Platform::of_this_machine());
-        fits.map_err(|source| ImageError::Document { image: called, source })?;
+        fits.map_err(|source| ImageError::Document { image: called.clone(), source: Box::new(source) })?;
         progress.expect(0, content.layers.len());
         for layer in &content.layers {
-            self.layers.unpack(layer, self.settings.layer_bytes_max).await?;
+            self.layers.unpack(layer, self.settings.layer_bytes_max, &called).await?;
             progress.unpacked();
         }
         Ok(())
@@ -66,13 +66,13 @@ fn with_names(
     name: Option<ImageReference>,
 ) -> Result<Vec<(ImportedImage, Vec<ImageReference>)>, ArchiveError> {
     let count = images.len();
-    if name.is_some() && count > 1 {
-        return Err(ArchiveError::SeveralImages { count });
+    if let Some(name) = name {
+        let only = images.into_iter().next().filter(|_| count == 1);
+        return Ok(vec![(only.ok_or(ArchiveError::SeveralImages { count })?, vec![name])]);
     }
-    let named = |image: ImportedImage| match &name {
-        Some(name) => Ok((image, vec![name.clone()])),
-        None if image.names.is_empty() => Err(ArchiveError::NoName(image.manifest.digest)),
-        None => Ok((image.clone(), image.names)),
+    let named = |image: ImportedImage| {
+        let names = image.names.clone();
+        if names.is_empty() { Err(ArchiveError::NoName(image.manifest.digest)) } else { Ok((image, names)) }
     };
     images.into_iter().map(named).collect()
 }

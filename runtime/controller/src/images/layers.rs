@@ -83,7 +83,8 @@ impl Layers {
     }
 
     /// Has a layer unpacked from its blob, which the caller holds; one that is there already costs nothing.
-    pub(super) async fn unpack(&self, layer: &Layer, bytes_max: Bytes) -> Result<(), ImageError> {
+    /// `image` is for errors.
+    pub(super) async fn unpack(&self, layer: &Layer, bytes_max: Bytes, image: &str) -> Result<(), ImageError> {
         let request = Request::UnpackLayer {
             blob: layer.blob.digest,
             diff_id: layer.diff_id,
@@ -91,7 +92,7 @@ impl Layers {
             bytes_max: bytes_max.get(),
         };
         let outcome = self.ask(layer.diff_id, request).await?;
-        outcome.map_err(|reason| ImageError::Unpack { layer: layer.blob.digest, reason })
+        outcome.map_err(|reason| ImageError::Unpack { image: image.to_owned(), layer: layer.blob.digest, reason })
     }
 
     pub(super) async fn remove(&self, diff_id: Digest) -> Result<(), ImageError> {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes as Chunk;
 use dormouse_image::{
     BlobWriter, ImageStoreError, NamedImage, StoredBlob,
-    oci::{self, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
+    oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
 use dormouse_spec::{Digest, ImageReference};
@@ -141,13 +141,25 @@ impl Pull {
         let media_type = fetched.media_type.as_str().to_owned();
         let size = fetched.bytes.len() as u64;
         let descriptor = Descriptor { media_type, digest: fetched.digest, size };
-        let config = self.remote.config(&manifest).await?;
+        let (config, stored) = self.config(&manifest).await?;
         let parsed = oci::ImageConfig::parse(&config, &manifest).map_err(|error| self.unusable(error))?;
         parsed.check_platform(&machine).map_err(|error| self.unusable(error))?;
         let layers = oci::layers(&manifest, &parsed).map_err(|error| self.unusable(error))?;
-        let store = &self.images.store;
-        let held = vec![store.put(fetched.bytes).await?, store.put(config).await?];
+        let held = vec![self.images.store.put(fetched.bytes).await?, stored];
         Ok(Found { manifest: descriptor, source, layers, held })
+    }
+
+    /// The configuration, from the store where it is there already.
+    async fn config(&self, manifest: &ImageManifest) -> Result<(Chunk, StoredBlob), ImageError> {
+        let store = &self.images.store;
+        if let Some(stored) = store.find(manifest.config.clone()).await
+            && let Ok(content) = store.read(stored.digest, CONFIG_BYTES_MAX).await
+        {
+            return Ok((content.into(), stored));
+        }
+        let content = self.remote.config(manifest).await?;
+        let stored = store.put(content.clone()).await?;
+        Ok((content, stored))
     }
 
     fn only_manifest(&self, content: &[u8], media_type: MediaType) -> Result<ImageManifest, ImageError> {
@@ -160,6 +172,7 @@ impl Pull {
     /// Has one layer fetched, where it is not there, and unpacked.
     async fn layer(self: Arc<Self>, layer: Layer) -> Result<StoredBlob, ImageError> {
         let Inner { store, layers, blobs, settings, .. } = &*self.images;
+        let image = self.reference.familiar();
         let _only_one = blobs.lock(layer.blob.digest).await;
         let (mut blob, was_there) = match store.find(layer.blob.clone()).await {
             Some(blob) => {
@@ -168,13 +181,13 @@ impl Pull {
             }
             None => (self.fetch(&layer.blob).await?, false),
         };
-        let mut unpacked = layers.unpack(&layer, settings.layer_bytes_max).await;
+        let mut unpacked = layers.unpack(&layer, settings.layer_bytes_max, &image).await;
         if was_there && matches!(unpacked, Err(ImageError::Unpack { .. })) {
             tracing::warn!(layer = %layer.blob.digest, "a stored layer cannot be unpacked, and is fetched again");
             self.progress.lost(layer.blob.size);
             store.discard(blob).await?;
             blob = self.fetch(&layer.blob).await?;
-            unpacked = layers.unpack(&layer, settings.layer_bytes_max).await;
+            unpacked = layers.unpack(&layer, settings.layer_bytes_max, &image).await;
         }
         unpacked?;
         self.progress.unpacked();
@@ -183,15 +196,29 @@ impl Pull {
 
     async fn fetch(&self, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
         let _turn = self.fetches.acquire().await.map_err(|_| ImageError::Draining)?;
-        let stored = |source| ImageError::Stored { image: self.reference.familiar(), source };
+        match self.fetch_from(&self.remote, blob).await {
+            // Who of them sent other bytes is not known, and the registry itself has the last word.
+            Err(ImageError::Stored { source, .. })
+                if self.remote.has_mirrors() && matches!(*source, ImageStoreError::Digest { .. }) =>
+            {
+                tracing::warn!(blob = %blob.digest, "a mirror sent other bytes; the registry itself is asked");
+                self.progress.lost(blob.size);
+                self.fetch_from(&self.remote.without_mirrors(), blob).await
+            }
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_from(&self, remote: &RemoteImage, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
+        let stored = |source| ImageError::Stored { image: self.reference.familiar(), source: Box::new(source) };
         let writer = self.images.store.writer(blob.clone()).map_err(stored)?;
         let mut watched = Watched { writer, progress: &self.progress };
-        self.remote.blob(blob, &mut watched).await?;
+        remote.blob(blob, &mut watched).await?;
         watched.writer.finish().await.map_err(stored)
     }
 
     fn unusable(&self, source: DocumentError) -> ImageError {
-        ImageError::Document { image: self.reference.familiar(), source }
+        ImageError::Document { image: self.reference.familiar(), source: Box::new(source) }
     }
 }
 

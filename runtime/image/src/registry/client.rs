@@ -55,7 +55,7 @@ impl RegistryClient {
             Origin::new(registry.clone(), reference.repository(), insecure, keyring.get(registry).cloned())
         };
         let mirrors = settings.mirrors.get(reference.registry()).into_iter().flatten().map(origin).collect();
-        let registry = origin(reference.registry());
+        let registry = Arc::new(origin(reference.registry()));
         RemoteImage { transport: Arc::clone(&self.transport), image: Arc::new(Image { reference, mirrors, registry }) }
     }
 }
@@ -83,10 +83,24 @@ pub struct RemoteImage {
 struct Image {
     reference: ImageReference,
     mirrors: Vec<Origin>,
-    registry: Origin,
+    registry: Arc<Origin>,
 }
 
 impl RemoteImage {
+    /// Whether others are asked before the registry.
+    #[must_use]
+    pub fn has_mirrors(&self) -> bool {
+        !self.image.mirrors.is_empty()
+    }
+
+    /// The same image, of the registry itself.
+    #[must_use]
+    pub fn without_mirrors(&self) -> Self {
+        let Image { reference, registry, .. } = &*self.image;
+        let image = Image { reference: reference.clone(), mirrors: Vec::new(), registry: Arc::clone(registry) };
+        Self { transport: Arc::clone(&self.transport), image: Arc::new(image) }
+    }
+
     /// The manifest or index that the reference names, by its digest where it has one.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ impl ImageStore {
         let blobs = directory::open(directory::open(&store.root, BLOBS, &store.path)?, ALGORITHM, &blobs_path)?;
         let names = Names::read(&store);
         let images = Images { store, blobs, blobs_path, names };
-        images.write_layout_file()?;
+        images.write_layout();
         Ok(Self { inner: Arc::new(images) })
     }
 
@@ -140,15 +140,16 @@ impl ImageStore {
 }
 
 impl Images {
-    fn write_layout_file(&self) -> Result<(), StoreError> {
-        let path = self.store.path.join(LAYOUT_FILE);
-        match std::fs::read(&path) {
-            Ok(found) if found == LAYOUT.as_bytes() => Ok(()),
+    /// The files without which other tools see no layout.
+    fn write_layout(&self) {
+        let is_there = |name: &str| self.store.path.join(name).exists();
+        let layout =
+            || if is_there(LAYOUT_FILE) { Ok(()) } else { Ok(self.replace_file(LAYOUT_FILE, LAYOUT.as_bytes())?) };
+        let index = || if is_there(index::FILE) { Ok(()) } else { self.change_names(|_| Ok(())) };
+        if let Err(error) = layout().and_then(|()| index()).and_then(|()| Ok(self.sync()?)) {
+            let error: ImageStoreError = error;
             // From a disk that cannot be written what is there is still served.
-            _ => self.replace_file(LAYOUT_FILE, LAYOUT.as_bytes()).and_then(|()| self.sync()).or_else(|error| {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the image store cannot be written");
-                Ok(())
-            }),
+            tracing::warn!(error = &error as &dyn std::error::Error, "the image store cannot be written");
         }
     }
 

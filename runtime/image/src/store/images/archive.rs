@@ -72,7 +72,7 @@ impl From<StoreError> for ArchiveError {
 }
 
 impl ArchiveError {
-    fn file(path: &str, reason: impl ToString) -> Self {
+    fn file(path: &str, reason: &dyn std::fmt::Display) -> Self {
         Self::File { path: path.to_owned(), reason: reason.to_string() }
     }
 }

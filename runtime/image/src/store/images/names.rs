@@ -134,7 +134,7 @@ impl ImageStore {
 
 impl Images {
     /// The index on disk changes before what is known of it does, and both under one lock.
-    fn change_names(
+    pub(super) fn change_names(
         &self,
         change: impl FnOnce(&mut BTreeMap<ImageReference, NamedImage>) -> Result<(), ImageStoreError>,
     ) -> Result<(), ImageStoreError> {

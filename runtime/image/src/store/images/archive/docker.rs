@@ -42,7 +42,7 @@ pub(super) fn images(
     listing: &[u8],
 ) -> Result<Vec<ImportedImage>, ArchiveError> {
     let listing: Vec<Entry> =
-        serde_json::from_slice(listing).map_err(|error| ArchiveError::file("manifest.json", error))?;
+        serde_json::from_slice(listing).map_err(|error| ArchiveError::file("manifest.json", &error))?;
     if listing.len() > IMAGES_MAX {
         return Err(ArchiveError::TooMany { what: "images", max: IMAGES_MAX });
     }

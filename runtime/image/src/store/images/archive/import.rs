@@ -177,9 +177,9 @@ impl<P: FnMut(u64)> Walk<'_, P> {
             self.tell(read as u64);
         }
         if blob.bytes() != size {
-            return Err(ArchiveError::file(path, "the archive is cut off in it"));
+            return Err(ArchiveError::file(path, &"the archive is cut off in it"));
         }
-        blob.place(expected.as_ref()).map_err(|error| ArchiveError::file(path, error))
+        blob.place(expected.as_ref()).map_err(|error| ArchiveError::file(path, &error))
     }
 
     fn tell(&mut self, bytes: u64) {
@@ -222,7 +222,7 @@ fn read_listing(path: &str, entry: &mut impl Read) -> Result<Vec<u8>, ArchiveErr
     let mut content = Vec::new();
     entry.take(LISTING_BYTES_MAX.get() + 1).read_to_end(&mut content).map_err(ArchiveError::Read)?;
     if content.len() as u64 > LISTING_BYTES_MAX.get() {
-        return Err(ArchiveError::file(path, format!("it is longer than {LISTING_BYTES_MAX}")));
+        return Err(ArchiveError::file(path, &format!("it is longer than {LISTING_BYTES_MAX}")));
     }
     Ok(content)
 }
@@ -233,7 +233,7 @@ fn check_extension(path: &str, entry: &mut impl Read) -> Result<(), ArchiveError
     for record in tar::PaxExtensions::new(&extension) {
         let record = record.map_err(ArchiveError::Read)?;
         if record.key_bytes() == b"size" && record.value_bytes().len() > 10 {
-            return Err(ArchiveError::file(path, "it belongs to a file of more than 8 GiB"));
+            return Err(ArchiveError::file(path, &"it belongs to a file of more than 8 GiB"));
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ pub(super) fn images(
     found: &mut Found,
     listing: &[u8],
 ) -> Result<Vec<ImportedImage>, ArchiveError> {
-    let listing: Listing = serde_json::from_slice(listing).map_err(|error| ArchiveError::file("index.json", error))?;
+    let listing: Listing = serde_json::from_slice(listing).map_err(|error| ArchiveError::file("index.json", &error))?;
     if listing.manifests.len() > IMAGES_MAX {
         return Err(ArchiveError::TooMany { what: "images", max: IMAGES_MAX });
     }
