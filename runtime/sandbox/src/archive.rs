@@ -178,7 +178,11 @@ impl<R: BufRead> Archive<R> {
             None => {
                 self.has_ended = true;
                 let next = self.block()?;
-                if next.is_none_or(|block| is_mark(&block)) { Ok(None) } else { Err(ArchiveError::Damaged(self.last.clone())) }
+                if next.is_none_or(|block| is_mark(&block)) {
+                    Ok(None)
+                } else {
+                    Err(ArchiveError::Damaged(self.last.clone()))
+                }
             }
         }
     }

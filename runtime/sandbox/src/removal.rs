@@ -19,8 +19,7 @@ use rustix::{
 
 /// Names read at a time: removing changes what is read.
 const NAMES_AT_A_TIME: usize = 256;
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Removes what has this name in the directory, whatever it is; what is not there is removed.
 ///

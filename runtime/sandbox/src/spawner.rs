@@ -33,14 +33,17 @@ use std::{
 
 use rustix::fs::CWD;
 
+pub(crate) use self::{
+    child::{close_all_but, fork_child},
+    event_loop::how_ended,
+};
 use self::{
     event_loop::Spawner,
     layers::{LayerStore, Layers},
     listeners::Listeners,
-    node::NodeUser, preflight::Found, signals::Signals};
-pub(crate) use self::{
-    child::{close_all_but, fork_child},
-    event_loop::how_ended,
+    node::NodeUser,
+    preflight::Found,
+    signals::Signals,
 };
 pub use self::{
     listeners::ListenError,

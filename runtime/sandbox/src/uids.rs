@@ -43,9 +43,13 @@ pub enum UidError {
     NoBlock { blocks: u32 },
     #[error("the uid range {base} + {count} is empty or leaves the space of uids")]
     Range { base: u32, count: u32 },
-    #[error("the ids of images' files {base}…{last} overlap the uid range: choose another `image_id_base` in [sandbox]")]
+    #[error(
+        "the ids of images' files {base}…{last} overlap the uid range: choose another `image_id_base` in [sandbox]"
+    )]
     Images { base: u32, last: u32 },
-    #[error("the ids of images' files {base}…{last} overlap `{line}` in {file}: choose another `image_id_base` in [sandbox]")]
+    #[error(
+        "the ids of images' files {base}…{last} overlap `{line}` in {file}: choose another `image_id_base` in [sandbox]"
+    )]
     ImagesOverlap { base: u32, last: u32, line: String, file: &'static str },
 }
 

@@ -113,7 +113,9 @@ enum UnpackError {
     Refused(String),
     #[error("the unpacking process {0}")]
     Ended(String),
-    #[error("the blob's bytes are {found}, and not {expected} as its name says: it was damaged or exchanged; pull it again")]
+    #[error(
+        "the blob's bytes are {found}, and not {expected} as its name says: it was damaged or exchanged; pull it again"
+    )]
     Blobs { found: Digest, expected: Digest },
     #[error("the layer's contents are {found}, and not {expected} as the image says: the image is damaged")]
     Contents { found: Digest, expected: Digest },
@@ -145,7 +147,8 @@ impl Unpacking<'_> {
         if Defence::DevicePolicy.stands() {
             self.group.set_device_policy(&WORKER_DEVICES)?;
         }
-        std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string()).map_err(io("giving way when memory is short"))?;
+        std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
+            .map_err(io("giving way when memory is short"))?;
         let blob = stored::open_blob(self.blobs, &self.asked.blob)?;
         let place = Place::make(self.layers, self.unfinished, self.ids)?;
         let unpacked = self.have_it_filled(&place, blob)?;

@@ -128,9 +128,7 @@ pub fn store(data: &Path, contents: &[u8], compression: Compression) -> Blob {
             encoder.write_all(contents).unwrap();
             encoder.finish().unwrap()
         }
-        Compression::Zstd => {
-            ruzstd::encoding::compress_to_vec(contents, ruzstd::encoding::CompressionLevel::Fastest)
-        }
+        Compression::Zstd => ruzstd::encoding::compress_to_vec(contents, ruzstd::encoding::CompressionLevel::Fastest),
     };
     let blob = digest(&bytes);
     let path = blob_path(data, &blob);

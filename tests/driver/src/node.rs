@@ -243,7 +243,9 @@ impl Node {
     /// The next event that is of no replica.
     pub fn of_none(&mut self) -> Event {
         loop {
-            if let Some(at) = self.events.iter().position(|(event, _)| subject(event).is_none() && layer_of(event).is_none()) {
+            if let Some(at) =
+                self.events.iter().position(|(event, _)| subject(event).is_none() && layer_of(event).is_none())
+            {
                 return self.events.remove(at).unwrap().0;
             }
             let told = self.hear();

@@ -27,18 +27,33 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// Its data follows.
-    File { size: u64, attributes: Attributes },
-    Directory { attributes: Attributes },
+    File {
+        size: u64,
+        attributes: Attributes,
+    },
+    Directory {
+        attributes: Attributes,
+    },
     /// Whatever it leads to is taken as it is said.
-    Symlink { target: Vec<u8>, attributes: Attributes },
+    Symlink {
+        target: Vec<u8>,
+        attributes: Attributes,
+    },
     /// Another name of a file of the same layer.
-    HardLink { target: Name },
-    Fifo { attributes: Attributes },
+    HardLink {
+        target: Name,
+    },
+    Fifo {
+        attributes: Attributes,
+    },
     /// Nothing is here, whatever lower layers have.
     Whiteout,
     /// Of this directory, nothing that lower layers have is in it.
     Opaque,
-    Device { kind: DeviceKind, number: (u32, u32) },
+    Device {
+        kind: DeviceKind,
+        number: (u32, u32),
+    },
     /// Another storage driver's note to itself.
     Note,
 }
@@ -109,7 +124,11 @@ impl Entry {
     /// What the entry means: names that begin with `.wh.` are whiteouts, whatever else they say they are.
     pub(super) fn of(name: Name, what: What) -> Result<Self, EntryError> {
         let Some((directory, last)) = name.split() else {
-            return if matches!(what, What::Directory { .. }) { Ok(Self { name, what }) } else { Err(EntryError::Root) };
+            return if matches!(what, What::Directory { .. }) {
+                Ok(Self { name, what })
+            } else {
+                Err(EntryError::Root)
+            };
         };
         if name.parts().any(|part| part.starts_with(NOTE) && part != OPAQUE) {
             return Ok(Self { what: What::Note, name });
@@ -147,7 +166,8 @@ impl ExtendedAttribute {
     /// Whether it goes with the file. Whatever else a host's kernel, a host's security module or a storage
     /// driver knows an attribute by, no image has a say in it.
     pub(super) fn is_kept(&self) -> bool {
-        let is_chosen = self.name == CAPABILITIES || (self.name.starts_with("user.") && !self.name.starts_with(OVERLAYS_OWN));
+        let is_chosen =
+            self.name == CAPABILITIES || (self.name.starts_with("user.") && !self.name.starts_with(OVERLAYS_OWN));
         is_chosen && !self.name.contains('\0') || !Defence::AttributesChosen.stands()
     }
 }
@@ -198,8 +218,16 @@ mod tests {
         let is_kept = |name: &str| ExtendedAttribute { name: name.to_owned(), value: Vec::new() }.is_kept();
         assert!(is_kept("security.capability") && is_kept("user.mime_type"));
         for name in [
-            "trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.opaque", "user.overlay.redirect",
-            "security.selinux", "security.ima", "system.posix_acl_access", "user.a\0b", "user", "",
+            "trusted.overlay.opaque",
+            "trusted.overlay.redirect",
+            "user.overlay.opaque",
+            "user.overlay.redirect",
+            "security.selinux",
+            "security.ima",
+            "system.posix_acl_access",
+            "user.a\0b",
+            "user",
+            "",
         ] {
             assert!(!is_kept(name), "{name}");
         }

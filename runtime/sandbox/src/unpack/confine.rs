@@ -136,7 +136,8 @@ impl Filling<'_> {
             return open(self.tree);
         }
         let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(failed("keeping mounts private"))?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+            .map_err(failed("keeping mounts private"))?;
         mount(Some(self.tree), self.tree, none, MsFlags::MS_BIND, none).map_err(failed("mounting the tree"))?;
         let options = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(none, self.tree, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | options, none)
@@ -157,8 +158,7 @@ fn become_root_of_images(user_namespace: &OwnedFd) -> Result<(), ConfineError> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(gid, gid, gid).map_err(failed("changing the group"))?;
     setresuid(uid, uid, uid).map_err(failed("changing the user"))?;
-    let kept =
-        CapabilitySets { effective: CAPABILITIES, permitted: CAPABILITIES, inheritable: CapabilitySet::empty() };
+    let kept = CapabilitySets { effective: CAPABILITIES, permitted: CAPABILITIES, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, kept).map_err(failed("giving up capabilities"))
 }
 

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FileType, RenameFlags, XattrFlags, fstat, fsetxattr, renameat_with, syncfs};
+use rustix::fs::{CWD, FileType, RenameFlags, XattrFlags, fsetxattr, fstat, renameat_with, syncfs};
 
 use super::Layer;
 use crate::uids::ImageIds;

@@ -15,7 +15,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstatvfs, linkat, mkdirat, mknodat, openat2, statat, symlinkat},
+    fs::{
+        AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstatvfs, linkat, mkdirat, mknodat, openat2, statat,
+        symlinkat,
+    },
     io::{Errno, retry_on_intr},
 };
 
@@ -240,7 +243,8 @@ impl<'a> Tree<'a> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == name) {
             return Ok(Rc::clone(directory));
         }
-        let open = |root: &OwnedFd| openat2(root, place(name), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within());
+        let open =
+            |root: &OwnedFd| openat2(root, place(name), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within());
         let directory = match open(&self.root) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.ensure(name, Wanted::OnTheWay)?;

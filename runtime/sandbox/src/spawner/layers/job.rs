@@ -19,7 +19,7 @@ use super::{LayerStore, Task};
 use crate::{
     cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
     error_chain,
-    spawner::{child::fork_child, sweep::remove_group, how_ended},
+    spawner::{child::fork_child, how_ended, sweep::remove_group},
     uids::ImageIds,
     unpack::{Asked, Layer, Report, Unpacking, read_report},
 };
@@ -108,7 +108,8 @@ impl Job {
             }
         };
         // It is read when the child has ended. What it had begun may still hold the other end.
-        rustix::io::ioctl_fionbio(report.as_fd(), true).map_err(|error| failed("preparing the report pipe")(error.into()))?;
+        rustix::io::ioctl_fionbio(report.as_fd(), true)
+            .map_err(|error| failed("preparing the report pipe")(error.into()))?;
         Ok(Self { task, name, life: Life::Working { child, report, group }, is_awaited: true })
     }
 

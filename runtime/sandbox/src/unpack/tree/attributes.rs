@@ -34,7 +34,8 @@ pub(super) fn of_descriptor(file: BorrowedFd<'_>, attributes: &Attributes) -> Re
 /// Of anything else: a link has no mode.
 pub(super) fn by_name(directory: &OwnedFd, name: &OsStr, attributes: &Attributes) -> Result<(), TreeError> {
     let (uid, gid) = owner(attributes);
-    chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(failed("giving it to its owner"))?;
+    chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(failed("giving it to its owner"))?;
     let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("looking at it"))?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
         return Ok(());
