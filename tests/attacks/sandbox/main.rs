@@ -6,6 +6,7 @@ mod descriptors;
 mod devices;
 mod exposure;
 mod kernel;
+mod layers;
 mod names;
 mod proc;
 mod program;
@@ -29,6 +30,7 @@ const ATTACKS: &[&[Attack]] = &[
     kernel::ATTACKS,
     devices::ATTACKS,
     bombs::ATTACKS,
+    layers::ATTACKS,
 ];
 
 /// Classes that are of what a container is, and hold of a server in the container of its template as well. The

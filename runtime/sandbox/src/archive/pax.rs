@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_used_is_read_and_the_rest_is_not() {
-        let pax = read(b"14 path=a\nb=c\n13 size=1234\n12 uid=7000\n19 mtime=12.5000000\n11 atime=9\n").unwrap();
+        let pax = read(b"14 path=a\nb=c\n13 size=1234\n12 uid=7000\n19 mtime=12.500000\n11 atime=9\n").unwrap();
         let modified = Some(Timestamp { seconds: 12, nanoseconds: 500_000_000 });
         let expected = Pax { path: Some(b"a\nb=c".to_vec()), size: Some(1234), uid: Some(7000), ..Pax::default() };
         assert_eq!(pax, Pax { modified, ..expected });
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn attributes_are_any_bytes() {
-        let pax = read(b"25 SCHILY.xattr.user.a=\0\n\n29 LIBARCHIVE.xattr.user.b=eA\n").unwrap();
+        let pax = read(b"26 SCHILY.xattr.user.a=\0\n\n30 LIBARCHIVE.xattr.user.b=eA\n").unwrap();
         assert_eq!(pax.attributes, [ExtendedAttribute { name: "user.a".to_owned(), value: b"\0\n".to_vec() }]);
         assert_eq!(pax.attributes_left_out, 1);
         assert!(read(b"22 GNU.sparse.major=1\n").unwrap().is_sparse);
@@ -158,18 +158,30 @@ mod tests {
             "0 path=a\n",
             "2 path=a\n",
             "8 path=a\n",
+<<<<<<< HEAD
             "10 path=a\n",
+=======
+            "11 path=a\n",
+>>>>>>> wt-unpack
             "99 path=a\n",
             "+9 path=a\n",
             "x path=a\n",
             "8 patha\n",
+<<<<<<< HEAD
             "6 =a\n",
+=======
+            "5 =a\n",
+>>>>>>> wt-unpack
             "123456789012345678901 path=a\n",
         ] {
             assert_eq!(read(records.as_bytes()), Err(PaxError::Record), "{records}");
         }
         for records in
+<<<<<<< HEAD
             ["11 size=-1\n", "11 size=+1\n", "12 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"]
+=======
+            ["11 size=-1\n", "11 size=+1\n", "13 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"]
+>>>>>>> wt-unpack
         {
             assert!(matches!(read(records.as_bytes()), Err(PaxError::Number(_))), "{records}");
         }
