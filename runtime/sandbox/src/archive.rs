@@ -110,17 +110,19 @@ impl<R: BufRead> Archive<R> {
             skipped => skipped?,
         }
         let mut said = Said { pax: self.global.clone(), ..Said::default() };
+        let mut is_extended = false;
         while let Some(block) = self.next_header()? {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;
             match found {
                 Found::Extension { what, bytes } => {
                     let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
                     self.take(what, &text, &mut said).map_err(|source| self.refused(&block, &said, source))?;
+                    is_extended = !matches!(what, Extension::GlobalPax);
                 }
                 Found::Entry { entry, data } => return self.found(entry, data).map(Some),
             }
         }
-        Ok(None)
+        if is_extended { Err(ArchiveError::CutOff(self.last.clone())) } else { Ok(None) }
     }
 
     /// Hands the data of the current entry to `take`, piece by piece.

@@ -158,30 +158,18 @@ mod tests {
             "0 path=a\n",
             "2 path=a\n",
             "8 path=a\n",
-<<<<<<< HEAD
-            "10 path=a\n",
-=======
             "11 path=a\n",
->>>>>>> wt-unpack
             "99 path=a\n",
             "+9 path=a\n",
             "x path=a\n",
             "8 patha\n",
-<<<<<<< HEAD
-            "6 =a\n",
-=======
             "5 =a\n",
->>>>>>> wt-unpack
             "123456789012345678901 path=a\n",
         ] {
             assert_eq!(read(records.as_bytes()), Err(PaxError::Record), "{records}");
         }
         for records in
-<<<<<<< HEAD
-            ["11 size=-1\n", "11 size=+1\n", "12 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"]
-=======
             ["11 size=-1\n", "11 size=+1\n", "13 mtime=1e9\n", "12 mtime=.x\n", "29 size=18446744073709551616\n"]
->>>>>>> wt-unpack
         {
             assert!(matches!(read(records.as_bytes()), Err(PaxError::Number(_))), "{records}");
         }
