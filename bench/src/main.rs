@@ -15,6 +15,7 @@ mod parts;
 mod peers;
 mod process;
 mod report;
+mod sandbox;
 mod stats;
 
 use std::{

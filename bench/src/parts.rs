@@ -3,6 +3,7 @@
 mod cold_start;
 mod density;
 mod footprint;
+mod images;
 mod neighbours;
 mod throughput;
 
@@ -18,13 +19,16 @@ pub(crate) enum Part {
     Density,
     /// What a node costs that serves nobody
     Footprint,
+    /// Unpacking the layers of an image, beside tar
+    Images,
     /// What a neighbour notices of a replica that takes all it can get
     Neighbours,
 }
 
 impl Part {
     /// Those that run where none is named.
-    pub(crate) const USUAL: [Self; 4] = [Self::ColdStart, Self::Throughput, Self::Density, Self::Footprint];
+    pub(crate) const USUAL: [Self; 5] =
+        [Self::ColdStart, Self::Throughput, Self::Density, Self::Footprint, Self::Images];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -32,6 +36,7 @@ impl Part {
             Self::Throughput => "throughput",
             Self::Density => "density",
             Self::Footprint => "footprint",
+            Self::Images => "images",
             Self::Neighbours => "neighbours",
         }
     }
@@ -42,6 +47,7 @@ impl Part {
             Self::Throughput => throughput::measure(bench),
             Self::Density => density::measure(bench),
             Self::Footprint => footprint::measure(bench),
+            Self::Images => images::measure(bench),
             Self::Neighbours => neighbours::measure(bench),
         }
     }

@@ -34,6 +34,17 @@ pub(crate) fn proportional_set(pids: &[i32]) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
+/// The most that it ever had in memory, in bytes; none of one that is gone.
+pub(crate) fn resident_peak(pid: i32) -> Option<u64> {
+    Some(kibibytes(&field(&format!("/proc/{pid}/status"), "VmHWM")?) << 10)
+}
+
+/// Whether its control group, in any hierarchy, has a name that begins so.
+pub(crate) fn is_in_group(pid: i32, prefix: &str) -> bool {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    groups.lines().filter_map(|line| line.rsplit('/').next()).any(|name| name.starts_with(prefix))
+}
+
 /// Processor time so far, in seconds.
 pub(crate) fn processor_time(pids: &[i32]) -> f64 {
     let stats = pids.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
@@ -82,14 +93,16 @@ mod tests {
             let pid = child.id().cast_signed();
             let family = family(std::process::id().cast_signed());
             let memory = proportional_set(&[pid]).unwrap_or_default();
+            let peak = resident_peak(pid).unwrap_or_default();
             let _ = child.kill();
             let _ = child.wait();
-            family.contains(&pid) && memory > 0
+            family.contains(&pid) && memory > 0 && peak >= memory
         }));
     }
 
     #[test]
     fn a_process_that_is_gone_is_an_error() {
-        assert!(proportional_set(&[i32::MAX]).is_err());
+        assert!(proportional_set(&[i32::MAX]).is_err() && resident_peak(i32::MAX).is_none());
+        assert!(!is_in_group(i32::MAX, "") && is_in_group(std::process::id().cast_signed(), ""));
     }
 }

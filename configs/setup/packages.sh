@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, and checks the Rust toolchain.
-# Usage: packages.sh run|test|bench
+# Usage: packages.sh run|test|bench|images
 . "$(dirname "$0")/steps.sh"
 
 RUN_PACKAGES="ca-certificates gcc libc6-dev libseccomp-dev make pkg-config python3 python3-venv"
@@ -13,7 +13,8 @@ run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 # Triton's Python backend embeds the distribution's interpreter.
 bench) packages="runc containerd libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ;;
-*) fail "usage: packages.sh run|test|bench" ;;
+images) packages="umoci" ;;
+*) fail "usage: packages.sh run|test|bench|images" ;;
 esac
 
 minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

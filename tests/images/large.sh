@@ -22,6 +22,7 @@ download_closure() {
         fail "apt-get could not download $PACKAGES: run apt-get update, then make again"
 }
 
+configs/setup/packages.sh images
 say "fetching packages of a large image (130 MB)"
 scratch_directory
 packages=$SCRATCH/packages

@@ -1,16 +1,10 @@
 //! A sandbox and nothing else, ours and runc's in turns: from the request to the first instruction of a program that
 //! says one byte and ends. Both have the same namespaces, ids, mounts, limits, device policy and system calls.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::idle;
-use crate::{Bench, Failure, peers::runc::Runc, stats::Samples};
-
-const PROGRAM: &str = "dormouse-bench-sandbox";
+use crate::{Bench, Failure, peers::runc::Runc, sandbox, sandbox::Sandbox, stats::Samples};
 
 #[derive(Debug)]
 pub(super) struct Sandboxes {
@@ -24,51 +18,23 @@ pub(super) fn measure(bench: &Bench) -> Result<Sandboxes, String> {
 }
 
 fn in_turns(bench: &Bench) -> Result<Sandboxes, Failure> {
-    let program = bench.sibling(PROGRAM)?;
+    let program = sandbox::program(bench)?;
     let mut runc = Runc::find(bench, &program)?;
-    let mut spawner = Spawner::start(Command::new(program))?;
+    let mut spawner = Sandbox::start(&program, &["creations".to_owned()])?;
     // Whatever each does once is done by now.
-    spawner.create()?;
+    create(&mut spawner)?;
     runc.first_word()?;
     let mut measured = Sandboxes { ours: Samples::default(), runc: Samples::default(), version: runc.version() };
     for _ in 0..bench.effort.sandboxes {
         idle();
-        measured.ours.push(spawner.create()?);
+        measured.ours.push(create(&mut spawner)?);
         idle();
         measured.runc.push(runc.first_word()?);
     }
     Ok(measured)
 }
 
-/// A daemon that creates on demand.
-struct Spawner {
-    child: Child,
-    asking: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Spawner {
-    fn start(mut command: Command) -> Result<Self, Failure> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let answers = child.stdout.take().ok_or("a child without output")?;
-        Ok(Self { asking: child.stdin.take(), answers: BufReader::new(answers), child })
-    }
-
-    fn create(&mut self) -> Result<Duration, Failure> {
-        if let Some(asking) = &mut self.asking {
-            asking.write_all(b"\n")?;
-        }
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        let micros = line.trim().parse().map_err(|_| format!("{PROGRAM} said `{}` and no time", line.trim()))?;
-        Ok(Duration::from_micros(micros))
-    }
-}
-
-impl Drop for Spawner {
-    fn drop(&mut self) {
-        // At the end of its input it ends, with everything it started.
-        drop(self.asking.take());
-        let _ = self.child.wait();
-    }
+fn create(spawner: &mut Sandbox) -> Result<Duration, Failure> {
+    let [micros] = spawner.ask("one")?;
+    Ok(Duration::from_micros(micros))
 }
