@@ -12,7 +12,7 @@ use std::{
 
 use dormouse_driver::{
     Daemon, Node,
-    daemon::{Settings, UID_BASE, UID_COUNT},
+    daemon::{IMAGE_ID_BASE, Settings},
     machine::{self, status_of, until},
     script::{LIMITS, replica, replica_of},
 };
@@ -347,11 +347,12 @@ pub(crate) fn a_node_that_never_reads_is_replaced() {
     serves(daemon, node);
 }
 
-/// Uids for so many endpoints, beyond the range of all other daemons of this machine.
+/// Uids for so many endpoints, beyond the ranges of all other daemons of this machine.
 fn give_uids(settings: &mut Settings, endpoints: u32) {
     const RANGES: u32 = 256;
+    const IMAGE_IDS: u32 = 65_536;
     // Tests of several checkouts may run at a time.
-    settings.uid_base = UID_BASE + UID_COUNT + (std::process::id() % RANGES) * 8;
+    settings.uid_base = IMAGE_ID_BASE + IMAGE_IDS + (std::process::id() % RANGES) * 8;
     // The first is that of the set-up.
     settings.uid_count = 1 + endpoints;
 }

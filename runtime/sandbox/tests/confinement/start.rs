@@ -36,6 +36,8 @@ pub(crate) fn uids_of_the_machine_are_not_taken() {
     // That of `nobody`.
     let line = refusal(|settings| settings.uid_base = 65_000);
     assert!(line.contains("overlaps") && line.contains("uid_base"), "{line}");
+    let line = refusal(|settings| settings.image_id_base = settings.uid_base + settings.uid_count - 1);
+    assert!(line.contains("image_id_base"), "{line}");
     let line = refusal(|settings| settings.uid_base = u32::MAX - 10);
     assert!(line.contains("uid range"), "{line}");
 }
