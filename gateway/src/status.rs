@@ -143,12 +143,13 @@ impl From<&ImageError> for Refusal {
         use ImageError as E;
         let status = match error {
             E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
+            E::Registry(error) if matches!(*error.failure, Failure::Sink { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
             E::Store(source) => of_image_store(source),
             E::Stored { source, .. } => of_image_store(source),
             E::Archive(source) => of_archive(source),
             E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            E::Draining | E::GivenUp => StatusCode::SERVICE_UNAVAILABLE,
             E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -160,7 +161,6 @@ impl From<&ImageError> for Refusal {
 fn of_archive(error: &ArchiveError) -> StatusCode {
     match error {
         ArchiveError::Store(source) => of_image_store(source),
-        ArchiveError::NotFound(_) => StatusCode::NOT_FOUND,
         ArchiveError::Read(_) | ArchiveError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
@@ -172,9 +172,10 @@ fn of_image_store(error: &ImageStoreError) -> StatusCode {
         ImageStoreError::Digest { .. } | ImageStoreError::Size { .. } | ImageStoreError::Long { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        ImageStoreError::Full { .. } => StatusCode::CONFLICT,
+        ImageStoreError::Full { .. } | ImageStoreError::IndexFull { .. } => StatusCode::CONFLICT,
         ImageStoreError::Store(_)
         | ImageStoreError::Damaged(_)
+        | ImageStoreError::Missing { .. }
         | ImageStoreError::Index(_)
         | ImageStoreError::GivenUp => StatusCode::INTERNAL_SERVER_ERROR,
     }

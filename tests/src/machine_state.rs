@@ -221,7 +221,9 @@ pub fn leftovers(subject: &Subject) -> Vec<String> {
     let state = MachineState::left_by(subject);
     let lasting = |kind: &str, thing: &str| match (kind, thing.split(' ').next().unwrap_or_default()) {
         ("files under run", name) => ["daemon.lock", "logs", "private", "sockets", "admin.sock"].contains(&name),
-        ("files under data", name) => ["endpoints", "models", "prepared", "uids.json"].contains(&name),
+        ("files under data", name) => {
+            ["endpoints", "images", "layers", "models", "prepared", "uids.json"].contains(&name)
+        }
         _ => false,
     };
     let all = state.kinds().flat_map(|kind| state.things(kind).map(move |thing| (kind, thing.to_owned())));

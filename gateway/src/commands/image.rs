@@ -23,8 +23,8 @@ Examples:
   dormouse image ls
   dormouse image inspect my-image --json | jq .details.config
 
-Images are verified by their digests when they come, unpacked once, and shared by all endpoints that use
-them. Only layers that are not there yet are fetched.")]
+Images are verified by their digests when they come, and unpacked once; layers are shared. Only those that
+are not there yet are fetched.")]
 pub(super) struct Image {
     #[command(subcommand)]
     verb: Verb,

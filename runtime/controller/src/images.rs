@@ -8,9 +8,10 @@ mod layers;
 mod locks;
 mod progress;
 mod pull;
+mod transfer;
 mod view;
 
-use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{
     ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage,
@@ -19,9 +20,9 @@ use dormouse_image::{
 };
 use dormouse_sandbox::messages::Compression;
 use dormouse_spec::{Bytes, Digest, ImageReference};
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 
-pub use garbage::Pruned;
+pub use garbage::{Collected, Removed};
 pub use progress::ImageProgress;
 pub use pull::PullRequest;
 pub use view::{ImageContent, ImageView, LayerView, UnpackedView};
@@ -29,6 +30,7 @@ pub use view::{ImageContent, ImageView, LayerView, UnpackedView};
 pub(crate) use layers::{LayerAnswers, Layers};
 
 use locks::Locks;
+use transfer::Unnamed;
 
 /// Pulls, imports and exports at a time; further ones wait.
 const TRANSFERS_MAX: usize = 4;
@@ -76,8 +78,10 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
-    #[error("fetching a layer ended early")]
+    #[error("work on images ended early")]
     Task(#[source] tokio::task::JoinError),
+    #[error("it was given up: whoever asked for it went away")]
+    GivenUp,
     #[error("the spawner is gone")]
     SpawnerGone,
     #[error("the daemon is ending")]
@@ -105,17 +109,33 @@ struct Inner {
     transfers: Semaphore,
     /// One transfer of a blob at a time; others of it wait and find it there.
     blobs: Locks,
-    /// Read while layers are unpacked that no name leads to yet; nothing is collected meanwhile.
-    unnamed: RwLock<()>,
+    /// Read while something is stored that no name leads to yet; nothing is collected meanwhile.
+    unnamed: Arc<RwLock<()>>,
+    /// Held by the one collection of garbage.
+    collecting: Mutex<()>,
+    draining: watch::Receiver<bool>,
 }
 
 impl Images {
     /// Blocks for as long as reading the certificates of this system's authorities takes.
-    pub(crate) fn new(settings: ImageSettings, store: ImageStore, layers: Layers) -> Result<Self, ClientError> {
+    pub(crate) fn new(
+        settings: ImageSettings,
+        store: ImageStore,
+        layers: Layers,
+        draining: watch::Receiver<bool>,
+    ) -> Result<Self, ClientError> {
         let registries = RegistryClient::new(settings.registries.clone())?;
-        let transfers = Semaphore::new(TRANSFERS_MAX);
-        let inner =
-            Inner { store, layers, registries, settings, transfers, blobs: Locks::default(), unnamed: RwLock::new(()) };
+        let inner = Inner {
+            store,
+            layers,
+            registries,
+            settings,
+            transfers: Semaphore::new(TRANSFERS_MAX),
+            blobs: Locks::default(),
+            unnamed: Arc::default(),
+            collecting: Mutex::default(),
+            draining,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -124,42 +144,43 @@ impl Images {
     /// # Errors
     /// Where the store's index is damaged.
     pub async fn list(&self) -> Result<Vec<ImageView>, ImageError> {
-        if let Some(damage) = self.inner.store.damage() {
-            return Err(ImageStoreError::Damaged(damage).into());
-        }
         let mut views = Vec::new();
-        for named in self.inner.store.names() {
+        for named in self.inner.store.names()? {
             views.push(self.inner.view(named).await);
         }
         Ok(views)
     }
 
+    /// One image, with its documents where they can be read.
+    ///
     /// # Errors
-    /// [`ImageStoreError::NotFound`].
-    pub async fn inspect(&self, reference: &ImageReference) -> Result<ImageView, ImageError> {
-        let not_found = || ImageStoreError::NotFound(reference.clone());
-        let named = self.inner.store.named(reference).ok_or_else(not_found)?;
-        Ok(self.inner.view(named).await)
+    /// Where there is none of this name.
+    pub async fn inspect(&self, reference: &ImageReference) -> Result<(ImageView, Option<ImageContent>), ImageError> {
+        Ok(self.inner.look(self.inner.store.named(reference)?).await)
     }
 
     /// Writes images as one archive that other tools read too.
     ///
     /// # Errors
     /// See [`ArchiveError`].
-    pub async fn export(&self, references: Vec<ImageReference>, archive: OwnedFd) -> Result<Exported, ImageError> {
-        let _turn = self.inner.turn().await?;
-        Ok(self.inner.store.export(references, archive).await?)
+    pub async fn export(&self, references: BTreeSet<ImageReference>, archive: OwnedFd) -> Result<Exported, ImageError> {
+        self.transfer(async move |images: Arc<Inner>, _unnamed, caller| {
+            Ok(images.store.export(&references, archive, caller.went_away()).await?)
+        })
+        .await
     }
 }
 
 impl Inner {
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ImageError> {
-        self.transfers.acquire().await.map_err(|_| ImageError::Draining)
+    async fn view(&self, named: NamedImage) -> ImageView {
+        self.look(named).await.0
     }
 
-    async fn view(&self, named: NamedImage) -> ImageView {
-        let content = content::view(&self.store, &self.layers, &named).await;
-        ImageView::of(named, content.map_err(|error| crate::error_chain::one_line(&error)))
+    async fn look(&self, named: NamedImage) -> (ImageView, Option<ImageContent>) {
+        match content::view(&self.store, &self.layers, &named).await {
+            Ok(content) => (ImageView::of(named, &content), Some(content)),
+            Err(error) => (ImageView::damaged(named, crate::error_chain::one_line(&error)), None),
+        }
     }
 }
 

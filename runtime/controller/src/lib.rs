@@ -32,8 +32,8 @@ pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, Deploy
 pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
 pub use expectation::Expectation;
 pub use images::{
-    ImageContent, ImageError, ImageProgress, ImageSettings, ImageView, Images, LayerView, Pruned, PullRequest,
-    UnpackedView,
+    Collected, ImageContent, ImageError, ImageProgress, ImageSettings, ImageView, Images, LayerView, PullRequest,
+    Removed, UnpackedView,
 };
 pub use lease::Lease;
 pub use link::{LinkError, SpawnerLink, Welcome};

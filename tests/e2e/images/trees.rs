@@ -75,9 +75,9 @@ fn files(root: &Path, first_id: u32) -> BTreeMap<PathBuf, File> {
     found
 }
 
-/// `implied` are directories that the topmost layer with them has no entry for: as with Docker, they are made when
-/// it is unpacked, where umoci leaves those of the layer below as they are.
-fn check_against_umoci(daemon: &Daemon, reference: &str, layout: &Layout, tag: &str, implied: &[&str]) {
+/// A directory that a layer implies, and does not list, is made when it is unpacked, as with Docker; umoci leaves that
+/// of the layer below as it is. So times of directories are compared where the image `lists` all of them.
+fn check_against_umoci(daemon: &Daemon, reference: &str, layout: &Layout, tag: &str, lists: bool) {
     let place = tempfile::tempdir().unwrap();
     let image = format!("{}:{tag}", layout.directory().display());
     let bundle = place.path().join("bundle");
@@ -90,7 +90,7 @@ fn check_against_umoci(daemon: &Daemon, reference: &str, layout: &Layout, tag: &
     assert_eq!(paths(&found), paths(&expected));
     for (path, file) in &expected {
         let mut seen = found[path].clone();
-        if implied.iter().any(|implied| path == Path::new(implied)) {
+        if !lists && seen.mode & 0o170_000 == 0o040_000 {
             seen.modified = file.modified;
         }
         assert_eq!(&seen, file, "{}", path.display());
@@ -103,13 +103,7 @@ fn a_real_image_has_the_files_that_umoci_unpacks() {
     registry.push(&built("python-http"), "model:latest");
     let daemon = home(&[registry.address()]).start();
     pull(&daemon, &registry.reference("model:latest"));
-    check_against_umoci(
-        &daemon,
-        &registry.reference("model:latest"),
-        &built("python-http"),
-        "latest",
-        &["srv", "srv/http"],
-    );
+    check_against_umoci(&daemon, &registry.reference("model:latest"), &built("python-http"), "latest", false);
 }
 
 #[test]
@@ -153,5 +147,5 @@ fn whiteouts_and_opaque_directories_hide_what_is_below_alone() {
         ["emptied", "emptied/new", "file", "file/in", "kept", "kept/a", "kept/gone", "linked", "owned", "replaced"];
     assert_eq!(found, expected);
     drop(overlay);
-    check_against_umoci(&daemon, &reference, &Layout::open(directory.path()), "a", &[]);
+    check_against_umoci(&daemon, &reference, &Layout::open(directory.path()), "a", true);
 }

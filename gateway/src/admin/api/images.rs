@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_controller::{ImageContent, ImageProgress, ImageView, LayerView, Pruned};
+use dormouse_controller::{Collected, ImageContent, ImageProgress, ImageView, LayerView, Removed};
 use dormouse_image::registry::Keyring;
 use dormouse_spec::{Bytes, Digest, ImageReference};
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,12 @@ pub struct ImageStatus {
     /// What its registry calls it: the same, or the index that the manifest was chosen from; `null` of an
     /// image that was imported.
     pub source_digest: Option<Digest>,
+    /// `null`, as the sizes, where it cannot be read.
     pub platform: Option<String>,
     /// Milliseconds since 1970.
     pub named_at_ms: u64,
     /// All layers, as they are stored.
-    pub bytes: Bytes,
+    pub bytes: Option<Bytes>,
     /// All layers, unpacked; `null` where one is not.
     pub unpacked_bytes: Option<Bytes>,
     /// `null` in a list.
@@ -113,6 +114,8 @@ pub struct RemovedStatus {
     pub bytes: Bytes,
     /// Unpacked layers that no other image needs.
     pub layers: usize,
+    /// The rest goes when what is being stored is done, or at the next start.
+    pub is_incomplete: bool,
 }
 
 /// One line of the answer to a pull, an import or an export; the last is one of the last three.
@@ -142,22 +145,21 @@ pub enum ImageEvent {
 
 impl ImageStatus {
     pub(in crate::admin) fn brief(view: &ImageView) -> Self {
-        let content = view.content.as_ref();
         Self {
             reference: view.reference.clone(),
             digest: view.digest,
             source_digest: view.source,
-            platform: content.map(|content| content.config.platform.to_string()),
+            platform: view.platform.as_ref().map(ToString::to_string),
             named_at_ms: view.named_at.saturating_mul(1_000),
-            bytes: content.map(ImageContent::bytes).unwrap_or_default(),
-            unpacked_bytes: content.and_then(ImageContent::unpacked_bytes),
+            bytes: view.bytes,
+            unpacked_bytes: view.unpacked_bytes,
             details: None,
             problem: view.problem.clone(),
         }
     }
 
-    pub(in crate::admin) fn of(view: &ImageView) -> Self {
-        Self { details: view.content.as_ref().map(ImageDetails::from), ..Self::brief(view) }
+    pub(in crate::admin) fn of(view: &ImageView, content: Option<&ImageContent>) -> Self {
+        Self { details: content.map(ImageDetails::from), ..Self::brief(view) }
     }
 }
 
@@ -202,9 +204,10 @@ impl From<&ImageContent> for ImageDefaults {
     }
 }
 
-impl From<Pruned> for RemovedStatus {
-    fn from(Pruned { images, bytes, layers }: Pruned) -> Self {
-        Self { images, bytes, layers }
+impl From<Removed> for RemovedStatus {
+    fn from(Removed { images, freed }: Removed) -> Self {
+        let Collected { bytes, layers, is_incomplete } = freed;
+        Self { images: images.into_iter().collect(), bytes, layers, is_incomplete }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images, over the admin API. What takes long answers with one line a step.
 
-use std::{future::Future, os::fd::OwnedFd, time::Duration};
+use std::{collections::BTreeSet, future::Future, os::fd::OwnedFd, time::Duration};
 
 use dormouse_controller::{ImageError, ImageProgress, Images, PullRequest};
 use dormouse_spec::ImageReference;
@@ -64,7 +64,10 @@ pub(super) async fn answer(
             let views = images.list().await?;
             Ok(document(&views.iter().map(ImageStatus::brief).collect::<Vec<_>>()))
         }
-        Route::Inspect(name) => Ok(document(&ImageStatus::of(&images.inspect(&name.parse()?).await?))),
+        Route::Inspect(name) => {
+            let (view, content) = images.inspect(&name.parse()?).await?;
+            Ok(document(&ImageStatus::of(&view, content.as_ref())))
+        }
         Route::Pull => pull(images.clone(), read_order(body).await?).await,
         Route::Import => {
             let order = read_order(body).await?;
@@ -121,7 +124,7 @@ async fn import(images: Images, order: ImportOrder, archive: OwnedFd) -> Result<
 }
 
 async fn export(images: Images, order: ExportOrder, archive: OwnedFd) -> Result<Answer, AdminError> {
-    let references: Vec<ImageReference> = order.references;
+    let references: BTreeSet<ImageReference> = order.references.into_iter().collect();
     Ok(with_progress(move |_nothing_to_tell| async move {
         let exported = images.export(references, archive).await?;
         Ok(ImageEvent::Exported { images: exported.images, bytes: exported.bytes })
@@ -170,7 +173,7 @@ async fn run(
     };
     let last = result.unwrap_or_else(|error| {
         let refusal = Refusal::from(&AdminError::Image(error));
-        tracing::warn!("an image was not stored: {}", refusal.message);
+        tracing::info!("what was asked of images failed: {}", refusal.message);
         ImageEvent::Failed { status: refusal.status.as_u16(), error: refusal.message }
     });
     // A caller that went away misses it.

@@ -61,7 +61,7 @@ fn row(image: &ImageStatus) -> [String; 5] {
         image.reference.familiar(),
         short(&image.digest),
         image.platform.clone().unwrap_or_else(|| "damaged".to_owned()),
-        size(image.bytes.get()),
+        image.bytes.map(|bytes| size(bytes.get())).unwrap_or_default(),
         unpacked(image.unpacked_bytes.map(|bytes| bytes.get())),
     ]
 }

@@ -20,7 +20,7 @@ pub(in crate::commands) struct Rm {
     references: Vec<ImageReference>,
 }
 
-/// Remove every image that no endpoint uses
+/// Remove every image
 #[derive(Debug, Args)]
 pub(in crate::commands) struct Prune {}
 
@@ -43,11 +43,15 @@ fn tell(common: &Common, removed: &RemovedStatus) -> Result<(), CommandError> {
     for image in &removed.images {
         print_line(image.familiar())?;
     }
+    let count = removed.images.len();
+    let images = if count == 1 { "image" } else { "images" };
     eprintln!(
-        "removed {} images, {} of blobs and {} unpacked layers",
-        removed.images.len(),
+        "removed {count} {images}; {} and {} unpacked layers are free",
         size(removed.bytes.get()),
         removed.layers
     );
+    if removed.is_incomplete {
+        eprintln!("more is free when what is being stored is done, or after the daemon's next start: its log says");
+    }
     Ok(())
 }

@@ -1,12 +1,13 @@
 use std::{
     fs::File,
     io::IsTerminal,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use dormouse_spec::ImageReference;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::{credentials, progress::Progress, reference};
 use crate::{
@@ -60,7 +61,7 @@ Examples:
 pub(in crate::commands) struct Export {
     #[arg(required = true, value_name = "IMAGE", value_parser = reference)]
     references: Vec<ImageReference>,
-    /// Where to [default: stdout]
+    /// Where to; `-` is stdout [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -89,21 +90,23 @@ impl Import {
 impl Export {
     pub(super) async fn run(self, common: &Common, client: &Client) -> Result<(), CommandError> {
         let order = ExportOrder { references: self.references };
+        let to_stdout = self.output.as_deref().is_none_or(|output| output == Path::new("-"));
         let done = match &self.output {
-            None if std::io::stdout().is_terminal() => {
+            _ if to_stdout && std::io::stdout().is_terminal() => {
                 return Err(CommandError::Usage("an archive is nothing for a terminal: name a file with -o FILE"));
             }
-            None => {
+            Some(path) if !to_stdout => to_file(client, &order, path).await?,
+            _ => {
                 let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(CommandError::Output)?;
                 client.export(&order, stdout).await?
             }
-            Some(path) => to_file(client, &order, path).await?,
         };
         // The archive itself may be on stdout.
         match done {
-            ImageEvent::Exported { .. } if common.json && self.output.is_some() => print_json(&done),
+            ImageEvent::Exported { .. } if common.json && !to_stdout => print_json(&done),
             ImageEvent::Exported { images, bytes } => {
-                eprintln!("exported {images} images, {}", size(bytes.get()));
+                let what = if images == 1 { "image" } else { "images" };
+                eprintln!("exported {images} {what}, {}", size(bytes.get()));
                 Ok(())
             }
             _ => Ok(()),
@@ -111,23 +114,29 @@ impl Export {
     }
 }
 
-/// A file that is only half an archive is not left behind.
+/// A file gets its name when it is whole; what is no file, as a pipe, is written to as it is.
 async fn to_file(client: &Client, order: &ExportOrder, path: &Path) -> Result<ImageEvent, CommandError> {
     let failed = |source| CommandError::Write { what: path.display().to_string(), source };
-    let partial = PathBuf::from(format!("{}.partial", path.display()));
-    let file = File::create(&partial).map_err(failed)?;
-    let kept = file.try_clone().map_err(failed)?;
-    let exported = match client.export(order, file.into()).await {
-        Ok(exported) => {
-            kept.sync_all().and_then(|()| std::fs::rename(&partial, path)).map(|()| exported).map_err(failed)
-        }
-        Err(error) => Err(error.into()),
-    };
-    if exported.is_err() {
-        // What went wrong is what the caller has to know.
-        let _ = std::fs::remove_file(&partial);
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let target = File::options().write(true).open(path).map_err(failed)?;
+        return Ok(client.export(order, target.into()).await?);
     }
-    exported
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Without a name until it is whole, so that nothing is left of one that is interrupted.
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file =
+        File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666)).map_err(|e| failed(e.into()))?);
+    let exported = client.export(order, file.try_clone().map_err(failed)?.into()).await?;
+    file.sync_all().and_then(|()| give_name(&file, path)).map_err(failed)?;
+    Ok(exported)
+}
+
+/// In place of what has the name: a link cannot replace, and a rename can.
+fn give_name(file: &File, path: &Path) -> std::io::Result<()> {
+    let unfinished = PathBuf::from(format!("{}.{}.partial", path.display(), std::process::id()));
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(CWD, itself, CWD, &unfinished, AtFlags::SYMLINK_FOLLOW)?;
+    std::fs::rename(&unfinished, path).inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
 }
 
 fn open(archive: &Path) -> Result<OwnedFd, CommandError> {

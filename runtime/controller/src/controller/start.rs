@@ -33,7 +33,7 @@ use crate::{
 pub enum StartError {
     #[error("desired state cannot be read")]
     DesiredState(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the model store cannot be opened")]
+    #[error("a store cannot be opened")]
     Models(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("registries cannot be spoken to")]
     Registries(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -75,14 +75,14 @@ pub(super) async fn start(
     let (found, strays, logs_of_strays) = assign(desired, replicas);
 
     let (strays_sender, strays_facts) = fact_inbox();
-    let layers = LayerAnswers::default();
+    let (layers, drained) = (LayerAnswers::default(), drain.subscribe());
     let daemon =
         DaemonSigns { drain, slowest_turn: metrics.slowest_turn(), blanks: metrics.blanks(), layers: layers.clone() };
     let outbox = link.run(routes(&found, &strays, &strays_sender), daemon);
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
     let layers = Layers::new(&settings.data, outbox.clone(), layers);
-    let images = open_images(settings.images.clone(), images, layers).await?;
+    let images = open_images(settings.images.clone(), images, layers, drained).await?;
     let settings = Arc::new(settings);
     // Else their files would stay until the next start.
     for (replica, log) in logs_of_strays {
@@ -139,8 +139,13 @@ async fn open_stores(data: PathBuf) -> Result<(ModelStore, PreparedStore, ImageS
     opened.map_err(|error: ModelStoreError| StartError::Models(error.into()))
 }
 
-async fn open_images(settings: ImageSettings, store: ImageStore, layers: Layers) -> Result<Images, StartError> {
-    let open = move || Images::new(settings, store, layers);
+async fn open_images(
+    settings: ImageSettings,
+    store: ImageStore,
+    layers: Layers,
+    draining: watch::Receiver<bool>,
+) -> Result<Images, StartError> {
+    let open = move || Images::new(settings, store, layers, draining);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Registries(error.into()))?;
     opened.map_err(|error| StartError::Registries(error.into()))
 }

@@ -1,18 +1,31 @@
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    error::Error,
+    sync::Arc,
+};
 
 use dormouse_image::Freed;
 use dormouse_spec::{Bytes, Digest, ImageReference};
 
 use super::{ImageError, Images, Inner, content::Content};
 
-/// What a prune took away.
+/// What was taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pruned {
-    pub images: Vec<ImageReference>,
+pub struct Removed {
+    pub images: BTreeSet<ImageReference>,
+    pub freed: Collected,
+}
+
+/// What a collection of garbage gave back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
     /// Of blobs.
     pub bytes: Bytes,
     /// Layers that were unpacked.
     pub layers: usize,
+    /// Something is being stored, and collects when it ends; or something could not be deleted, as the log
+    /// tells.
+    pub is_incomplete: bool,
 }
 
 /// What names lead to.
@@ -26,65 +39,94 @@ impl Images {
     /// After something became unreachable, or may have, as in an earlier life; what cannot be collected now
     /// is another time.
     pub(crate) async fn collect_garbage(self) {
-        if let Err(error) = self.inner.collect().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "blobs and layers that no image needs are kept");
-        }
+        self.inner.collect().await;
     }
 
     /// Takes names away, and what no other name leads to.
     ///
     /// # Errors
     /// Where one of the names is none; then none is taken away.
-    pub async fn remove(&self, references: Vec<ImageReference>) -> Result<Pruned, ImageError> {
-        let removed: HashSet<ImageReference> = references.iter().cloned().collect();
-        self.inner.store.unname(removed).await?;
-        let (freed, layers) = self.inner.collect().await?;
-        Ok(Pruned { images: references, bytes: freed.bytes, layers })
+    pub async fn remove(&self, references: Vec<ImageReference>) -> Result<Removed, ImageError> {
+        let store = &self.inner.store;
+        let named = references.iter().map(|reference| Ok(store.named(reference)?.reference));
+        let named = named.collect::<Result<BTreeSet<_>, ImageError>>()?;
+        self.take_away(named).await
     }
 
-    /// Takes every image away that no endpoint uses.
+    /// Takes every image away.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn prune(&self) -> Result<Pruned, ImageError> {
-        let unused = self.inner.store.names().into_iter().map(|named| named.reference).collect();
-        self.remove(unused).await
+    pub async fn prune(&self) -> Result<Removed, ImageError> {
+        let all = self.inner.store.names()?.into_iter().map(|named| named.reference).collect();
+        self.take_away(all).await
     }
-}
 
-/// Collects when something was stored, or was given up halfway: its future may be dropped anywhere.
-#[derive(Debug)]
-pub(super) struct CollectAfter(pub(super) Images);
-
-impl Drop for CollectAfter {
-    fn drop(&mut self) {
-        tokio::spawn(self.0.clone().collect_garbage());
+    /// In a task of its own: who asked may go away, and must not leave it half done.
+    async fn take_away(&self, references: BTreeSet<ImageReference>) -> Result<Removed, ImageError> {
+        let inner = Arc::clone(&self.inner);
+        let taking_away = tokio::spawn(async move {
+            let images = inner.store.unname(references).await?;
+            Ok(Removed { images, freed: inner.collect().await })
+        });
+        taking_away.await.map_err(ImageError::Task)?
     }
 }
 
 impl Inner {
-    /// Deletes what no name leads to, unless something is being stored: its end collects as well.
-    async fn collect(&self) -> Result<(Freed, usize), ImageError> {
-        let Ok(_nothing_unnamed) = self.unnamed.try_write() else { return Ok((Freed::default(), 0)) };
-        let reachable = self.reachable().await?;
+    /// Deletes what no name leads to, unless something is being stored: its end collects as well. Runs in a task
+    /// that nobody drops.
+    async fn collect(&self) -> Collected {
+        let _only_one = self.collecting.lock().await;
+        let incomplete = Collected { is_incomplete: true, ..Collected::default() };
+        let Ok(_nothing_unnamed) = self.unnamed.try_write() else { return incomplete };
+        let reachable = match self.reachable().await {
+            Ok(reachable) => reachable,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn Error, "nothing is deleted: what images need is not known");
+                return incomplete;
+            }
+        };
         // Layers first: a blob that is left without its layer is unpacked again, and not the other way round.
-        let mut removed = 0;
-        let layers = self.layers.clone();
-        let unpacked = tokio::task::spawn_blocking(move || layers.unpacked()).await.map_err(ImageError::Task)??;
-        for diff_id in unpacked.difference(&reachable.layers) {
-            self.layers.remove(*diff_id).await?;
-            removed += 1;
+        let (layers, is_incomplete) = self.collect_layers(&reachable.layers).await;
+        match self.store.collect_garbage(reachable.blobs).await {
+            Ok(Freed { bytes, .. }) => Collected { bytes, layers, is_incomplete },
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn Error, "blobs that no image needs are kept");
+                Collected { layers, ..incomplete }
+            }
         }
-        Ok((self.store.collect_garbage(reachable.blobs).await?, removed))
+    }
+
+    /// How many were removed, and whether some could not be.
+    async fn collect_layers(&self, reachable: &HashSet<Digest>) -> (usize, bool) {
+        let (mut removed, mut is_incomplete) = (0, false);
+        let layers = self.layers.clone();
+        let unpacked = tokio::task::spawn_blocking(move || layers.unpacked()).await.map_err(ImageError::Task);
+        let unpacked = unpacked.and_then(|unpacked| unpacked).unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn Error, "unpacked layers that no image needs are kept");
+            is_incomplete = true;
+            HashSet::new()
+        });
+        for diff_id in unpacked.difference(reachable) {
+            match self.layers.remove(*diff_id).await {
+                Ok(()) => removed += 1,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "an unpacked layer that no image needs is kept");
+                    is_incomplete = true;
+                }
+            }
+        }
+        (removed, is_incomplete)
     }
 
     /// # Errors
     /// Where an image cannot be read: what it needs is not known then.
     async fn reachable(&self) -> Result<Reachable, ImageError> {
         let mut reachable = Reachable::default();
-        for named in self.store.names() {
+        for named in self.store.names()? {
             let Content { manifest, layers, .. } =
-                Content::read(&self.store, &named.manifest, &named.reference.to_string()).await?;
+                Content::read(&self.store, &named.manifest, &named.reference.familiar()).await?;
             reachable.blobs.extend([named.manifest.digest, manifest.config.digest]);
             reachable.blobs.extend(layers.iter().map(|layer| layer.blob.digest));
             reachable.layers.extend(layers.iter().map(|layer| layer.diff_id));

@@ -14,7 +14,7 @@ use dormouse_spec::{Bytes, Digest};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::ImageError;
+use super::{ImageError, Unnamed, locks::Locks};
 use crate::link::Outbox;
 
 /// Layers that are unpacked or removed at a time: the disk gains nothing from more, and the spawner refuses
@@ -37,9 +37,9 @@ pub(super) struct LayerRecord {
 /// What became of a layer that was asked for.
 type Outcome = Result<(), String>;
 
-/// Where the spawner's answers go.
+/// Where the spawner's answers go. One thing at a time is asked of a layer, so an answer is that one's.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LayerAnswers(Arc<Mutex<HashMap<Digest, Vec<oneshot::Sender<Outcome>>>>>);
+pub(crate) struct LayerAnswers(Arc<Mutex<HashMap<Digest, oneshot::Sender<Outcome>>>>);
 
 impl LayerAnswers {
     /// Hands on what was told of a layer; an event about something else comes back.
@@ -49,21 +49,20 @@ impl LayerAnswers {
             Event::LayerFailed { diff_id, reason } => (diff_id, Err(reason)),
             other => return Some(other),
         };
-        let waiting = self.waiting().remove(&diff_id);
-        for waiter in waiting.into_iter().flatten() {
-            // Whoever asked may have gone away.
-            let _ = waiter.send(outcome.clone());
+        match self.waiting().remove(&diff_id) {
+            Some(waiter) => drop(waiter.send(outcome)),
+            None => tracing::debug!(%diff_id, "the spawner told of a layer that nobody asked for"),
         }
         None
     }
 
     fn wait_for(&self, diff_id: Digest) -> oneshot::Receiver<Outcome> {
         let (told, outcome) = oneshot::channel();
-        self.waiting().entry(diff_id).or_default().push(told);
+        self.waiting().insert(diff_id, told);
         outcome
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Vec<oneshot::Sender<Outcome>>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, oneshot::Sender<Outcome>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,37 +73,59 @@ pub(crate) struct Layers {
     outbox: Outbox,
     answers: LayerAnswers,
     turns: Arc<Semaphore>,
+    asked: Arc<Locks>,
     directory: PathBuf,
 }
 
 impl Layers {
     pub(crate) fn new(data: &std::path::Path, outbox: Outbox, answers: LayerAnswers) -> Self {
-        Self { outbox, answers, turns: Arc::new(Semaphore::new(AT_A_TIME)), directory: data.join(DIRECTORY) }
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { outbox, answers, turns, asked: Arc::default(), directory: data.join(DIRECTORY) }
     }
 
-    /// Has a layer unpacked from its blob, which the caller holds; one that is there already costs nothing.
+    /// Has a layer unpacked from its blob, which `unnamed` keeps; one that is there already costs nothing.
     /// `image` is for errors.
-    pub(super) async fn unpack(&self, layer: &Layer, bytes_max: Bytes, image: &str) -> Result<(), ImageError> {
+    pub(super) async fn unpack(
+        &self,
+        layer: &Layer,
+        bytes_max: Bytes,
+        image: &str,
+        unnamed: &Arc<Unnamed>,
+    ) -> Result<(), ImageError> {
         let request = Request::UnpackLayer {
             blob: layer.blob.digest,
             diff_id: layer.diff_id,
             compression: super::compression(layer.compression),
             bytes_max: bytes_max.get(),
         };
-        let outcome = self.ask(layer.diff_id, request).await?;
+        let outcome = self.ask(layer.diff_id, request, Some(Arc::clone(unnamed))).await?;
         outcome.map_err(|reason| ImageError::Unpack { image: image.to_owned(), layer: layer.blob.digest, reason })
     }
 
     pub(super) async fn remove(&self, diff_id: Digest) -> Result<(), ImageError> {
-        let outcome = self.ask(diff_id, Request::RemoveLayer { diff_id }).await?;
+        let outcome = self.ask(diff_id, Request::RemoveLayer { diff_id }, None).await?;
         outcome.map_err(|reason| ImageError::RemoveLayer { diff_id, reason })
     }
 
-    async fn ask(&self, diff_id: Digest, request: Request) -> Result<Outcome, ImageError> {
-        let _turn = self.turns.acquire().await.map_err(|_| ImageError::SpawnerGone)?;
-        let outcome = self.answers.wait_for(diff_id);
-        self.outbox.send(request).await;
-        outcome.await.map_err(|_| ImageError::SpawnerGone)
+    /// Waits for the answer in a task of its own: who asked may go away, and the next answer about this layer
+    /// must not be taken for this one.
+    async fn ask(
+        &self,
+        diff_id: Digest,
+        request: Request,
+        unnamed: Option<Arc<Unnamed>>,
+    ) -> Result<Outcome, ImageError> {
+        let layers = self.clone();
+        let asked = tokio::spawn(async move {
+            let _only_one = layers.asked.lock(diff_id).await;
+            let _turn = layers.turns.acquire().await;
+            let outcome = layers.answers.wait_for(diff_id);
+            layers.outbox.send(request).await;
+            let outcome = outcome.await;
+            drop(unnamed);
+            outcome
+        });
+        asked.await.map_err(ImageError::Task)?.map_err(|_| ImageError::SpawnerGone)
     }
 
     /// The layers that are unpacked. Blocks for as long as reading a directory takes.

@@ -24,13 +24,13 @@ impl Progress {
 
     pub(super) fn expect(&self, bytes: u64, layers: usize) {
         self.0.send_modify(|progress| {
-            progress.bytes_total += bytes;
+            progress.bytes_total = progress.bytes_total.saturating_add(bytes);
             progress.layers_total += layers;
         });
     }
 
     pub(super) fn stored(&self, bytes: u64) {
-        self.0.send_modify(|progress| progress.bytes_done += bytes);
+        self.0.send_modify(|progress| progress.bytes_done = progress.bytes_done.saturating_add(bytes));
     }
 
     /// A transfer begins anew.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes as Chunk;
 use dormouse_image::{
-    BlobWriter, ImageStoreError, NamedImage, StoredBlob,
+    BlobWriter, ImageStoreError, StoredBlob,
     oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, garbage::CollectAfter, progress::Progress};
+use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress};
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
@@ -35,6 +35,7 @@ struct Pull {
     remote: RemoteImage,
     progress: Progress,
     fetches: Semaphore,
+    unnamed: Arc<Unnamed>,
 }
 
 /// What a reference led to.
@@ -47,9 +48,16 @@ struct Found {
     held: Vec<StoredBlob>,
 }
 
+/// All of an image, in the store and unpacked.
+struct Fetched {
+    manifest: Descriptor,
+    source: Digest,
+    held: Vec<StoredBlob>,
+}
+
 impl Images {
-    /// Fetches what is not in the store, has layers unpacked as they come, and names the image. It ends with
-    /// this future; what was fetched by then goes with the next garbage.
+    /// Fetches what is not in the store, has layers unpacked as they come, and names the image. Where this
+    /// future is dropped before, what was fetched by then goes with the garbage.
     ///
     /// # Errors
     /// See [`ImageError`]; the name then means what it meant before.
@@ -58,28 +66,28 @@ impl Images {
         request: PullRequest,
         progress: watch::Sender<ImageProgress>,
     ) -> Result<ImageView, ImageError> {
-        let _collect = CollectAfter(self.clone());
-        let _turn = self.inner.turn().await?;
-        self.inner.pull(request, Progress::new(progress)).await
+        self.transfer(async move |images: Arc<Inner>, unnamed, mut caller| {
+            let PullRequest { reference, credentials } = request;
+            // A store that cannot name it need not fetch it.
+            images.store.names()?;
+            let keyring = images.with_own_credentials(&reference, credentials).await?;
+            let pull = Arc::new(Pull {
+                images: Arc::clone(&images),
+                remote: images.registries.image(reference.clone(), &keyring),
+                reference,
+                progress: Progress::new(progress),
+                fetches: Semaphore::new(FETCHES_MAX),
+                unnamed,
+            });
+            let Fetched { manifest, source, held } = caller.while_there(Arc::clone(&pull).fetch_all()).await?;
+            let named = images.store.name(pull.reference.clone(), manifest, Some(source), Arc::new(held)).await?;
+            Ok(images.view(named).await)
+        })
+        .await
     }
 }
 
 impl Inner {
-    async fn pull(self: &Arc<Self>, request: PullRequest, progress: Progress) -> Result<ImageView, ImageError> {
-        let _unnamed = self.unnamed.read().await;
-        let PullRequest { reference, credentials } = request;
-        let keyring = self.with_own_credentials(&reference, credentials).await?;
-        let pull = Pull {
-            images: Arc::clone(self),
-            remote: self.registries.image(reference.clone(), &keyring),
-            reference,
-            progress,
-            fetches: Semaphore::new(FETCHES_MAX),
-        };
-        let named = Arc::new(pull).run().await?;
-        Ok(self.view(named).await)
-    }
-
     /// For the registry and its mirrors.
     async fn with_own_credentials(
         &self,
@@ -103,14 +111,15 @@ impl Inner {
 }
 
 impl Pull {
-    async fn run(self: Arc<Self>) -> Result<NamedImage, ImageError> {
+    async fn fetch_all(self: Arc<Self>) -> Result<Fetched, ImageError> {
         let Found { manifest, source, layers, mut held } = self.find().await?;
-        self.progress.expect(layers.iter().map(|layer| layer.blob.size).sum(), layers.len());
+        let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
+        self.progress.expect(bytes, layers.len());
         let mut tasks = JoinSet::new();
         let mut begun = HashSet::new();
         for layer in layers {
             // Some images have one layer twice, the empty one above all.
-            if begun.insert(layer.diff_id) {
+            if begun.insert((layer.blob.digest, layer.diff_id)) {
                 tasks.spawn(Arc::clone(&self).layer(layer));
             } else {
                 self.progress.stored(layer.blob.size);
@@ -121,7 +130,7 @@ impl Pull {
         while let Some(done) = tasks.join_next().await {
             held.push(done.map_err(ImageError::Task)??);
         }
-        Ok(self.images.store.name(self.reference.clone(), manifest, Some(source), Arc::new(held)).await?)
+        Ok(Fetched { manifest, source, held })
     }
 
     /// The documents of the image for this machine, verified and stored.
@@ -129,16 +138,19 @@ impl Pull {
         let machine = Platform::of_this_machine();
         let mut fetched = self.remote.manifest().await?;
         let source = fetched.digest;
+        let mut media_type = fetched.media_type;
         let document = Document::parse(&fetched.bytes, fetched.media_type).map_err(|error| self.unusable(error))?;
         let manifest = match document {
             Document::Manifest(manifest) => manifest,
             Document::Index(index) => {
-                let (chosen, media_type) = index.choose(&machine).map_err(|error| self.unusable(error))?;
+                let (chosen, as_listed) = index.choose(&machine).map_err(|error| self.unusable(error))?;
                 fetched = self.remote.manifest_of(chosen).await?;
+                // What the index says of it, not what it was sent as, since the index has its digest.
+                media_type = as_listed;
                 self.only_manifest(&fetched.bytes, media_type)?
             }
         };
-        let media_type = fetched.media_type.as_str().to_owned();
+        let media_type = media_type.as_str().to_owned();
         let size = fetched.bytes.len() as u64;
         let descriptor = Descriptor { media_type, digest: fetched.digest, size };
         let (config, stored) = self.config(&manifest).await?;
@@ -157,7 +169,12 @@ impl Pull {
         {
             return Ok((content.into(), stored));
         }
-        let content = self.remote.config(manifest).await?;
+        let content = match self.remote.config(manifest).await {
+            Err(error) if self.remote.has_mirrors() && error.is_wrong_content() => {
+                self.remote.without_mirrors().config(manifest).await?
+            }
+            content => content?,
+        };
         let stored = store.put(content.clone()).await?;
         Ok((content, stored))
     }
@@ -181,13 +198,14 @@ impl Pull {
             }
             None => (self.fetch(&layer.blob).await?, false),
         };
-        let mut unpacked = layers.unpack(&layer, settings.layer_bytes_max, &image).await;
-        if was_there && matches!(unpacked, Err(ImageError::Unpack { .. })) {
-            tracing::warn!(layer = %layer.blob.digest, "a stored layer cannot be unpacked, and is fetched again");
+        let unpack = || layers.unpack(&layer, settings.layer_bytes_max, &image, &self.unnamed);
+        let mut unpacked = unpack().await;
+        let may_be_damaged = was_there && matches!(unpacked, Err(ImageError::Unpack { .. }));
+        if may_be_damaged && store.verify(blob.digest).await.is_err() {
+            tracing::warn!(layer = %layer.blob.digest, "a stored layer is damaged, and is fetched again");
             self.progress.lost(layer.blob.size);
-            store.discard(blob).await?;
             blob = self.fetch(&layer.blob).await?;
-            unpacked = layers.unpack(&layer, settings.layer_bytes_max, &image).await;
+            unpacked = unpack().await;
         }
         unpacked?;
         self.progress.unpacked();

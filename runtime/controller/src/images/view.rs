@@ -1,6 +1,6 @@
 use dormouse_image::{
     NamedImage,
-    oci::{ImageConfig, Layer},
+    oci::{ImageConfig, Layer, Platform},
 };
 use dormouse_sandbox::messages::LeftOut;
 use dormouse_spec::{Bytes, Digest, ImageReference};
@@ -18,8 +18,12 @@ pub struct ImageView {
     pub source: Option<Digest>,
     /// When it got its name, in seconds since 1970.
     pub named_at: u64,
-    /// None where something of it cannot be read; `problem` says what.
-    pub content: Option<ImageContent>,
+    /// None where something of it cannot be read; so are the sizes, and `problem` says what it is.
+    pub platform: Option<Platform>,
+    /// All layers, as they are stored.
+    pub bytes: Option<Bytes>,
+    /// All layers, unpacked; none where one is not.
+    pub unpacked_bytes: Option<Bytes>,
     pub problem: Option<String>,
 }
 
@@ -68,13 +72,21 @@ impl ImageContent {
 }
 
 impl ImageView {
-    pub(super) fn of(named: NamedImage, content: Result<ImageContent, String>) -> Self {
+    pub(super) fn of(named: NamedImage, content: &ImageContent) -> Self {
+        Self {
+            platform: Some(content.config.platform.clone()),
+            bytes: Some(content.bytes()),
+            unpacked_bytes: content.unpacked_bytes(),
+            problem: None,
+            ..Self::damaged(named, String::new())
+        }
+    }
+
+    pub(super) fn damaged(named: NamedImage, problem: String) -> Self {
         let NamedImage { reference, manifest, source, named_at } = named;
-        let (content, problem) = match content {
-            Ok(content) => (Some(content), None),
-            Err(problem) => (None, Some(problem)),
-        };
-        Self { reference, digest: manifest.digest, source, named_at, content, problem }
+        let (platform, bytes, unpacked_bytes) = (None, None, None);
+        let problem = Some(problem);
+        Self { reference, digest: manifest.digest, source, named_at, platform, bytes, unpacked_bytes, problem }
     }
 }
 

@@ -70,7 +70,7 @@ impl Document {
     /// # Errors
     /// See [`DocumentError`].
     pub fn parse_as(bytes: &[u8], media_type: &str) -> Result<Self, DocumentError> {
-        let unknown = || DocumentError::Unknown { media_type: media_type.to_owned() };
+        let unknown = || DocumentError::Unknown { media_type: shown(media_type) };
         Self::parse(bytes, MediaType::parse(media_type).ok_or_else(unknown)?)
     }
 }

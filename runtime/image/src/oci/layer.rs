@@ -1,5 +1,7 @@
 use dormouse_spec::Digest;
 
+use crate::shown::shown;
+
 use super::{Descriptor, DocumentError, ImageConfig, ImageManifest};
 
 /// How the bytes of a layer are compressed.
@@ -63,7 +65,7 @@ impl Compression {
 /// Where one is of a kind that cannot be unpacked.
 pub fn layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<Vec<Layer>, DocumentError> {
     let layer = |(blob, diff_id): (&Descriptor, &Digest)| {
-        let unknown = || DocumentError::Layer { layer: blob.digest, media_type: blob.media_type.clone() };
+        let unknown = || DocumentError::Layer { layer: blob.digest, media_type: shown(&blob.media_type) };
         let compression = Compression::of(&blob.media_type).ok_or_else(unknown)?;
         Ok(Layer { blob: blob.clone(), diff_id: *diff_id, compression })
     };

@@ -18,10 +18,10 @@ pub struct RegistryError {
 }
 
 impl RegistryError {
-    /// Whether the same may work later.
+    /// Whether what came is not what its digest says.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
-        self.failure.is_transient()
+    pub fn is_wrong_content(&self) -> bool {
+        matches!(*self.failure, Failure::WrongDigest { .. })
     }
 }
 

@@ -18,7 +18,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    #[error("the model store `{}` is in use by another process", path.display())]
+    #[error("the store `{}` is in use by another process", path.display())]
     InUse { path: PathBuf },
     #[error("the model has no file called {MODEL_FILE}")]
     NoModelFile,
@@ -30,17 +30,17 @@ pub enum StoreError {
     NotRegular { path: RelativePath },
     #[error("the model has {bytes} bytes, more than {max}")]
     TooLarge { bytes: Bytes, max: Bytes },
-    #[error("the disk of `{}` is too full for the model: it takes {needs}, {free} can be used", path.display())]
+    #[error("the disk of `{}` is too full: it takes {needs}, {free} can be used", path.display())]
     DiskFull { path: PathBuf, needs: Bytes, free: Bytes },
     #[error("`{path}` changed while it was copied: it had {expected} bytes, {found} were read")]
     Changed { path: RelativePath, expected: u64, found: u64 },
     #[error("`{path}` was written, but other bytes are read back: the disk or the memory is faulty")]
     Corrupted { path: RelativePath },
-    #[error("the model {digest} was deployed this moment and cannot be removed")]
+    #[error("{digest} is in use this moment and cannot be removed")]
     Pinned { digest: Digest },
     #[error("the copy was given up")]
     Cancelled,
-    #[error("work on the model store ended early")]
+    #[error("work on the store ended early")]
     Task(#[source] JoinError),
 }
 

@@ -50,6 +50,8 @@ use names::Names;
 const DIRECTORY: &str = "images";
 const BLOBS: &str = "blobs";
 const ALGORITHM: &str = "sha256";
+/// Read and hashed at a time.
+const VERIFIED_BYTES: usize = 256 << 10;
 const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -121,20 +123,16 @@ impl ImageStore {
         blocking(move || images.read(&digest, bytes_max)).await
     }
 
-    /// Takes a blob away that turned out not to have the bytes of its digest, so that it is fetched anew.
+    /// Reads a blob again, to see whether the disk still has what was written.
     ///
     /// # Errors
-    /// Where the disk fails.
-    pub async fn discard(&self, blob: StoredBlob) -> Result<(), ImageStoreError> {
+    /// Where it cannot be read, or has other bytes.
+    pub async fn verify(&self, digest: Digest) -> Result<(), ImageStoreError> {
         let images = Arc::clone(&self.inner);
-        blocking(move || images.unlink(&blob.digest)).await
+        blocking(move || images.verify(&digest)).await
     }
 
-    /// Whether so many bytes more fit the disk.
-    ///
-    /// # Errors
-    /// [`StoreError::DiskFull`] with what is missing.
-    pub fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
+    fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
         self.inner.store.check_free_space(needs)
     }
 }
@@ -224,12 +222,47 @@ impl Images {
         if found == *digest { Ok(content) } else { Err(ImageStoreError::Digest { expected: *digest, found }) }
     }
 
+    fn verify(&self, digest: &Digest) -> Result<(), ImageStoreError> {
+        let mut blob = Verified::of(self.open(digest)?, *digest);
+        let mut buffer = vec![0; VERIFIED_BYTES];
+        let failed = |source| StoreError::io("reading", &self.blob_path(digest), source);
+        while blob.read(&mut buffer).map_err(failed)? > 0 {}
+        blob.finish()
+    }
+
     /// Deletes a blob; one that is not there is no error.
     fn unlink(&self, digest: &Digest) -> Result<(), ImageStoreError> {
         match retry_on_intr(|| rustix::fs::unlinkat(&self.blobs, digest.hex(), AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(StoreError::io("deleting", &self.blob_path(digest), source).into()),
         }
+    }
+}
+
+/// A blob that is hashed while it is read.
+struct Verified {
+    file: File,
+    hasher: Sha256,
+    expected: Digest,
+}
+
+impl Verified {
+    fn of(file: File, expected: Digest) -> Self {
+        Self { file, hasher: Sha256::new(), expected }
+    }
+
+    /// Whether all that was read is what it was to be.
+    fn finish(self) -> Result<(), ImageStoreError> {
+        let found = Digest::from_sha256(self.hasher.finalize().into());
+        if found == self.expected { Ok(()) } else { Err(ImageStoreError::Digest { expected: self.expected, found }) }
+    }
+}
+
+impl Read for Verified {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_blob_that_always_ends_early_is_truncated() {
     let (result, _) = blob(&public(&proper), &content()).await;
     let error = result.unwrap_err();
     assert!(matches!(*error.failure, Failure::Truncated { received: 100, size: 100_000, source: None }), "{error:?}");
-    assert_eq!((error.attempts, proper.seen().len(), error.is_transient()), (5, 5, true));
+    assert_eq!((error.attempts, proper.seen().len(), error.failure.is_transient()), (5, 5, true));
 
     let broken = Server::start(|_| cut(100)).await;
     let (result, _) = blob(&public(&broken), &content()).await;

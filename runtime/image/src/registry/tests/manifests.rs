@@ -48,7 +48,7 @@ async fn refusals_are_told_apart() {
         assert!(is_told(&error.failure), "{error:?}");
         let text = error.failure.to_string();
         assert!(text.contains(r"(it says: X_UNKNOWN: no\u{1b}[2J such)"), "{text}");
-        assert_eq!(error.attempts, if error.is_transient() { 5 } else { 1 });
+        assert_eq!(error.attempts, if error.failure.is_transient() { 5 } else { 1 });
     }
 }
 

@@ -4,6 +4,7 @@
 //! stored as they come; what they are for is known when the documents beside them have been read, wherever
 //! they stand.
 
+mod caller;
 mod docker;
 mod export;
 mod import;
@@ -12,10 +13,10 @@ mod reader;
 
 use std::io;
 
-use dormouse_spec::{Bytes, Digest, ImageReference};
+use dormouse_spec::{Bytes, Digest};
 
 use super::{ImageStoreError, StoreError};
-use crate::oci::DocumentError;
+use crate::{oci::DocumentError, shown::shown};
 
 pub use export::Exported;
 pub use import::{Imported, ImportedImage};
@@ -59,8 +60,6 @@ pub enum ArchiveError {
         "the archive has {count} images, and one name was given: leave --name out, or import an archive of one image"
     )]
     SeveralImages { count: usize },
-    #[error("there is no image `{0}` in the store; `dormouse image ls` shows those that are")]
-    NotFound(ImageReference),
     #[error(transparent)]
     Store(#[from] ImageStoreError),
 }
@@ -73,6 +72,6 @@ impl From<StoreError> for ArchiveError {
 
 impl ArchiveError {
     fn file(path: &str, reason: &dyn std::fmt::Display) -> Self {
-        Self::File { path: path.to_owned(), reason: reason.to_string() }
+        Self::File { path: shown(path), reason: shown(&reason.to_string()) }
     }
 }

@@ -20,8 +20,8 @@ use crate::{
 
 /// For its owner and root: what is in images may be secret.
 const BLOB_MODE: Mode = Mode::from_raw_mode(0o400);
-/// The free space is looked at again after so many bytes of a blob whose length nobody told.
-const SPACE_CHECKED_EVERY: u64 = 16 << 20;
+/// The free space is looked at again after so many bytes: others write too.
+const SPACE_CHECKED_EVERY: u64 = 1 << 20;
 
 /// A blob that is in the store and stays there while this value lives.
 #[derive(Debug)]

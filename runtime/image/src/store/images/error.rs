@@ -17,10 +17,16 @@ pub enum ImageStoreError {
     Size { expected: u64, found: u64 },
     #[error("the blob {digest} is longer than {max}")]
     Long { digest: Digest, max: Bytes },
-    #[error("the image store's index cannot be read, so nothing is changed in it: {0}; repair or remove the file")]
+    #[error(
+        "the image store's index cannot be read, so nothing is changed in it: {0}; repair the file and restart the daemon, or remove it, which forgets all images"
+    )]
     Damaged(String),
     #[error("the image store has {max} names already: remove some with `dormouse image rm`")]
     Full { max: usize },
+    #[error("the image store's index would be larger than {max}: remove some images with `dormouse image rm`")]
+    IndexFull { max: Bytes },
+    #[error("the store lacks the blob {digest} of `{image}`: pull or import it again")]
+    Missing { image: String, digest: Digest },
     #[error("writing the image store's index failed")]
     Index(#[source] serde_json::Error),
     #[error("the image was given up while it was stored")]

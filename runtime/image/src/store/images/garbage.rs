@@ -22,18 +22,6 @@ impl ImageStore {
         let images = Arc::clone(&self.inner);
         blocking(move || images.delete_all_but(&reachable)).await
     }
-
-    /// How much of the disk is used, in percent, as a process without privileges sees it.
-    ///
-    /// # Errors
-    /// Where the disk cannot be asked.
-    pub fn disk_used_percent(&self) -> Result<u8, StoreError> {
-        let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.inner.store.root))
-            .map_err(|source| StoreError::io("asking for the free space of", &self.inner.store.path, source))?;
-        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
-        let usable = used.saturating_add(disk.f_bavail).max(1);
-        Ok(u8::try_from(used.saturating_mul(100).div_ceil(usable)).unwrap_or(100))
-    }
 }
 
 impl Images {

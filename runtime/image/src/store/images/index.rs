@@ -6,7 +6,7 @@ use std::{
     io::{self, Read},
 };
 
-use dormouse_spec::{Digest, ImageReference};
+use dormouse_spec::{Bytes, Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use super::{ImageStoreError, Inner, NamedImage, names::NAMES_MAX};
@@ -87,5 +87,11 @@ pub(super) fn write<'a>(images: impl Iterator<Item = &'a NamedImage>) -> Result<
         })
         .collect();
     let index = Index { schema_version: 2, media_type: Some(MediaType::OciIndex.as_str().to_owned()), manifests };
-    serde_json::to_vec_pretty(&index).map_err(ImageStoreError::Index)
+    let text = serde_json::to_vec_pretty(&index).map_err(ImageStoreError::Index)?;
+    // What could not be read again must not be written.
+    if text.len() as u64 > BYTES_MAX {
+        Err(ImageStoreError::IndexFull { max: Bytes::new(BYTES_MAX) })
+    } else {
+        Ok(text)
+    }
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -28,26 +28,32 @@ pub struct NamedImage {
 /// What the index says.
 #[derive(Debug)]
 pub(super) struct Names {
-    known: Mutex<Result<BTreeMap<ImageReference, NamedImage>, String>>,
+    /// Held for a moment only: whoever looks must not wait for a disk.
+    known: Mutex<Known>,
+    /// Held by the one change that is made.
+    changing: Mutex<()>,
 }
+
+/// The images by name, or what is wrong with the index.
+type Known = Result<BTreeMap<ImageReference, NamedImage>, String>;
 
 impl Names {
     pub(super) fn read(store: &Inner) -> Self {
         let known = index::read(store).inspect_err(|damage| {
             tracing::error!(path = %store.path.display(), damage, "the index of images cannot be read");
         });
-        Self { known: Mutex::new(known) }
+        Self { known: Mutex::new(known), changing: Mutex::default() }
     }
 
     pub(super) fn damage(&self) -> Option<String> {
         self.with(|known| known.as_ref().err().cloned())
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Result<BTreeMap<ImageReference, NamedImage>, String>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
         look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The blobs that names lead to directly.
+    /// All images, by name.
     pub(super) fn all(&self) -> Result<Vec<NamedImage>, ImageStoreError> {
         self.with(|known| match known {
             Ok(known) => Ok(known.values().cloned().collect()),
@@ -58,26 +64,29 @@ impl Names {
 
 impl ImageStore {
     /// All images, by name.
-    #[must_use]
-    pub fn names(&self) -> Vec<NamedImage> {
-        self.inner.names.all().unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`ImageStoreError::Damaged`].
+    pub fn names(&self) -> Result<Vec<NamedImage>, ImageStoreError> {
+        self.inner.names.all()
     }
 
     /// The image of this name. One that is asked for by a digest alone is found under any name of its
     /// repository.
-    #[must_use]
-    pub fn named(&self, reference: &ImageReference) -> Option<NamedImage> {
+    ///
+    /// # Errors
+    /// [`ImageStoreError::NotFound`], [`ImageStoreError::Damaged`].
+    pub fn named(&self, reference: &ImageReference) -> Result<NamedImage, ImageStoreError> {
         self.inner.names.with(|known| {
-            let known = known.as_ref().ok()?;
+            let known = known.as_ref().map_err(|damage| ImageStoreError::Damaged(damage.clone()))?;
             let has_digest = |image: &&NamedImage| {
                 let same_repository = image.reference.registry() == reference.registry()
                     && image.reference.repository() == reference.repository();
-                same_repository
-                    && reference
-                        .digest()
-                        .is_some_and(|wanted| image.source == Some(wanted) || image.manifest.digest == wanted)
+                let is_it = |wanted| image.source == Some(wanted) || image.manifest.digest == wanted;
+                same_repository && reference.digest().is_some_and(is_it)
             };
-            known.get(reference).or_else(|| known.values().find(has_digest)).cloned()
+            let found = known.get(reference).or_else(|| known.values().find(has_digest));
+            found.cloned().ok_or_else(|| ImageStoreError::NotFound(reference.clone()))
         })
     }
 
@@ -112,40 +121,41 @@ impl ImageStore {
         .await
     }
 
-    /// Takes a name away; its blobs go with the next [`ImageStore::collect_garbage`].
+    /// Takes names away; their blobs go with the next [`ImageStore::collect_garbage`]. Names that are none
+    /// are passed over. Returns those that were.
     ///
     /// # Errors
-    /// [`ImageStoreError::NotFound`] where there is none, and where the disk fails.
-    pub async fn unname(&self, references: HashSet<ImageReference>) -> Result<(), ImageStoreError> {
+    /// Where the disk fails.
+    pub async fn unname(
+        &self,
+        references: BTreeSet<ImageReference>,
+    ) -> Result<BTreeSet<ImageReference>, ImageStoreError> {
         let images = Arc::clone(&self.inner);
         blocking(move || {
+            let mut taken = BTreeSet::new();
             images.change_names(|names| {
-                for reference in &references {
-                    if names.remove(reference).is_none() {
-                        return Err(ImageStoreError::NotFound(reference.clone()));
-                    }
-                }
+                taken.extend(references.into_iter().filter(|reference| names.remove(reference).is_some()));
                 Ok(())
-            })
+            })?;
+            Ok(taken)
         })
         .await
     }
 }
 
 impl Images {
-    /// The index on disk changes before what is known of it does, and both under one lock.
+    /// The index on disk changes before what is known of it does.
     pub(super) fn change_names(
         &self,
         change: impl FnOnce(&mut BTreeMap<ImageReference, NamedImage>) -> Result<(), ImageStoreError>,
     ) -> Result<(), ImageStoreError> {
-        self.names.with(|known| {
-            let names = known.as_mut().map_err(|damage| ImageStoreError::Damaged(damage.clone()))?;
-            let mut changed = names.clone();
-            change(&mut changed)?;
-            self.replace_file(index::FILE, &index::write(changed.values())?)?;
-            // It holds from here on, although it may not outlive a power cut where this fails.
-            *names = changed;
-            Ok(self.sync()?)
-        })
+        let _only_one = self.names.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let damaged = |damage: &String| ImageStoreError::Damaged(damage.clone());
+        let mut changed = self.names.with(|known| known.as_ref().cloned().map_err(damaged))?;
+        change(&mut changed)?;
+        self.replace_file(index::FILE, &index::write(changed.values())?)?;
+        // It holds from here on, although it may not outlive a power cut where this fails.
+        self.names.with(|known| *known = Ok(changed));
+        Ok(self.sync()?)
     }
 }

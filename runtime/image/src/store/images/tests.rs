@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
     io::{Read, Seek, Write},
     os::fd::OwnedFd,
@@ -161,13 +161,13 @@ async fn names_outlive_the_process_and_lead_to_what_they_were_given() {
         other.store(&store, "a:2").await;
     }
     let store = opened(place.path());
-    let found = |name: &str| store.named(&reference(name)).map(|image| image.manifest);
+    let found = |name: &str| store.named(&reference(name)).ok().map(|image| image.manifest);
     assert_eq!((found("a:1"), found("a:2"), found("a:3")), (Some(one.manifest()), Some(other.manifest()), None));
     let by_digest = |repository: &str| found(&format!("{repository}@{}", one.manifest().digest));
     assert_eq!((by_digest("a"), by_digest("b")), (Some(one.manifest()), None));
-    store.unname(HashSet::from([reference("a:1")])).await.unwrap();
-    assert!(store.unname(HashSet::from([reference("a:2"), reference("a:1")])).await.is_err());
-    assert_eq!(store.names().iter().map(|image| image.reference.familiar()).collect::<Vec<_>>(), ["a:2"]);
+    let taken = store.unname([reference("a:1"), reference("a:3")].into()).await.unwrap();
+    assert_eq!(taken, [reference("a:1")].into());
+    assert_eq!(store.names().unwrap().iter().map(|image| image.reference.familiar()).collect::<Vec<_>>(), ["a:2"]);
 }
 
 #[tokio::test]
@@ -210,11 +210,11 @@ async fn what_is_exported_is_imported_as_the_same_and_twice_the_same_bytes() {
     let (one, other) = (Sample::new("one"), Sample::new("other"));
     one.store(&store, "registry.example.com/one:1").await;
     other.store(&store, "other").await;
-    let names = || vec![reference("registry.example.com/one:1"), reference("other")];
+    let names = || BTreeSet::from([reference("other"), reference("registry.example.com/one:1")]);
     let mut archives = Vec::new();
     for _ in 0..2 {
         let mut archive = tempfile::tempfile().unwrap();
-        let exported = store.export(names(), archive.try_clone().unwrap().into()).await.unwrap();
+        let exported = store.export(&names(), archive.try_clone().unwrap().into(), Arc::default()).await.unwrap();
         assert_eq!(exported.images, 2);
         archive.rewind().unwrap();
         let mut bytes = Vec::new();
@@ -225,14 +225,15 @@ async fn what_is_exported_is_imported_as_the_same_and_twice_the_same_bytes() {
     let (archive, bytes) = archives.pop().unwrap();
     assert_eq!(bytes, archives.pop().unwrap().1);
     let receiver = opened(elsewhere.path());
-    let imported = receiver.import(archive.into(), |_| {}).await.unwrap();
-    let found: Vec<_> = imported.images.iter().map(|image| (image.names.clone(), image.manifest.clone())).collect();
-    assert_eq!(found[0], (vec![names()[0].clone()], one.manifest()));
-    assert_eq!(found[1], (vec![names()[1].clone()], other.manifest()));
+    let imported = receiver.import(archive.into(), Arc::default(), |_| {}).await.unwrap();
+    let found: Vec<_> =
+        imported.images.iter().map(|image| (image.references().unwrap(), image.manifest.clone())).collect();
+    let expected = [("other", &other), ("registry.example.com/one:1", &one)];
+    assert_eq!(found, expected.map(|(name, sample)| ([reference(name)].into(), sample.manifest())));
     assert_eq!(blobs(elsewhere.path()), blobs(place.path()));
     assert!(matches!(
-        store.export(vec![reference("c")], tempfile::tempfile().unwrap().into()).await,
-        Err(ArchiveError::NotFound(_))
+        store.export(&[reference("c")].into(), tempfile::tempfile().unwrap().into(), Arc::default()).await,
+        Err(ArchiveError::Store(ImageStoreError::NotFound(_)))
     ));
 }
 
@@ -258,9 +259,9 @@ async fn what_docker_saves_becomes_an_image_with_a_manifest() {
     builder.append_link(&mut link, "l/layer.tar", "../other/layer.tar").unwrap();
     let mut file = builder.into_inner().unwrap().finish().unwrap();
     file.rewind().unwrap();
-    let imported = store.import(file.into(), |_| {}).await.unwrap();
+    let imported = store.import(file.into(), Arc::default(), |_| {}).await.unwrap();
     let [image] = imported.images.as_slice() else { panic!("{imported:?}") };
-    assert_eq!(image.names, [reference("app:1"), reference("app:2")]);
+    assert_eq!(image.references().unwrap(), [reference("app:1"), reference("app:2")].into());
     let manifest = store.read(image.manifest.digest, 10_000).await.unwrap();
     let crate::oci::Document::Manifest(manifest) =
         crate::oci::Document::parse_as(&manifest, &image.manifest.media_type).unwrap()
@@ -288,7 +289,7 @@ async fn what_is_no_archive_of_images_is_refused_in_words() {
         (&layer, &sample.layer),
         ("index.json", &good_index),
     ];
-    assert!(store.import(archive(&whole), |_| {}).await.is_ok());
+    assert!(store.import(archive(&whole), Arc::default(), |_| {}).await.is_ok());
     let without = |left_out: &str| whole.iter().filter(|(path, _)| *path != left_out).copied().collect::<Vec<_>>();
     let with = |path: &'static str, content: &'static [u8]| [whole.clone(), vec![(path, content)]].concat();
     let exchanged: Vec<(&str, &[u8])> = vec![(&layer, b"LAYER")];
@@ -302,7 +303,7 @@ async fn what_is_no_archive_of_images_is_refused_in_words() {
         (vec![("manifest.json", br#"[{"Config":"../c","RepoTags":null,"Layers":[]}]"#)], "`../c`"),
     ] {
         let empty = tempfile::tempdir().unwrap();
-        let error = opened(empty.path()).import(archive(&files), |_| {}).await.unwrap_err();
+        let error = opened(empty.path()).import(archive(&files), Arc::default(), |_| {}).await.unwrap_err();
         let told =
             format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
         assert!(told.contains(said), "{told}");
@@ -312,6 +313,68 @@ async fn what_is_no_archive_of_images_is_refused_in_words() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         file.rewind().unwrap();
-        assert!(store.import(file.into(), |_| {}).await.is_err(), "{content:?}");
+        assert!(store.import(file.into(), Arc::default(), |_| {}).await.is_err(), "{content:?}");
     }
+}
+
+#[tokio::test]
+async fn what_rotted_on_disk_is_not_exported_and_an_import_mends_it() {
+    let place = tempfile::tempdir().unwrap();
+    let store = opened(place.path());
+    let sample = Sample::new("layer");
+    sample.store(&store, "app").await;
+    let names = [reference("app")].into();
+    let mut archive = tempfile::tempfile().unwrap();
+    store.export(&names, archive.try_clone().unwrap().into(), Arc::default()).await.unwrap();
+    let path = place.path().join("images").join(blob_path(&sample.layer));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "LAYER").unwrap();
+    assert!(matches!(store.verify(digest(&sample.layer)).await, Err(ImageStoreError::Digest { .. })));
+    let nowhere = || tempfile::tempfile().unwrap().into();
+    let exported = store.export(&names, nowhere(), Arc::default()).await;
+    assert!(matches!(exported, Err(ArchiveError::Store(ImageStoreError::Digest { .. }))), "{exported:?}");
+    archive.rewind().unwrap();
+    store.import(archive.into(), Arc::default(), |_| {}).await.unwrap();
+    store.verify(digest(&sample.layer)).await.unwrap();
+    store.export(&names, nowhere(), Arc::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_told_where_it_is_needed() {
+    let manifest = Sample::new("a").manifest();
+    let named = |names: &[&str]| ImportedImage {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        manifest: manifest.clone(),
+    };
+    assert!(matches!(named(&[]).references(), Err(ArchiveError::NoName(_))));
+    assert!(matches!(named(&["sha256:abc"]).references(), Err(ArchiveError::BadName { .. })));
+    assert!(matches!(named(&["a"; 65]).references(), Err(ArchiveError::TooMany { .. })));
+    assert_eq!(named(&["a", "a:latest"]).references().unwrap(), [reference("a")].into());
+}
+
+#[tokio::test]
+async fn whoever_goes_away_is_waited_for_no_longer() {
+    let place = tempfile::tempdir().unwrap();
+    let (reading, _writing) = std::io::pipe().unwrap();
+    let went_away = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let error = opened(place.path()).import(reading.into(), went_away, |_| {}).await.unwrap_err();
+    assert!(matches!(error, ArchiveError::Read(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_media_type_is_stored_without_what_nobody_reads() {
+    let place = tempfile::tempdir().unwrap();
+    let sample = Sample::new("layer");
+    let long = format!("{}; {}", MediaType::OciManifest.as_str(), "x".repeat(100_000));
+    let entry = descriptor(&long, &sample.manifest);
+    let index = serde_json::to_vec(&serde_json::json!({ "schemaVersion": 2, "manifests": [entry] })).unwrap();
+    let paths = [blob_path(&sample.manifest), blob_path(&sample.config), blob_path(&sample.layer)];
+    let files: Vec<(&str, &[u8])> = vec![
+        (&paths[0], &sample.manifest),
+        (&paths[1], &sample.config),
+        (&paths[2], &sample.layer),
+        ("index.json", &index),
+    ];
+    let imported = opened(place.path()).import(archive(&files), Arc::default(), |_| {}).await.unwrap();
+    assert_eq!(imported.images[0].manifest, sample.manifest());
 }

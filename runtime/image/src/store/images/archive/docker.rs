@@ -3,7 +3,7 @@
 use std::{io::Read, sync::Arc};
 
 use bytes::Bytes as Chunk;
-use dormouse_spec::{Digest, ImageReference};
+use dormouse_spec::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,8 +11,9 @@ use super::{
     import::{Found, ImportedImage},
 };
 use crate::{
-    oci::{CONFIG_BYTES_MAX, Compression, Descriptor, ImageConfig, ImageManifest, MediaType, Platform},
-    store::images::{ImageStoreError, Images, blob::Incoming},
+    oci::{CONFIG_BYTES_MAX, Compression, Descriptor, ImageConfig, ImageManifest, LAYERS_MAX, MediaType, Platform},
+    shown::shown,
+    store::images::{Images, blob::Incoming},
 };
 
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -50,6 +51,9 @@ pub(super) fn images(
 }
 
 fn image(images: &Arc<Images>, found: &mut Found, entry: Entry) -> Result<ImportedImage, ArchiveError> {
+    if entry.layers.len() > LAYERS_MAX {
+        return Err(ArchiveError::TooMany { what: "layers of one image", max: LAYERS_MAX });
+    }
     let config = blob(found, &entry.config)?;
     let layers = entry.layers.iter().map(|path| {
         let digest = blob(found, path)?;
@@ -70,19 +74,15 @@ fn image(images: &Arc<Images>, found: &mut Found, entry: Entry) -> Result<Import
         config: manifest.config,
         layers: manifest.layers,
     };
-    let content = Chunk::from(serde_json::to_vec(&manifest).map_err(ImageStoreError::Index)?);
+    let content =
+        Chunk::from(serde_json::to_vec(&manifest).map_err(|error| ArchiveError::file("manifest.json", &error))?);
     let mut stored = Incoming::create(Arc::clone(images))?;
     stored.write(&content)?;
     let stored = stored.place(None)?;
     let manifest =
         Descriptor { media_type: MediaType::OciManifest.as_str().to_owned(), digest: stored.digest, size: stored.size };
     found.blobs.insert(stored.digest, stored);
-    let names = entry
-        .repo_tags
-        .unwrap_or_default()
-        .into_iter()
-        .map(|name| name.parse::<ImageReference>().map_err(|_| ArchiveError::BadName { name }));
-    Ok(ImportedImage { names: names.collect::<Result<_, _>>()?, manifest })
+    Ok(ImportedImage { names: entry.repo_tags.unwrap_or_default(), manifest })
 }
 
 /// The blob that a file became, through links.
@@ -101,7 +101,7 @@ fn blob(found: &Found, path: &str) -> Result<Digest, ArchiveError> {
             None => break,
         }
     }
-    Err(ArchiveError::MissingFile(path.to_owned()))
+    Err(ArchiveError::MissingFile(shown(path)))
 }
 
 fn size(found: &Found, digest: &Digest) -> u64 {

@@ -1,19 +1,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use dormouse_spec::{Bytes, Digest, ImageReference};
-use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
-use super::ArchiveError;
+use super::{ArchiveError, caller::Caller};
 use crate::{
     oci::{Descriptor, Document, DocumentError, MANIFEST_BYTES_MAX, MediaType},
-    store::images::{ImageStore, Images, LAYOUT, LAYOUT_FILE, NamedImage, StoredBlob, blocking, index},
+    store::images::{
+        ImageStore, ImageStoreError, Images, LAYOUT, LAYOUT_FILE, NamedImage, StoredBlob, Verified, blocking, index,
+    },
 };
 
 const FILE_MODE: u32 = 0o444;
@@ -52,21 +52,23 @@ struct DockerEntry {
 impl ImageStore {
     /// Writes images as one tar archive: an OCI layout, with the listing of `docker save` beside it, so that
     /// `docker load`, `podman load`, `ctr image import`, `skopeo` and [`ImageStore::import`] read it. The
-    /// same images give the same bytes.
+    /// same images give the same bytes. Where `went_away` becomes true it is given up.
     ///
     /// # Errors
     /// See [`ArchiveError`].
-    pub async fn export(&self, references: Vec<ImageReference>, archive: OwnedFd) -> Result<Exported, ArchiveError> {
-        let mut named = Vec::with_capacity(references.len());
-        for reference in references {
-            named.push(self.named(&reference).ok_or(ArchiveError::NotFound(reference))?);
-        }
+    pub async fn export(
+        &self,
+        references: &BTreeSet<ImageReference>,
+        archive: OwnedFd,
+        went_away: Arc<AtomicBool>,
+    ) -> Result<Exported, ArchiveError> {
+        let named = references.iter().map(|reference| self.named(reference)).collect::<Result<Vec<_>, _>>()?;
         let images = Arc::clone(&self.inner);
-        blocking(move || write(&images, &named, archive)).await
+        blocking(move || write(&images, &named, Caller::new(archive, went_away))).await
     }
 }
 
-fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result<Exported, ArchiveError> {
+fn write(images: &Arc<Images>, named: &[NamedImage], archive: Caller) -> Result<Exported, ArchiveError> {
     let mut blobs = BTreeSet::new();
     let mut held = Vec::new();
     let (mut entries, mut docker) = (Vec::new(), Vec::new());
@@ -76,7 +78,8 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result
             return Err(DocumentError::Nested.into());
         };
         for blob in [&image.manifest, &manifest.config].into_iter().chain(&manifest.layers) {
-            held.push(images.find(blob).ok_or(ArchiveError::Missing(blob.digest))?);
+            let missing = || ImageStoreError::Missing { image: image.reference.familiar(), digest: blob.digest };
+            held.push(images.find(blob).ok_or_else(missing)?);
             blobs.insert(blob.digest);
         }
         let name = image.reference.to_string();
@@ -105,20 +108,22 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: OwnedFd) -> Result
 
 fn write_archive(
     images: &Arc<Images>,
-    archive: OwnedFd,
+    archive: Caller,
     blobs: &BTreeSet<Digest>,
     listing: &Listing,
     docker: &[DockerEntry],
 ) -> Result<Bytes, ArchiveError> {
     let json =
         |document: Result<Vec<u8>, serde_json::Error>| document.map_err(|error| ArchiveError::Write(error.into()));
-    let mut archive = tar::Builder::new(Given(archive.into()));
+    let mut archive = tar::Builder::new(archive);
     append(&mut archive, LAYOUT_FILE, LAYOUT.len() as u64, LAYOUT.as_bytes())?;
     let mut bytes = 0;
     for digest in blobs {
         let blob = images.open(digest)?;
         let size = blob.metadata().map_err(ArchiveError::Read)?.len();
-        append(&mut archive, &path_of(digest), size, blob)?;
+        let mut blob = Verified::of(blob, *digest);
+        append(&mut archive, &path_of(digest), size, &mut blob)?;
+        blob.finish()?;
         bytes += size;
     }
     for (path, content) in
@@ -130,7 +135,7 @@ fn write_archive(
     Ok(Bytes::new(bytes))
 }
 
-fn append(archive: &mut tar::Builder<Given>, path: &str, size: u64, content: impl Read) -> Result<(), ArchiveError> {
+fn append(archive: &mut tar::Builder<Caller>, path: &str, size: u64, content: impl Read) -> Result<(), ArchiveError> {
     let mut header = tar::Header::new_ustar();
     header.set_size(size);
     header.set_mode(FILE_MODE);
@@ -142,24 +147,4 @@ fn append(archive: &mut tar::Builder<Given>, path: &str, size: u64, content: imp
 
 fn path_of(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
-}
-
-/// A descriptor of a caller's, which may be one that does not wait.
-struct Given(File);
-
-impl Write for Given {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
-                }
-                written => return written,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }

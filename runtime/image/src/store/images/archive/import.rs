@@ -1,24 +1,24 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Read,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use dormouse_spec::{Bytes, Digest, ImageReference};
 use tar::EntryType;
 
-use super::{ArchiveError, FILES_MAX, LISTING_BYTES_MAX, docker, layout, reader};
+use super::{ArchiveError, FILES_MAX, LISTING_BYTES_MAX, caller::Caller, docker, layout, reader};
 use crate::{
     oci::Descriptor,
+    shown::shown,
     store::images::{ImageStore, Images, StoredBlob, blob::Incoming, blocking},
 };
 
 /// Copied at a time.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Names of one image.
+const NAMES_OF_IMAGE_MAX: usize = 64;
 const INDEX: &str = "index.json";
 const DOCKER_MANIFEST: &str = "manifest.json";
 const BLOB: &str = "blobs/sha256/";
@@ -34,8 +34,25 @@ pub struct Imported {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedImage {
     /// What the archive calls it.
-    pub names: Vec<ImageReference>,
+    pub names: Vec<String>,
     pub manifest: Descriptor,
+}
+
+impl ImportedImage {
+    /// Its names, where they are some.
+    ///
+    /// # Errors
+    /// Where it has none, too many, or one that is no reference.
+    pub fn references(&self) -> Result<BTreeSet<ImageReference>, ArchiveError> {
+        if self.names.is_empty() {
+            return Err(ArchiveError::NoName(self.manifest.digest));
+        }
+        if self.names.len() > NAMES_OF_IMAGE_MAX {
+            return Err(ArchiveError::TooMany { what: "names of one image", max: NAMES_OF_IMAGE_MAX });
+        }
+        let parsed = |name: &String| name.parse().map_err(|_| ArchiveError::BadName { name: shown(name) });
+        self.names.iter().map(parsed).collect()
+    }
 }
 
 /// What an archive was found to have.
@@ -50,31 +67,22 @@ pub(super) struct Found {
     pub(super) docker_manifest: Option<Vec<u8>>,
 }
 
-/// Tells the thread that reads that nobody waits for it any more.
-struct GiveUpOnDrop(Arc<AtomicBool>);
-
-impl Drop for GiveUpOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl ImageStore {
     /// Reads an archive to its end and stores the images for this machine that it has. `progress` is told
-    /// the bytes of blobs so far, on a thread that may block.
+    /// the bytes of blobs so far, on a thread that may block. Where `went_away` becomes true it is given up.
     ///
     /// # Errors
     /// See [`ArchiveError`]; blobs that were stored before go with the next garbage.
     pub async fn import(
         &self,
         archive: OwnedFd,
+        went_away: Arc<AtomicBool>,
         progress: impl FnMut(u64) + Send + 'static,
     ) -> Result<Imported, ArchiveError> {
-        let give_up = GiveUpOnDrop(Arc::default());
-        let given_up = Arc::clone(&give_up.0);
         let images = Arc::clone(&self.inner);
         blocking(move || {
-            let found = Walk { images: &images, progress, bytes: 0 }.walk(reader::open(archive, given_up)?)?;
+            let archive = reader::open(Caller::new(archive, went_away))?;
+            let found = Walk { images: &images, progress, bytes: 0 }.walk(archive)?;
             images_of(&images, found)
         })
         .await
@@ -160,10 +168,6 @@ impl<P: FnMut(u64)> Walk<'_, P> {
     ) -> Result<StoredBlob, ArchiveError> {
         let size = entry.size();
         let expected = digest.map(|digest| Descriptor { media_type: String::new(), digest, size });
-        if let Some(there) = expected.as_ref().and_then(|expected| self.images.find(expected)) {
-            self.tell(size);
-            return Ok(there);
-        }
         self.images.store.check_free_space(Bytes::new(size))?;
         let mut blob = Incoming::create(Arc::clone(self.images))?;
         let mut buffer = vec![0; CHUNK_BYTES];

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dormouse_spec::{Digest, ImageReference};
+use dormouse_spec::Digest;
 use serde::Deserialize;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     import::{Found, ImportedImage},
 };
 use crate::{
-    oci::{Descriptor, Document, DocumentError, ImageManifest, MANIFEST_BYTES_MAX, Platform},
+    oci::{Descriptor, Document, DocumentError, ImageManifest, MANIFEST_BYTES_MAX, MediaType, Platform},
     store::images::{ImageStoreError, Images, index},
 };
 
@@ -50,7 +50,7 @@ pub(super) fn images(
             other.push(platform);
             continue;
         }
-        let name = name_of(&annotations)?;
+        let name = name_of(&annotations);
         let (manifest, document) = manifest_of(images, found, descriptor, &machine)?;
         check_blobs(found, &document)?;
         match imported.iter_mut().find(|image| image.manifest == manifest) {
@@ -65,12 +65,9 @@ pub(super) fn images(
 }
 
 /// What `index.json` calls an image. A tag alone is no name, as of `skopeo copy … oci:DIR:1.0`.
-fn name_of(annotations: &BTreeMap<String, String>) -> Result<Option<ImageReference>, ArchiveError> {
-    if let Some(name) = annotations.get(index::CONTAINERD_NAME) {
-        return name.parse().map(Some).map_err(|_| ArchiveError::BadName { name: name.clone() });
-    }
-    let name = annotations.get(index::REF_NAME).filter(|name| name.contains([':', '/', '@']));
-    Ok(name.and_then(|name| name.parse().ok()))
+fn name_of(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let of_tools = || annotations.get(index::REF_NAME).filter(|name| name.contains([':', '/', '@']));
+    annotations.get(index::CONTAINERD_NAME).or_else(of_tools).cloned()
 }
 
 /// The manifest for this machine that a descriptor leads to.
@@ -81,16 +78,24 @@ fn manifest_of(
     machine: &Platform,
 ) -> Result<(Descriptor, ImageManifest), ArchiveError> {
     match document(images, found, &descriptor)? {
-        Document::Manifest(manifest) => Ok((descriptor, manifest)),
+        Document::Manifest(manifest) => Ok((as_parsed(descriptor), manifest)),
         Document::Index(index) => {
             let (chosen, _) = index.choose(machine)?;
             let chosen = chosen.clone();
             match document(images, found, &chosen)? {
-                Document::Manifest(manifest) => Ok((chosen, manifest)),
+                Document::Manifest(manifest) => Ok((as_parsed(chosen), manifest)),
                 Document::Index(_) => Err(DocumentError::Nested.into()),
             }
         }
     }
+}
+
+/// Without the parameters that a media type may have, and that nobody reads.
+fn as_parsed(mut manifest: Descriptor) -> Descriptor {
+    if let Some(known) = MediaType::parse(&manifest.media_type) {
+        known.as_str().clone_into(&mut manifest.media_type);
+    }
+    manifest
 }
 
 fn document(images: &Arc<Images>, found: &Found, descriptor: &Descriptor) -> Result<Document, ArchiveError> {
