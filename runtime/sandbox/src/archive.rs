@@ -26,6 +26,10 @@ use self::{
 /// Headers and data are padded to whole blocks, in bytes.
 const BLOCK: usize = 512;
 
+/// Extended headers of one entry, and their bytes together.
+const EXTENSIONS_MAX: u32 = 8;
+const EXTENSIONS_BYTES_MAX: u64 = 2 << 20;
+
 /// What an archive may have at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -110,11 +114,16 @@ impl<R: BufRead> Archive<R> {
             skipped => skipped?,
         }
         let mut said = Said { pax: self.global.clone(), ..Said::default() };
-        let mut is_extended = false;
+        let (mut is_extended, mut extensions, mut extension_bytes) = (false, 0, 0);
         while let Some(block) = self.next_header()? {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;
             match found {
                 Found::Extension { what, bytes } => {
+                    extensions += 1;
+                    extension_bytes += bytes;
+                    if extensions > EXTENSIONS_MAX || extension_bytes > EXTENSIONS_BYTES_MAX {
+                        return Err(self.refused(&block, &said, EntryError::Extensions));
+                    }
                     let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
                     self.take(what, &text, &mut said).map_err(|source| self.refused(&block, &said, source))?;
                     is_extended = !matches!(what, Extension::GlobalPax);

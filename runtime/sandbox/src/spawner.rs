@@ -24,7 +24,8 @@ mod word;
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     net::SocketAddr,
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -32,6 +33,11 @@ use std::{
 };
 
 use rustix::fs::CWD;
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 
 pub(crate) use self::{
     child::{close_all_but, fork_child},
@@ -117,6 +123,8 @@ pub enum SpawnerError {
     Uids(#[from] UidError),
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error("`{}` is in use by another daemon: give this one its own --data directory", .0.display())]
+    DataInUse(PathBuf),
     #[error("{operation} failed")]
     Io {
         operation: &'static str,
@@ -174,6 +182,7 @@ fn serve(
     }
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let stores = make_directories(&settings.data, instance, node_user)?;
+    let _only_ours = lock_layers(&stores.layers)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
     let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
     let seccomp = Profiles::built_in()?;
@@ -219,8 +228,8 @@ fn check_single_thread() -> Result<(), SpawnerError> {
 struct Stores {
     models: PathBuf,
     prepared: PathBuf,
-    /// Blobs of images.
-    blobs: PathBuf,
+    /// An OCI image layout, with the blobs of images in it.
+    images: PathBuf,
     /// What was unpacked of them, which is the spawner's own.
     layers: PathBuf,
 }
@@ -233,10 +242,9 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     make_directory(&models, 0o755, nodes)?;
     let prepared = data.join("prepared");
     make_directory(&prepared, 0o755, nodes)?;
-    let blobs = data.join("images/blobs/sha256");
-    for directory in ["images", "images/blobs", "images/blobs/sha256"] {
-        make_directory(&data.join(directory), 0o755, nodes)?;
-    }
+    // What is in it the node makes for itself: in a directory of the node's, root makes and changes nothing.
+    let images = data.join("images");
+    make_directory(&images, 0o755, nodes)?;
     let layers = data.join("layers");
     make_directory(&layers, 0o755, Some((0, 0)))?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
@@ -245,9 +253,19 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     // Absolute: creation children look it up from wherever they are.
     let models = fs::canonicalize(&models).map_err(io("resolving the model store"))?;
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
-    let blobs = fs::canonicalize(&blobs).map_err(io("resolving the store of blobs"))?;
+    let images = fs::canonicalize(&images).map_err(io("resolving the store of images"))?;
     let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
-    Ok(Stores { models, prepared, blobs, layers })
+    Ok(Stores { models, prepared, images, layers })
+}
+
+/// Another daemon with this data would take what this one is unpacking for what was left behind. The kernel gives the
+/// lock back whatever ends us.
+fn lock_layers(layers: &Path) -> Result<Flock<File>, SpawnerError> {
+    let directory = File::open(layers).map_err(io("opening the directory of layers"))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => SpawnerError::DataInUse(layers.to_owned()),
+        error => io("locking the directory of layers")(error.into()),
+    })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -45,8 +45,8 @@ pub(crate) fn open(store: &Path, name: &Digest, file: &'static str) -> Result<Ow
 }
 
 /// The same of a blob of an image, whose name is its digest in hex.
-pub(crate) fn open_blob(store: &Path, name: &Digest) -> Result<OwnedFd, StoredError> {
-    open_beneath(store, Path::new(&name.hex()))
+pub(crate) fn open_blob(images: &Path, name: &Digest) -> Result<OwnedFd, StoredError> {
+    open_beneath(images, &Path::new("blobs/sha256").join(name.hex()))
 }
 
 fn open_beneath(store: &Path, below: &Path) -> Result<OwnedFd, StoredError> {

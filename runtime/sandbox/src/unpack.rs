@@ -20,7 +20,7 @@ use std::{
     path::Path,
 };
 
-use dormouse_spec::Digest;
+use dormouse_spec::{Digest, printable};
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,10 @@ use crate::{
 pub(crate) const ENTRIES_MAX: u64 = 1_000_000;
 /// The names of one layer's entries together, in bytes.
 pub(crate) const NAMES_BYTES_MAX: u64 = 256 << 20;
+/// Of a name of what was left out.
+const NAMED_CHARS_MAX: usize = 192;
+/// What compression may add to what cannot be compressed, in bytes.
+const BLOB_OVERHEAD_MAX: u64 = 16 << 20;
 
 /// What a layer is known to be, beside its tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +85,8 @@ pub(crate) struct Asked {
 pub(crate) struct Unpacking<'a> {
     pub(crate) asked: &'a Asked,
     pub(crate) group: &'a ReplicaGroup,
-    /// The node's store of blobs.
-    pub(crate) blobs: &'a Path,
+    /// The node's store of images, whose own parent is root's.
+    pub(crate) images: &'a Path,
     /// The spawner's own directory of layers.
     pub(crate) layers: &'a Path,
     /// Of the unfinished layer in it; nothing has this name.
@@ -117,6 +121,8 @@ enum UnpackError {
         "the blob's bytes are {found}, and not {expected} as its name says: it was damaged or exchanged; pull it again"
     )]
     Blobs { found: Digest, expected: Digest },
+    #[error("the blob has {bytes} bytes, and the layer may hold only {max}")]
+    LargeBlob { bytes: u64, max: u64 },
     #[error("the layer's contents are {found}, and not {expected} as the image says: the image is damaged")]
     Contents { found: Digest, expected: Digest },
 }
@@ -149,7 +155,8 @@ impl Unpacking<'_> {
         }
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
             .map_err(io("giving way when memory is short"))?;
-        let blob = stored::open_blob(self.blobs, &self.asked.blob)?;
+        let blob = stored::open_blob(self.images, &self.asked.blob)?;
+        self.check_size(&blob)?;
         let place = Place::make(self.layers, self.unfinished, self.ids)?;
         let unpacked = self.have_it_filled(&place, blob)?;
         let layer = self.checked(unpacked)?;
@@ -172,6 +179,8 @@ impl Unpacking<'_> {
         let child = filling.fork().map_err(io("forking the unpacking process"))?;
         let heard = self.hear(&ours, place);
         drop(ours);
+        // It has said its last word, or will never. It can only fail where it has ended by itself.
+        let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
         let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
             .map_err(|error| io("waiting for the unpacking process")(error.into()))?;
         match heard? {
@@ -180,11 +189,21 @@ impl Unpacking<'_> {
         }
     }
 
+    /// What follows the end of an archive is hashed as well, and a file without contents can be of any length.
+    fn check_size(&self, blob: &OwnedFd) -> Result<(), UnpackError> {
+        let found = rustix::fs::fstat(blob).map_err(|error| io("looking at the blob")(error.into()))?;
+        let (bytes, max) = (u64::try_from(found.st_size).unwrap_or(0), self.asked.bytes_max);
+        if bytes > max.saturating_add(BLOB_OVERHEAD_MAX) { Err(UnpackError::LargeBlob { bytes, max }) } else { Ok(()) }
+    }
+
     /// Until its last word; `None` where it ended without one.
     fn hear(&self, words: &OwnedFd, place: &Place) -> Result<Option<Unpacked>, UnpackError> {
         while let Some((word, descriptor)) = word::receive(words.as_fd())? {
             match (word, descriptor) {
-                (Word::Opaque, Some(directory)) => place.make_opaque(&directory)?,
+                (Word::Opaque, Some(directory)) => {
+                    place.make_opaque(&directory)?;
+                    word::acknowledge(words.as_fd())?;
+                }
                 (Word::Opaque, None) => return Err(UnpackError::Refused("it named no directory".to_owned())),
                 (Word::Unpacked(unpacked), _) => return Ok(Some(unpacked)),
                 (Word::Refused { reason }, _) => return Err(UnpackError::Refused(reason)),
@@ -203,7 +222,11 @@ impl Unpacking<'_> {
                 return Err(UnpackError::Contents { found: unpacked.diff_id, expected: diff_id });
             }
         }
-        Ok(Layer { diff_id, bytes: unpacked.bytes, entries: unpacked.entries, left_out: unpacked.left_out })
+        let mut left_out = unpacked.left_out;
+        // Names are what the process says that read the layer.
+        left_out.named.truncate(fill::NAMED_MAX);
+        left_out.named.iter_mut().for_each(|name| *name = printable(name).chars().take(NAMED_CHARS_MAX).collect());
+        Ok(Layer { diff_id, bytes: unpacked.bytes, entries: unpacked.entries, left_out })
     }
 }
 

@@ -132,9 +132,21 @@ pub fn store(data: &Path, contents: &[u8], compression: Compression) -> Blob {
     };
     let blob = digest(&bytes);
     let path = blob_path(data, &blob);
+    make_store(data);
     fs::write(&path, bytes).unwrap();
     give_to_node(&path);
     Blob { blob, diff_id: digest(contents), compression }
+}
+
+/// What the node makes of its own in the directory that it is given.
+pub fn make_store(data: &Path) {
+    for directory in ["images/blobs", "images/blobs/sha256"] {
+        let path = data.join(directory);
+        if !path.exists() {
+            fs::create_dir(&path).unwrap();
+            give_to_node(&path);
+        }
+    }
 }
 
 pub fn give_to_node(path: &Path) {

@@ -92,6 +92,8 @@ pub struct ExtendedAttribute {
 /// Why an entry is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
+    #[error("its extended headers are too many or too long")]
+    Extensions,
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]

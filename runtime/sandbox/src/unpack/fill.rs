@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many things that were left out are named.
-const NAMED_MAX: usize = 8;
+pub(super) const NAMED_MAX: usize = 8;
 /// The longest of their names with what they are, in bytes.
 const NAMED_BYTES_MAX: usize = 192;
 
@@ -54,8 +54,7 @@ pub(super) fn fill(
 ) -> Result<Unpacked, FillError> {
     let contents = Contents::open(blob, compression, bytes_max).map_err(FillError::Blob)?;
     let mut archive = Archive::new(contents, Limits { entries: ENTRIES_MAX, names_bytes: NAMES_BYTES_MAX });
-    let hand_over =
-        |directory: BorrowedFd<'_>| word::send(words, &Word::Opaque, Some(directory)).map_err(io::Error::other);
+    let hand_over = |directory: BorrowedFd<'_>| word::hand_over(words, directory).map_err(io::Error::other);
     let mut tree = Tree::new(root, &hand_over);
     let mut left_out = LeftOut::default();
     while let Some(Entry { name, what }) = archive.next_entry()? {

@@ -31,6 +31,12 @@ use crate::{
 
 /// What is left to others of the disk's space, in bytes.
 const FREE_BYTES_MIN: u64 = 64 << 20;
+/// What is left to others of its places for files.
+const FREE_INODES_MIN: u64 = 10_000;
+/// Whatever takes such a place: entries, and the directories that they imply.
+const MADE_MAX: u64 = 2_000_000;
+/// How often a name is looked up that the kernel asks to look up again.
+const LOOKUPS_MAX: usize = 1_000;
 /// Between two looks at it, in bytes written and in names made.
 const LOOK_EVERY_BYTES: u64 = 16 << 20;
 const LOOK_EVERY_NAMES: u64 = 4_096;
@@ -61,6 +67,10 @@ pub(super) enum TreeError {
     },
     #[error("only {} MiB are free on the disk of the layers: {} MiB have to stay so", .free >> 20, FREE_BYTES_MIN >> 20)]
     NoSpace { free: u64 },
+    #[error("only {free} more files fit the disk of the layers: {FREE_INODES_MIN} have to stay so")]
+    NoInodes { free: u64 },
+    #[error("the layer makes more than {MADE_MAX} files and directories, those included that it only implies")]
+    TooMany,
     #[error("`{0}`, which it is in, is no directory")]
     NoDirectory(String),
     #[error("it is another name of `{0}`, which this layer has no file of")]
@@ -78,6 +88,7 @@ pub(super) struct Tree<'a> {
     times: Times,
     bytes_unlooked: u64,
     names_unlooked: u64,
+    made: u64,
 }
 
 impl<'a> Tree<'a> {
@@ -89,6 +100,7 @@ impl<'a> Tree<'a> {
             times: Times::default(),
             bytes_unlooked: LOOK_EVERY_BYTES,
             names_unlooked: 0,
+            made: 0,
         }
     }
 
@@ -160,8 +172,10 @@ impl<'a> Tree<'a> {
     pub(super) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeError> {
         let no_target = || TreeError::NoTarget(target.clone());
         let (directory, last) = target.split().ok_or_else(no_target)?;
-        let from = openat2(&*self.root, place(&directory), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within())
-            .map_err(|_| no_target())?;
+        let from = look_up(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => no_target(),
+            error => failed("opening the directory of what it is another name of")(error),
+        })?;
         let last = OsStr::from_bytes(last);
         let found = statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| no_target())?;
         if !matches!(FileType::from_raw_mode(found.st_mode), FileType::RegularFile | FileType::Symlink) {
@@ -204,8 +218,7 @@ impl<'a> Tree<'a> {
         operation: &'static str,
         make: impl Fn(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
     ) -> Result<T, TreeError> {
-        self.names_unlooked += 1;
-        self.look_at_space()?;
+        self.count()?;
         // The archive's reader lets nothing but directories be the root.
         let (directory, last) = name.split().ok_or(TreeError::Contended)?;
         let (directory, last) = (self.directory(&directory)?, OsStr::from_bytes(last));
@@ -243,8 +256,7 @@ impl<'a> Tree<'a> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == name) {
             return Ok(Rc::clone(directory));
         }
-        let open =
-            |root: &OwnedFd| openat2(root, place(name), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within());
+        let open = |root: &OwnedFd| look_up(root, name, OFlags::PATH | OFlags::DIRECTORY);
         let directory = match open(&self.root) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.ensure(name, Wanted::OnTheWay)?;
@@ -262,6 +274,7 @@ impl<'a> Tree<'a> {
     fn ensure(&mut self, name: &Name, wanted: Wanted) -> Result<(), TreeError> {
         let Some((above, last)) = name.split() else { return Ok(()) };
         let (above, last) = (self.directory(&above)?, OsStr::from_bytes(last));
+        self.count()?;
         let mode = if wanted == Wanted::Entry { UNFINISHED_DIRECTORY } else { PARENT };
         match mkdirat(&above, last, mode) {
             Ok(()) => return Ok(()),
@@ -293,7 +306,7 @@ impl<'a> Tree<'a> {
     /// To change it, not only to find things in it.
     fn open_directory(&self, name: &Name) -> Result<OwnedFd, TreeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(&*self.root, place(name), flags, Mode::empty(), within()).map_err(|error| no_directory(error, name))
+        look_up(&self.root, name, flags).map_err(|error| no_directory(error, name))
     }
 
     fn finish_by_name(&mut self, name: &Name, attributes: &Attributes) -> Result<u64, TreeError> {
@@ -304,6 +317,16 @@ impl<'a> Tree<'a> {
         Ok(attributes.left_out + attributes.extended.len() as u64)
     }
 
+    /// Of whatever takes a place on the disk, directories that are only on the way to an entry too.
+    fn count(&mut self) -> Result<(), TreeError> {
+        self.made += 1;
+        if self.made > MADE_MAX {
+            return Err(TreeError::TooMany);
+        }
+        self.names_unlooked += 1;
+        self.look_at_space()
+    }
+
     fn look_at_space(&mut self) -> Result<(), TreeError> {
         if self.bytes_unlooked < LOOK_EVERY_BYTES && self.names_unlooked < LOOK_EVERY_NAMES {
             return Ok(());
@@ -311,8 +334,26 @@ impl<'a> Tree<'a> {
         (self.bytes_unlooked, self.names_unlooked) = (0, 0);
         let space = fstatvfs(&*self.root).map_err(failed("looking at the space that is left"))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if free < FREE_BYTES_MIN { Err(TreeError::NoSpace { free }) } else { Ok(()) }
+        if free < FREE_BYTES_MIN {
+            return Err(TreeError::NoSpace { free });
+        }
+        // Some file systems have as many as there is space for, and tell of none.
+        let is_short = space.f_files > 0 && space.f_favail < FREE_INODES_MIN;
+        if is_short { Err(TreeError::NoInodes { free: space.f_favail }) } else { Ok(()) }
     }
+}
+
+/// Opens what has the name. The kernel gives up on a link's `..` whenever anything on the machine is renamed or mounted
+/// at that moment, and asks to be asked again.
+fn look_up(root: &OwnedFd, name: &Name, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut found = Err(Errno::AGAIN);
+    for _ in 0..LOOKUPS_MAX {
+        found = retry_on_intr(|| openat2(root, place(name), flags, Mode::empty(), within()));
+        if !matches!(found, Err(Errno::AGAIN)) {
+            break;
+        }
+    }
+    found
 }
 
 /// How names are looked up: as if the tree were all there is.

@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use dormouse_spec::Digest;
@@ -12,11 +13,15 @@ use rustix::{
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType,
+        sockopt::{Timeout, set_socket_timeout},
     },
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{creation::REPORT_BYTES_MAX, messages::LeftOut};
+
+/// How long a layer may take without a word, which is all of it where no directory is opaque.
+const SILENCE_MAX: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,8 +59,11 @@ pub(super) enum WordError {
 }
 
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), WordError> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(failed("making a socket pair"))
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(failed("making a socket pair"))?;
+    set_socket_timeout(&ours, Timeout::Recv, Some(SILENCE_MAX)).map_err(failed("limiting how long is waited"))?;
+    Ok((ours, theirs))
 }
 
 pub(super) fn send(socket: BorrowedFd<'_>, word: &Word, directory: Option<BorrowedFd<'_>>) -> Result<(), WordError> {
@@ -70,6 +78,25 @@ pub(super) fn send(socket: BorrowedFd<'_>, word: &Word, directory: Option<Borrow
     retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL))
         .map(drop)
         .map_err(failed("sending a word"))
+}
+
+/// Hands over a directory that is to be opaque, and waits until it is: the kernel keeps few descriptors on their way.
+pub(super) fn hand_over(socket: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> Result<(), WordError> {
+    send(socket, &Word::Opaque, Some(directory))?;
+    let mut taken = [0];
+    match retry_on_intr(|| rustix::io::read(socket, &mut taken))
+        .map_err(failed("waiting for a directory to be taken"))?
+    {
+        0 => Err(failed("waiting for a directory to be taken")(rustix::io::Errno::PIPE)),
+        _ => Ok(()),
+    }
+}
+
+/// Says that the directory was taken. Whoever waits for no such word is let wait no longer either.
+pub(super) fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), WordError> {
+    rustix::net::send(socket, b"k", SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        .map(drop)
+        .map_err(failed("answering a word"))
 }
 
 /// Waits for the next word; `None` where the other side has ended.

@@ -351,6 +351,53 @@ pub(crate) fn a_blob_is_the_stores_own_file() {
     daemon.end(node);
 }
 
+pub(crate) fn root_follows_no_link_of_the_nodes() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = || Settings { ephemeral: false, ..Settings::under(home.path()) };
+    let mut daemon = Daemon::launch(settings());
+    let mut node = daemon.node();
+    let data = daemon.settings.data.clone();
+    let layer = store(&data, &Archive::new().file("file", b"").finish(), Compression::None);
+    // Another store, of root's alone, with the same blob in it.
+    let (blobs, elsewhere) = (data.join("images/blobs"), data.join("elsewhere"));
+    fs::create_dir_all(elsewhere.join("sha256")).unwrap();
+    fs::rename(blob_path(&data, &layer.blob), elsewhere.join("sha256").join(layer.blob.hex())).unwrap();
+    std::os::unix::fs::chown(elsewhere.join("sha256").join(layer.blob.hex()), Some(0), Some(0)).unwrap();
+    fs::remove_dir_all(&blobs).unwrap();
+    symlink(&elsewhere, &blobs).unwrap();
+    assert!(node.unpack(&layer).unwrap_err().contains("the blob cannot be read"));
+    daemon.end(node);
+
+    let mut daemon = Daemon::launch(settings());
+    let node = daemon.node();
+    for directory in [elsewhere.clone(), elsewhere.join("sha256")] {
+        let found = fs::metadata(&directory).unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 0), "{}", directory.display());
+    }
+    daemon.end(node);
+}
+
+pub(crate) fn layers_are_one_daemons() {
+    let mut daemon = Daemon::start();
+    let node = daemon.node();
+    let other = tempfile::tempdir().unwrap();
+    let settings = Settings { data: daemon.settings.data.clone(), ..Settings::under(other.path()) };
+    let mut second = Daemon::launch(settings);
+    assert_eq!(second.wait(), 1);
+    assert!(second.stderr().contains("is in use by another daemon"), "{}", second.stderr());
+    daemon.end(node);
+}
+
+pub(crate) fn any_number_of_directories_can_be_opaque() {
+    let directories = 2_000;
+    let archive = (0..directories).fold(Archive::new(), |archive, number| {
+        archive.directory(&format!("d{number}")).file(&format!("d{number}/.wh..wh..opq"), b"")
+    });
+    with_tree(archive, |tree| {
+        assert!((0..directories).all(|number| is_opaque(&tree.join(format!("d{number}")))));
+    });
+}
+
 pub(crate) fn what_is_asked_again_is_told_at_once() {
     let mut daemon = Daemon::start();
     let mut node = daemon.node();

@@ -48,7 +48,7 @@ pub(crate) enum JobError {
 #[derive(Debug)]
 pub(crate) struct Workshop<'a> {
     pub(crate) groups: &'a InstanceGroup,
-    pub(crate) blobs: &'a Path,
+    pub(crate) images: &'a Path,
     pub(crate) ids: ImageIds,
     pub(crate) seccomp: &'a LinuxSeccomp,
     /// All processors of the node.
@@ -159,9 +159,14 @@ impl Job {
     /// when that is done, since who hears of it may need the space.
     fn clear(mut self, ended: Ended, store: &LayerStore, groups: &InstanceGroup) -> (Option<Ended>, Option<Self>) {
         let (name, group) = (self.name.as_str(), group_name(&self.name));
+        let unknown = matches!(ended, Ended::Failed(_)).then(|| self.task.diff_id());
+        let as_removed = name.replacen(".incoming-", ".removing-of-", 1);
         let child = fork_child(&[], || {
             let is_gone = groups.open(&group).is_ok_and(|opened| remove_group(&opened, &group).is_ok());
-            i32::from(!(is_gone && store.remove(name).is_ok()))
+            // It may have its name although that was never told.
+            let is_named =
+                unknown.is_none_or(|diff_id| !store.has(&diff_id) || store.remove_layer(&diff_id, &as_removed).is_ok());
+            i32::from(!(is_gone && is_named && store.remove(name).is_ok()))
         });
         let (told, failure) = match ended {
             Ended::Failed(reason) => (None, Some(reason)),
@@ -194,7 +199,7 @@ fn unpack(
     let unpacking = Unpacking {
         asked,
         group: &group,
-        blobs: workshop.blobs,
+        images: workshop.images,
         layers: &store.path,
         unfinished: name,
         ids: workshop.ids,
@@ -238,9 +243,7 @@ fn outcome(report: &File, group: Option<&ReplicaGroup>, status: WaitStatus) -> E
     match read_report(report) {
         Some(Report::Unpacked(layer)) => Ended::Unpacked(layer),
         Some(Report::Removed) => Ended::Removed,
-        _ if is_out_of_memory() => {
-            Ended::Failed(format!("unpacking it took more than the {UNPACK_MEMORY} of memory that it may"))
-        }
+        _ if is_out_of_memory() => Ended::Failed("unpacking it took more memory than it may".to_owned()),
         Some(Report::Failed { reason }) => Ended::Failed(reason),
         None => Ended::Failed(format!("the process that worked on it {}", how_ended(status))),
     }
