@@ -119,12 +119,12 @@ impl<R: BufRead> Archive<R> {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;
             match found {
                 Found::Extension { what, bytes } => {
+                    let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
                     extensions += 1;
                     extension_bytes += bytes;
                     if extensions > EXTENSIONS_MAX || extension_bytes > EXTENSIONS_BYTES_MAX {
                         return Err(self.refused(&block, &said, EntryError::Extensions));
                     }
-                    let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
                     self.take(what, &text, &mut said).map_err(|source| self.refused(&block, &said, source))?;
                     is_extended = !matches!(what, Extension::GlobalPax);
                 }
