@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
+use dormouse_sandbox::messages::{ModelPayload, Payload, ReplicaId, ReplicaSpec, Work};
 use dormouse_spec::{EndpointName, Limits};
 
 use crate::{
@@ -76,12 +76,14 @@ impl Node {
     ) -> ReplicaSpec {
         ReplicaSpec {
             replica,
-            model: revision.model,
-            work,
+            payload: Payload::Model(ModelPayload {
+                model: revision.model,
+                work,
+                intra_op_threads: revision.endpoint.intra_op_threads,
+                body_bytes_max: self.settings.body_bytes_max,
+            }),
             limits,
-            intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,
-            body_bytes_max: self.settings.body_bytes_max,
             #[cfg(weakened)]
             sysctl: Default::default(),
         }

@@ -251,17 +251,17 @@ async fn enter_memory(node: &Node, found: &[Found]) -> Vec<Account> {
         let account = node.memory.open(Owner::Endpoint(name), floor, facts_sender.clone()).await;
         for (ReplicaReport { spec, .. }, _) in replicas {
             // What it does is told by its endpoint's task, which judges its state.
-            account.adopt(spec.replica.clone(), spec.limits.memory, usage_until_judged(&spec.work)).await;
+            account.adopt(spec.replica.clone(), spec.limits.memory, usage_until_judged(spec.work())).await;
         }
         accounts.push(account);
     }
     accounts
 }
 
-fn usage_until_judged(work: &Work) -> Usage {
+fn usage_until_judged(work: Option<&Work>) -> Usage {
     match work {
-        Work::Template { .. } => Usage::TemplateInUse,
-        Work::Serve { .. } | Work::Fork { .. } | Work::Prepare {} => Usage::Starting,
+        Some(Work::Template { .. }) => Usage::TemplateInUse,
+        Some(Work::Serve { .. } | Work::Fork { .. } | Work::Prepare {}) | None => Usage::Starting,
     }
 }
 

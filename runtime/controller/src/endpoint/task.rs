@@ -188,14 +188,14 @@ fn adoptions(revision: &Revision, node: &Node, adopted: &[(ReplicaKey, ReplicaRe
     let (mut replicas, mut templates) = (Vec::new(), Vec::new());
     for (key, report) in adopted {
         let (key, state) = (*key, adopted_state(revision, node, report));
-        match &report.spec.work {
-            Work::Template { prepared } => {
+        match report.spec.work() {
+            Some(Work::Template { prepared }) => {
                 templates.push(Event::AdoptTemplate { template: key, state, prepared: *prepared });
             }
-            Work::Fork { template } => {
+            Some(Work::Fork { template }) => {
                 replicas.push(Event::Adopt { replica: key, state, template: key_of(template) });
             }
-            Work::Serve { .. } | Work::Prepare {} => {
+            Some(Work::Serve { .. } | Work::Prepare {}) | None => {
                 replicas.push(Event::Adopt { replica: key, state, template: None });
             }
         }

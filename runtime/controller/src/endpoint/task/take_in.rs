@@ -175,6 +175,7 @@ impl EndpointTask {
             | Told::Synced
             | Told::Blanks { .. }
             | Told::SlowTurn { .. }
+            | Told::Socket { .. }
             | Told::LayerUnpacked { .. }
             | Told::LayerFailed { .. }
             | Told::LayerRemoved { .. }
