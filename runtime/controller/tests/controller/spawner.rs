@@ -208,7 +208,11 @@ impl Spawner {
             Request::Freeze { replica } => self.set(&replica, ReplicaState::Frozen),
             Request::Thaw { replica } => self.set(&replica, ReplicaState::Ready),
             Request::Stop { replica, grace_ms } => self.stop(&replica, grace_ms),
-            Request::Forget { .. } | Request::UnpackLayer { .. } | Request::RemoveLayer { .. } | Request::Drained => {}
+            Request::Socket { .. }
+            | Request::Forget { .. }
+            | Request::UnpackLayer { .. }
+            | Request::RemoveLayer { .. }
+            | Request::Drained => {}
         }
     }
 
