@@ -1,11 +1,12 @@
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use dormouse_controller::Lease;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::{Address, Lease};
+use dormouse_sandbox::messages::{ExitCause, ReplicaId};
 
 /// One replica that may be sent one request. Dropping it gives the replica back.
 pub(super) struct Grant {
-    pub(super) socket: PathBuf,
+    pub(super) replica: ReplicaId,
+    pub(super) address: Address,
     /// Resolves when the replica is dead. It owns the lease.
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
     /// Says that it answers nothing at all any more.
@@ -16,7 +17,7 @@ pub(super) struct Grant {
 
 impl std::fmt::Debug for Grant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grant").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Grant").field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 
@@ -25,7 +26,8 @@ impl From<Lease> for Grant {
         let lease = Arc::new(lease);
         let (silent, answered) = (Arc::clone(&lease), lease.ends_a_wake().then(|| Arc::clone(&lease)));
         Self {
-            socket: lease.socket().to_owned(),
+            replica: lease.replica().clone(),
+            address: lease.address().clone(),
             lost: Box::pin(async move { lease.lost().await }),
             tell_silent: Box::new(move || silent.tell_silent()),
             tell_answered: answered

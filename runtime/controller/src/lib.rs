@@ -1,6 +1,7 @@
 //! When replicas run and how many: leases on demand, one task per endpoint, policy without I/O.
 
 mod acquire;
+mod address;
 mod clock;
 mod controller;
 mod defence;
@@ -27,6 +28,7 @@ mod view;
 mod wake;
 
 pub use acquire::{AcquireError, Place};
+pub use address::{Address, Inside, Stream};
 pub use controller::{Controller, StartError};
 pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
 pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
@@ -41,5 +43,5 @@ pub use logs::{LogError, LogLines};
 pub use metadata::Metadata;
 pub use preparation::{Preparation, SAMPLE_BYTES_MAX};
 pub use settings::ControllerSettings;
-pub use view::{Condition, EndpointView, Phase, ReplicaView, TemplateUse, TemplateView};
+pub use view::{Condition, EndpointView, Phase, ReplicaView, ServedImage, TemplateUse, TemplateView};
 pub use wake::{Asked, Rung, WakeOutcome, WakePhase, WakeView};

@@ -11,7 +11,8 @@ use dormouse_sandbox::messages::{ModelPayload, Payload, ReplicaId, ReplicaSpec, 
 use dormouse_spec::{EndpointName, Limits};
 
 use crate::{
-    ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics, revision::Revision,
+    Address, ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics,
+    revision::Revision,
 };
 
 /// What every endpoint and every deploy works with.
@@ -60,6 +61,11 @@ impl Node {
     /// Where the spawner makes the replica's listening socket.
     pub(crate) fn socket(&self, replica: &ReplicaId) -> PathBuf {
         self.settings.run.join("sockets").join(format!("{replica}.sock"))
+    }
+
+    /// Where a replica of this revision takes requests.
+    pub(crate) fn address(&self, _revision: &Revision, replica: &ReplicaId) -> Address {
+        Address::Unix(self.socket(replica))
     }
 
     /// Of a replica that serves.

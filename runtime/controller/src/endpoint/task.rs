@@ -73,7 +73,7 @@ impl EndpointTask {
         let mut ahead = adoptions(&revision, &node, &adopted);
         for (key, report) in adopted {
             let id = report.spec.replica.clone();
-            let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
+            let leased = Arc::new(Leased::new(id.clone(), node.address(&revision, &id), Arc::clone(returns.wake())));
             let (revision, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
             let member = Member { leased, revision, memory, started_at_ms, premade };

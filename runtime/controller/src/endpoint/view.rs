@@ -83,6 +83,7 @@ pub(super) fn snapshot(
         endpoint: Arc::clone(&revision.endpoint),
         revision: revision.number,
         model: Some(revision.model),
+        image: None,
         model_bytes: revision.model_bytes,
         preparation: Some(revision.preparation.clone()),
         metadata: revision.metadata.clone(),

@@ -65,7 +65,8 @@ impl EndpointTask {
     fn new_member(&mut self, key: ReplicaKey) -> (ReplicaId, Bytes) {
         let (endpoint, revision) = (&self.revision.endpoint, self.revision.number);
         let id = self.node.new_id(&endpoint.name, revision);
-        let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
+        let leased =
+            Arc::new(Leased::new(id.clone(), self.node.address(&self.revision, &id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
         self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, premade: None });
         (id, memory)
