@@ -177,22 +177,22 @@ impl Inside {
     }
 
     async fn socket(&self) -> io::Result<OwnedFd> {
-        let waiting = Waiting::begin(self);
+        let _waiting = Waiting::begin(self);
         self.fill().await;
         loop {
             let changed = self.changed.notified();
-            let mut stock = self.lock();
-            if let Some(socket) = stock.ready.pop_front() {
-                drop(stock);
-                drop(waiting);
-                return Ok(socket);
+            if let Some(settled) = self.take() {
+                return settled;
             }
-            if let Some(reason) = stock.failed.pop_front() {
-                return Err(io::Error::other(reason));
-            }
-            drop(stock);
             changed.await;
         }
+    }
+
+    /// None where it is still to come.
+    fn take(&self) -> Option<io::Result<OwnedFd>> {
+        let mut stock = self.lock();
+        let failed = |reason| Err(io::Error::other(reason));
+        stock.ready.pop_front().map(Ok).or_else(|| stock.failed.pop_front().map(failed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Stock> {

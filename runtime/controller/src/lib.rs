@@ -21,6 +21,7 @@ mod metrics;
 mod node;
 mod policy;
 mod preparation;
+mod readiness;
 mod revision;
 mod settings;
 mod store;
@@ -30,7 +31,9 @@ mod wake;
 pub use acquire::{AcquireError, Place};
 pub use address::{Address, Inside, Stream};
 pub use controller::{Controller, StartError};
-pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
+pub use deploy::{
+    DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, DeployedContent, ModelFile,
+};
 pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
 pub use expectation::Expectation;
 pub use images::{

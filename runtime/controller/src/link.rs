@@ -93,8 +93,10 @@ impl AsRawFd for Socket {
 /// What reaches the owner of a replica.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    /// From the spawner; a log pipe comes with [`Event::Created`].
+    /// From the spawner; a log pipe comes with [`Event::Created`], a socket with [`Event::Socket`].
     Spawner(Event, Option<OwnedFd>),
+    /// A process of an image takes requests, as was seen.
+    Serves(ReplicaId),
     Memory(MemoryFact),
 }
 

@@ -7,11 +7,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dormouse_sandbox::messages::{ModelPayload, Payload, ReplicaId, ReplicaSpec, Work};
+use dormouse_sandbox::messages::{Payload, ReplicaId, ReplicaSpec};
 use dormouse_spec::{EndpointName, Limits};
 
 use crate::{
-    Address, ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics,
+    Address, ControllerSettings, Inside, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics,
     revision::Revision,
 };
 
@@ -64,30 +64,29 @@ impl Node {
     }
 
     /// Where a replica of this revision takes requests.
-    pub(crate) fn address(&self, _revision: &Revision, replica: &ReplicaId) -> Address {
-        Address::Unix(self.socket(replica))
+    pub(crate) fn address(&self, revision: &Revision, replica: &ReplicaId) -> Address {
+        match revision.image() {
+            None => Address::Unix(self.socket(replica)),
+            Some(image) => Address::Inside(Inside::new(replica.clone(), image.served.port, self.outbox.clone())),
+        }
     }
 
     /// Of a replica that serves.
     pub(crate) fn replica_spec(&self, revision: &Revision, replica: ReplicaId) -> ReplicaSpec {
-        self.replica_spec_for(revision, replica, revision.work(), revision.endpoint.limits)
+        let payload = revision.serving(self.settings.body_bytes_max);
+        self.replica_spec_for(revision, replica, payload, revision.endpoint.limits)
     }
 
     pub(crate) fn replica_spec_for(
         &self,
         revision: &Revision,
         replica: ReplicaId,
-        work: Work,
+        payload: Payload,
         limits: Limits,
     ) -> ReplicaSpec {
         ReplicaSpec {
             replica,
-            payload: Payload::Model(ModelPayload {
-                model: revision.model,
-                work,
-                intra_op_threads: revision.endpoint.intra_op_threads,
-                body_bytes_max: self.settings.body_bytes_max,
-            }),
+            payload,
             limits,
             concurrency: revision.endpoint.container_concurrency,
             #[cfg(weakened)]

@@ -102,7 +102,7 @@ pub enum Request {
     /// Answered by [`Event::Exited`] and [`Event::Removed`].
     Stop { replica: ReplicaId, grace_ms: u32 },
     /// A TCP socket, not connected, in the network namespace of a replica that is a process of an image.
-    /// Answered by [`Event::Socket`] or [`Event::Refused`].
+    /// Answered by [`Event::Socket`] or [`Event::NoSocket`].
     Socket { replica: ReplicaId },
     /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
     Forget { endpoint: EndpointName },
@@ -316,6 +316,11 @@ pub enum Event {
     /// Comes with the socket that was asked for.
     Socket {
         replica: ReplicaId,
+    },
+    /// There is none, as for a replica that is not there.
+    NoSocket {
+        replica: ReplicaId,
+        reason: String,
     },
     /// The worker said that it serves, and where the time of its loading went.
     Ready {

@@ -356,6 +356,7 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
         Event::Created { replica, .. }
         | Event::Ready { replica, .. }
         | Event::Socket { replica }
+        | Event::NoSocket { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

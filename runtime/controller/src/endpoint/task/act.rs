@@ -11,8 +11,10 @@ use crate::{
     AcquireError, Asked, Lease, Rung,
     endpoint::members::Member,
     lease::Leased,
+    link::Fact,
     metrics::Outcome,
     policy::{Action, Note, Refusal, ReplicaKey, Role, Usage, WaiterId},
+    readiness::Looking,
 };
 
 impl EndpointTask {
@@ -68,22 +70,37 @@ impl EndpointTask {
         let leased =
             Arc::new(Leased::new(id.clone(), self.node.address(&self.revision, &id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, premade: None });
+        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, looking: None, premade: None });
         (id, memory)
     }
 
     async fn create(&mut self, replica: ReplicaKey, role: Role) {
-        let work = match role {
-            Role::Serve => Some(self.revision.work()),
-            Role::Template { prepared } => Some(Work::Template { prepared }),
-            Role::Fork { template } => self.members.id(template).map(|template| Work::Fork { template }),
+        let body_bytes_max = self.node.settings.body_bytes_max;
+        let working = |work| self.revision.working(work, body_bytes_max);
+        let payload = match role {
+            Role::Serve => Some(self.revision.serving(body_bytes_max)),
+            Role::Template { prepared } => working(Work::Template { prepared }),
+            Role::Fork { template } => self.members.id(template).and_then(|template| working(Work::Fork { template })),
         };
-        if let (Some(id), Some(work)) = (self.members.id(replica), work) {
+        if let (Some(id), Some(payload)) = (self.members.id(replica), payload) {
             self.wakes.create(replica, Instant::now());
             let limits = self.revision.endpoint.limits;
-            let spec = self.node.replica_spec_for(&self.revision, id, work, limits);
+            let spec = self.node.replica_spec_for(&self.revision, id, payload, limits);
             self.node.outbox.create(spec, self.facts_sender.clone()).await;
         }
+    }
+
+    /// Begins to look whether a process of an image takes requests. A worker says so itself.
+    pub(super) fn look(&mut self, replica: ReplicaKey) {
+        let Some(image) = self.revision.image() else { return };
+        let Some(member) = self.members.get_mut(replica) else { return };
+        let Some(inside) = member.leased.address().inside() else { return };
+        let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
+        let looking = Looking::begin(Arc::clone(inside), image.readiness.clone(), move || {
+            // An inbox that is full is of a spawner that is about to be given up.
+            let _ = facts.tell(Fact::Serves(id));
+        });
+        member.looking = Some(looking);
     }
 
     /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.
@@ -143,6 +160,8 @@ impl EndpointTask {
     }
 
     fn fail(&mut self, replica: ReplicaKey, what: &str, cause: &str) {
+        let saw = self.members.get(replica).and_then(|member| member.looking.as_ref()?.saw());
+        let cause = saw.map_or_else(|| cause.to_owned(), |saw| format!("{cause} (last seen: {saw})"));
         let replica = self.members.id(replica).map(String::from).unwrap_or_default();
         tracing::warn!(replica, cause, "{what}");
         self.last_failure = Some(format!("{what}: {cause}"));
