@@ -129,7 +129,8 @@ impl From<&DeployError> for Refusal {
         use DeployError as E;
         let status = match error {
             E::Invalid(_) => StatusCode::BAD_REQUEST,
-            E::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::ImageStore(error) => return (&**error).into(),
+            E::Model { .. } | E::Image { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::NeverFits { .. } | E::Busy(_) => StatusCode::CONFLICT,
             E::Draining => StatusCode::SERVICE_UNAVAILABLE,
             E::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -150,9 +151,12 @@ impl From<&ImageError> for Refusal {
             E::Archive(source) => of_archive(source),
             E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::Draining | E::GivenUp => StatusCode::SERVICE_UNAVAILABLE,
-            E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            E::Credentials(_)
+            | E::RemoveLayer { .. }
+            | E::Layers { .. }
+            | E::Endpoints(_)
+            | E::Task(_)
+            | E::SpawnerGone => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
     }

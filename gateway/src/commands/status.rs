@@ -57,13 +57,17 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     let endpoint = &status.endpoint;
     let limits = &endpoint.limits;
     let alias = endpoint.alias.as_ref().map(|alias| format!(" (also {})", alias.as_str())).unwrap_or_default();
-    let model = status.model.map_or_else(|| "none yet".to_owned(), |model| model.to_string());
+    let content = match (&status.image, status.model) {
+        (Some(image), _) => ["Image", &format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))],
+        (None, Some(model)) => ["Model", &format!("{model}, {}", size(status.model_bytes.get()))],
+        (None, None) => ["Model", "none yet"],
+    }
+    .map(str::to_owned);
     let mut facts = [
         ["Name", &format!("{}{alias}", endpoint.name)],
         ["URL", &status.url],
         ["Condition", condition(status.condition)],
         ["Revision", &status.revision.to_string()],
-        ["Model", &format!("{model}, {}", size(status.model_bytes.get()))],
         ["Replicas", &phases(&status.replicas)],
         [
             "Scale",
@@ -76,12 +80,16 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
         [
             "Limits",
             &format!(
-                "cpu {}, memory {}, pids {}, tmp {}, intra-op threads {}",
+                "cpu {}, memory {}, pids {}, tmp {}{}",
                 limits.cpu,
                 size(limits.memory.get()),
                 limits.pids,
                 size(limits.tmp.get()),
-                endpoint.intra_op_threads
+                if status.image.is_some() {
+                    String::new()
+                } else {
+                    format!(", intra-op threads {}", endpoint.intra_op_threads)
+                }
             ),
         ],
         [
@@ -108,6 +116,11 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     ]
     .map(|fact| fact.map(str::to_owned))
     .to_vec();
+    facts.insert(4, content);
+    if let Some(image) = &status.image {
+        facts.insert(5, ["Manifest".to_owned(), image.manifest.to_string()]);
+        facts.insert(6, ["Port".to_owned(), image.port.to_string()]);
+    }
     facts.extend(status.preparation.iter().flat_map(preparation));
     facts.extend(template(&status.template).map(|template| ["Template".to_owned(), template]));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
