@@ -77,6 +77,7 @@ mod tests {
             revision,
             model: None,
             model_bytes: Bytes::new(1),
+            image: None,
             preparation: None,
             metadata: if revision == 0 { Value::Null } else { metadata }.into(),
             condition,

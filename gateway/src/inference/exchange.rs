@@ -52,7 +52,7 @@ pub(super) async fn exchange(
         biased;
         answered = sent => answered,
         cause = &mut grant.lost => {
-            pool.forget(&grant.socket);
+            pool.forget(&grant.replica);
             return Err(InferenceError::ReplicaDied(cause).into());
         }
         () = sleep_until(deadline) => {
@@ -83,10 +83,10 @@ async fn connect(
     tokio::select! {
         biased;
         cause = &mut grant.lost => {
-            pool.forget(&grant.socket);
+            pool.forget(&grant.replica);
             Ok(Err(UnsentCause::Died(cause)))
         }
-        connected = pool.connect(&grant.socket) => Ok(connected),
+        connected = pool.connect(&grant.replica, &grant.address) => Ok(connected),
         () = sleep_until(deadline) => Err(InferenceError::DeadlineInInference),
     }
 }

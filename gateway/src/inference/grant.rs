@@ -3,10 +3,29 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use dormouse_controller::{Address, Lease};
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
 
+/// What serves in a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// A worker of ours with a model.
+    Model,
+    /// A process of an image, which speaks HTTP for itself.
+    Image,
+}
+
+impl Payload {
+    fn behind(address: &Address) -> Self {
+        match address {
+            Address::Unix(_) => Self::Model,
+            Address::Inside(_) => Self::Image,
+        }
+    }
+}
+
 /// One replica that may be sent one request. Dropping it gives the replica back.
 pub(super) struct Grant {
     pub(super) replica: ReplicaId,
     pub(super) address: Address,
+    pub(super) payload: Payload,
     /// Resolves when the replica is dead. It owns the lease.
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
     /// Says that it answers nothing at all any more.
@@ -28,6 +47,7 @@ impl From<Lease> for Grant {
         Self {
             replica: lease.replica().clone(),
             address: lease.address().clone(),
+            payload: Payload::behind(lease.address()),
             lost: Box::pin(async move { lease.lost().await }),
             tell_silent: Box::new(move || silent.tell_silent()),
             tell_answered: answered

@@ -10,7 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::Address;
+use dormouse_sandbox::messages::{ExitCause, ReplicaId};
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -27,7 +28,7 @@ use super::{
     super::{
         InferenceError,
         exchange::{ExchangeError, exchange},
-        grant::Grant,
+        grant::{Grant, Payload},
         pace::PaceLimit,
         places::{Place, Places},
         pool::Pool,
@@ -70,6 +71,7 @@ impl Drop for GivesBack {
 struct State {
     pool: Arc<Pool>,
     socket: PathBuf,
+    payload: Payload,
     timeout: Duration,
     lost: watch::Receiver<Option<ExitCause>>,
     given_back: mpsc::UnboundedSender<()>,
@@ -79,10 +81,14 @@ struct State {
 
 impl Front {
     pub(super) async fn start() -> Self {
-        Self::with_timeout(PATIENCE).await
+        Self::of(Payload::Model, PATIENCE).await
     }
 
     pub(super) async fn with_timeout(timeout: Duration) -> Self {
+        Self::of(Payload::Model, timeout).await
+    }
+
+    pub(super) async fn of(payload: Payload, timeout: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("replica.sock");
         let (arrived, connections) = mpsc::unbounded_channel();
@@ -95,6 +101,7 @@ impl Front {
         let state = State {
             pool: Arc::default(),
             socket,
+            payload,
             timeout,
             lost: losing,
             given_back: giving_back,
@@ -186,7 +193,14 @@ impl State {
         let tell_silent = Box::new(move || {
             let _ = silent.send(());
         });
-        Grant { socket: self.socket.clone(), lost, tell_silent, tell_answered: None }
+        Grant {
+            replica: ReplicaId::new(&"m".parse().unwrap(), 1, 1),
+            address: Address::Unix(self.socket.clone()),
+            payload: self.payload,
+            lost,
+            tell_silent,
+            tell_answered: None,
+        }
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {
