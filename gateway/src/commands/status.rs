@@ -57,17 +57,16 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     let endpoint = &status.endpoint;
     let limits = &endpoint.limits;
     let alias = endpoint.alias.as_ref().map(|alias| format!(" (also {})", alias.as_str())).unwrap_or_default();
-    let content = match (&status.image, status.model) {
-        (Some(image), _) => ["Image", &format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))],
-        (None, Some(model)) => ["Model", &format!("{model}, {}", size(status.model_bytes.get()))],
-        (None, None) => ["Model", "none yet"],
-    }
-    .map(str::to_owned);
     let mut facts = [
         ["Name", &format!("{}{alias}", endpoint.name)],
         ["URL", &status.url],
         ["Condition", condition(status.condition)],
         ["Revision", &status.revision.to_string()],
+    ]
+    .map(|fact| fact.map(str::to_owned))
+    .to_vec();
+    facts.extend(content(status));
+    let settings = [
         ["Replicas", &phases(&status.replicas)],
         [
             "Scale",
@@ -114,18 +113,27 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
             ),
         ],
     ]
-    .map(|fact| fact.map(str::to_owned))
-    .to_vec();
-    facts.insert(4, content);
-    if let Some(image) = &status.image {
-        facts.insert(5, ["Manifest".to_owned(), image.manifest.to_string()]);
-        facts.insert(6, ["Port".to_owned(), image.port.to_string()]);
-    }
+    .map(|fact| fact.map(str::to_owned));
+    facts.extend(settings);
     facts.extend(status.preparation.iter().flat_map(preparation));
     facts.extend(template(&status.template).map(|template| ["Template".to_owned(), template]));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
     facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
     facts
+}
+
+/// What runs.
+fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
+    let fact = |name: &str, value: String| [name.to_owned(), value];
+    match (&status.image, status.model) {
+        (Some(image), _) => vec![
+            fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
+            fact("Manifest", image.manifest.to_string()),
+            fact("Port", image.port.to_string()),
+        ],
+        (None, Some(model)) => vec![fact("Model", format!("{model}, {}", size(status.model_bytes.get())))],
+        (None, None) => vec![fact("Model", "none yet".to_owned())],
+    }
 }
 
 fn preparation(preparation: &Preparation) -> Vec<[String; 2]> {
