@@ -199,3 +199,6 @@ impl Inside {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -42,37 +42,41 @@ pub(crate) enum NotReady {
     Late { port: u16, longest: Duration },
 }
 
-/// Somebody who looks, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Looking {
-    task: AbortHandle,
-    saw: Arc<Mutex<Option<String>>>,
+/// What somebody who looks has to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Why, where that is not what was told before.
+    NotReady(String),
+    /// The last that is told.
+    Ready,
 }
 
+/// Somebody who looks, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Looking(AbortHandle);
+
 impl Looking {
-    /// `ready` is called once it is.
-    pub(crate) fn begin(inside: Arc<Inside>, probe: Probe, ready: impl FnOnce() + Send + 'static) -> Self {
-        let saw = Arc::new(Mutex::new(None));
-        let seen = Arc::clone(&saw);
+    pub(crate) fn begin(inside: Arc<Inside>, probe: Probe, tell: impl Fn(Look) + Send + Sync + 'static) -> Self {
         let task = tokio::spawn(async move {
+            let last = Mutex::new(String::new());
             until_ready(inside, &probe, |not_ready| {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(not_ready.to_string());
+                let seen = not_ready.to_string();
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if *last != seen {
+                    last.clone_from(&seen);
+                    tell(Look::NotReady(seen));
+                }
             })
             .await;
-            ready();
+            tell(Look::Ready);
         });
-        Self { task: task.abort_handle(), saw }
-    }
-
-    /// What was seen last.
-    pub(crate) fn saw(&self) -> Option<String> {
-        self.saw.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self(task.abort_handle())
     }
 }
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
@@ -152,3 +156,6 @@ async fn get(
     let status = answer.map_err(ask)?.status();
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(NotReady::Status { port, path: of_path(), status }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ pub(super) struct Member {
     pub(super) memory: Bytes,
     pub(super) started_at_ms: u64,
     /// Looks whether it is ready, where it cannot say so.
-    pub(super) looking: Option<Looking>,
+    pub(super) _looking: Option<Looking>,
     /// Its control group, where that was made before it was known for whom.
     pub(super) premade: Option<Premade>,
 }

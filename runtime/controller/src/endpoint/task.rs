@@ -77,7 +77,7 @@ impl EndpointTask {
             let leased = Arc::new(Leased::new(id.clone(), node.address(&revision, &id), Arc::clone(returns.wake())));
             let (number, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
-            let member = Member { leased, revision: number, memory, started_at_ms, looking: None, premade };
+            let member = Member { leased, revision: number, memory, started_at_ms, _looking: None, premade };
             members.insert(key, member);
             if report.state == ReplicaState::Starting {
                 started.push(key);

@@ -70,7 +70,7 @@ impl EndpointTask {
         let leased =
             Arc::new(Leased::new(id.clone(), self.node.address(&self.revision, &id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, looking: None, premade: None });
+        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, _looking: None, premade: None });
         (id, memory)
     }
 
@@ -96,11 +96,11 @@ impl EndpointTask {
         let Some(member) = self.members.get_mut(replica) else { return };
         let Some(inside) = member.leased.address().inside() else { return };
         let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
-        let looking = Looking::begin(Arc::clone(inside), image.readiness.clone(), move || {
+        let looking = Looking::begin(Arc::clone(inside), image.readiness.clone(), move |look| {
             // An inbox that is full is of a spawner that is about to be given up.
-            let _ = facts.tell(Fact::Serves(id));
+            let _ = facts.tell(Fact::Looked(id.clone(), look));
         });
-        member.looking = Some(looking);
+        member._looking = Some(looking);
     }
 
     /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.
@@ -160,8 +160,6 @@ impl EndpointTask {
     }
 
     fn fail(&mut self, replica: ReplicaKey, what: &str, cause: &str) {
-        let saw = self.members.get(replica).and_then(|member| member.looking.as_ref()?.saw());
-        let cause = saw.map_or_else(|| cause.to_owned(), |saw| format!("{cause} (last seen: {saw})"));
         let replica = self.members.id(replica).map(String::from).unwrap_or_default();
         tracing::warn!(replica, cause, "{what}");
         self.last_failure = Some(format!("{what}: {cause}"));

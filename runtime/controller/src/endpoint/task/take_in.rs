@@ -14,6 +14,7 @@ use crate::{
     endpoint::inbox::Call,
     link::{Fact, MemoryFact},
     policy::{Event, ExpectationId, ReplicaKey, WaiterId},
+    readiness::Look,
 };
 
 impl EndpointTask {
@@ -107,7 +108,7 @@ impl EndpointTask {
                 self.take_descriptor(&told, descriptor);
                 self.replica_event(told)
             }
-            Fact::Serves(replica) => self.serves(&replica),
+            Fact::Looked(replica, look) => self.looked(&replica, look),
         };
         if let Some(event) = event {
             self.happen(event).await;
@@ -141,10 +142,15 @@ impl EndpointTask {
         self.members.get(self.members.key(replica)?)?.leased.address().inside()
     }
 
-    fn serves(&mut self, replica: &ReplicaId) -> Option<Event> {
+    fn looked(&mut self, replica: &ReplicaId, look: Look) -> Option<Event> {
         let replica = self.members.key(replica)?;
-        self.wakes.ready(replica, LoadPhases::default(), Instant::now());
-        Some(Event::Ready { replica })
+        Some(match look {
+            Look::NotReady(what) => Event::Seen { replica, what },
+            Look::Ready => {
+                self.wakes.ready(replica, LoadPhases::default(), Instant::now());
+                Event::Ready { replica }
+            }
+        })
     }
 
     fn note_times(&mut self, told: &Told) {
