@@ -71,8 +71,8 @@ impl From<&InferenceError> for Refusal {
             // Nobody knows when the next daemon starts: the least that can be said.
             E::Draining => return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).after(Duration::ZERO),
             E::NotReady { .. } | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::DeadlineInInference => StatusCode::GATEWAY_TIMEOUT,
-            E::ReplicaDied(_) | E::ReplicaBroke(_) => StatusCode::BAD_GATEWAY,
+            E::DeadlineInInference | E::DeadlineInReplica => StatusCode::GATEWAY_TIMEOUT,
+            E::ReplicaDied(_) | E::ReplicaBroke(_) | E::SwitchedUnasked => StatusCode::BAD_GATEWAY,
             E::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
