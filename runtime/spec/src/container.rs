@@ -18,6 +18,8 @@ pub const PORT_DEFAULT: u16 = 8080;
 pub const ENV_MAX: usize = 1024;
 /// Words of `command` and of `args`, each.
 pub const WORDS_MAX: usize = 1024;
+/// What `command`, `args` and `env` of one container may have together, in bytes, where the process finds them.
+pub const PROCESS_BYTES_MAX: usize = 40 << 10;
 
 /// Names as in Kubernetes' `Container`. What is `None` or empty is the image's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Container {
     pub run_as_user: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<u32>,
+    /// Whether it may not run as root. Where `run_as_user` is None, that is for the image's user to fulfil.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_as_non_root: bool,
     /// Whether nothing but /tmp and /dev/shm can be written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_root_filesystem: bool,
@@ -63,6 +68,7 @@ impl Container {
             port: None,
             run_as_user: None,
             run_as_group: None,
+            run_as_non_root: false,
             read_only_root_filesystem: false,
             readiness_probe: None,
         }

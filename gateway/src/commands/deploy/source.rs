@@ -96,11 +96,15 @@ pub(super) fn of_manifests(file: &Path) -> Result<Vec<Source>, CommandError> {
             eprintln!("{}: {note}", manifest.endpoint.name);
         }
     }
-    let source = |manifest: manifest::Manifest| Source {
-        endpoint: manifest.endpoint,
-        content: Content::Model(manifest.storage.path().to_owned()),
+    Ok(manifests.into_iter().map(of_manifest).collect())
+}
+
+fn of_manifest(manifest: manifest::Manifest) -> Source {
+    let content = match manifest.source {
+        manifest::Source::Model(uri) => Content::Model(uri.path().to_owned()),
+        manifest::Source::Image(image) => Content::Image(image),
     };
-    Ok(manifests.into_iter().map(source).collect())
+    Source { endpoint: manifest.endpoint, content }
 }
 
 fn read(file: &Path) -> Result<String, CommandError> {
