@@ -15,6 +15,7 @@ mod first_light;
 mod freezing;
 mod herd;
 mod idle;
+mod image_endpoints;
 mod images;
 mod logs;
 mod node_restart;
