@@ -1,5 +1,6 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
+mod non_root;
 mod probe;
 mod stop_signal;
 
@@ -7,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
 
@@ -44,7 +46,7 @@ pub struct Container {
     pub run_as_user: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<u32>,
-    /// Whether it may not run as root. Where `run_as_user` is None, that is for the image's user to fulfil.
+    /// Whether it may not run as root, which [`check_non_root`](Self::check_non_root) checks once the image is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_as_non_root: bool,
     /// Whether nothing but /tmp and /dev/shm can be written.

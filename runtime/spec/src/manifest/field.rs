@@ -127,6 +127,10 @@ impl Field {
         }
     }
 
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.value, Value::List(items) if items.is_empty())
+    }
+
     pub(super) fn is_integer(&self) -> bool {
         matches!(self.value, Value::Integer(_))
     }

@@ -68,12 +68,13 @@ fn read_predictor(
         metadata::component_annotations(annotations, notes)?;
     }
     let model = predictor.take("model");
-    if let Some(containers) = predictor.take("containers") {
+    let containers = predictor.take("containers").filter(|containers| !containers.is_empty_list());
+    if let Some(containers) = containers {
         if model.is_some() {
             return Err(containers.unsupported("the predictor has a `model`: write one of the two"));
         }
         let owner = Owner { standard: Standard::KServe, name: &metadata.name, namespace: &metadata.namespace };
-        let container = pod_spec::read(predictor, containers, kserve::COMPONENT, &owner, endpoint, notes)?;
+        let container = pod_spec::read(predictor, Some(containers), kserve::COMPONENT, &owner, endpoint, notes)?;
         let source = Source::Image(container.image.clone());
         endpoint.container = Some(Box::new(container));
         return Ok(source);

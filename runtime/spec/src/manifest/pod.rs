@@ -18,7 +18,7 @@ pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
     root.finish(&[kubernetes::ROOT], &mut notes)?;
 
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
-    let containers = spec.required("containers")?;
+    let containers = spec.take("containers");
     let owner = Owner { standard: Standard::Kubernetes, name: &metadata.name, namespace: &metadata.namespace };
     let container = pod_spec::read(spec, containers, &[], &owner, &mut endpoint, &mut notes)?;
     let source = Source::Image(container.image.clone());

@@ -42,12 +42,13 @@ impl Owner<'_> {
 /// Reads what is left in `spec` of a pod's fields, beside its `containers`. Those in `known` are its owner's.
 pub(super) fn read(
     mut spec: Mapping,
-    containers: Field,
+    containers: Option<Field>,
     known: &'static [Known],
     owner: &Owner<'_>,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Container, ManifestError> {
+    let missing = spec.missing("containers");
     let (security, volumes) = (spec.take("securityContext"), spec.take("volumes"));
     let (grace, os) = (spec.take("terminationGracePeriodSeconds"), spec.take("os"));
     spec.finish(&[known, kubernetes::POD_SPEC], notes)?;
@@ -60,7 +61,7 @@ pub(super) fn read(
         security: security.map(|field| security::of_pod(field, notes)).transpose()?.unwrap_or_else(Security::default),
         volumes: volumes.map(|field| volumes::of_pod(field, notes)).transpose()?.unwrap_or_default(),
     };
-    let container = only(containers)?;
+    let container = only(containers.ok_or(missing)?)?;
     container::read(container, shared, owner, endpoint, notes)
 }
 

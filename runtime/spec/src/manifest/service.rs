@@ -64,7 +64,7 @@ fn read_revision(
     endpoint.timeout =
         spec.take("timeoutSeconds").map(|field| field.seconds(1, "seconds from 1 to a year")).transpose()?;
     let owner = Owner { standard: Standard::Knative, name: &metadata.name, namespace: &metadata.namespace };
-    let containers = spec.required("containers")?;
+    let containers = spec.take("containers");
     pod_spec::read(spec, containers, knative::REVISION, &owner, endpoint, notes)
 }
 

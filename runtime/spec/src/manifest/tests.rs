@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod container;
+mod documentation;
 mod knative;
 mod known_fields;
 mod not_honoured;
@@ -171,7 +172,7 @@ fn what_is_absent_or_foreign_is_not_noted() {
         ("metadata", "labels: {app: x}\nannotations: {kubectl.kubernetes.io/last-applied-configuration: '{}'}"),
         ("metadata", "annotations: {notkserve.io/a: b, kserve.io.example.org/a: b}"),
         ("predictor", "logger:"),
-        ("predictor", "initContainers: []"),
+        ("predictor", "containers: []\ninitContainers: []"),
         ("model", "resources: {}"),
     ] {
         assert!(ignored(&only(&with(parent, lines))).is_empty(), "{lines}");
@@ -363,18 +364,6 @@ fn the_seeds_of_the_fuzzer_are_manifests() {
     for kind in ["knative", "pod", "predictor"] {
         let text = std::fs::read_to_string(folder.join(kind)).unwrap();
         assert!(matches!(only(&text).source, Source::Image(_)), "{kind}");
-    }
-}
-
-#[test]
-fn the_documentation_shows_a_manifest_and_names_every_annotation() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (_, yaml) = text.split_once("```yaml\n").unwrap();
-    let (yaml, _) = yaml.split_once("```").unwrap();
-    assert_eq!(only(yaml).notes, []);
-    for key in crate::ANNOTATION_KEYS {
-        assert!(text.contains(&format!("/{key}`")), "{key}");
     }
 }
 

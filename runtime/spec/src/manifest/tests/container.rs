@@ -181,6 +181,8 @@ fn what_is_honoured_arrives() {
             ..Container::of("busybox:1.36".parse().unwrap())
         };
         assert_eq!(endpoint.container.as_deref(), Some(&container), "{}", form.kind);
+        let written = serde_json::to_string(&endpoint).unwrap();
+        assert_eq!(serde_json::from_str::<EndpointRequest>(&written).unwrap(), endpoint, "{written}");
         assert_eq!(endpoint.drain_deadline, Some(Duration::from_secs(5)));
         assert_eq!(endpoint.cpu, Some(MilliCpu::from_milli(500)));
         assert_eq!(endpoint.memory, Some(Bytes::from_mebibytes(1024)));

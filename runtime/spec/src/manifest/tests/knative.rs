@@ -91,6 +91,11 @@ fn what_is_missing_is_an_error() {
     for (from, to, expected) in [
         ("  template:", "  # template:", "there is no such field"),
         ("    spec:", "    metadata: {name: a}\n    spec2:", "spec.template: `spec` is missing"),
+        (
+            "containers:",
+            "container:",
+            "spec.template.spec.container: there is no such field; did you mean `containers`?",
+        ),
         ("image: busybox:1.36", "imagePullPolicy: Never", "`image` is missing"),
         ("image: busybox:1.36", "image: Busybox", "`Busybox` is not"),
         ("image: busybox:1.36", "image: ''", "needs a name"),
