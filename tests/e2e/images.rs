@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::real;
 
 /// Whose daemon speaks plain HTTP to these registries.
-fn home(registries: &[SocketAddr]) -> Home {
+pub(crate) fn home(registries: &[SocketAddr]) -> Home {
     insecure(real(), registries)
 }
 
@@ -34,7 +34,7 @@ fn insecure(home: Home, registries: &[SocketAddr]) -> Home {
 }
 
 /// One of the images that set-up built, whose tag is `latest`.
-fn built(name: &str) -> Layout {
+pub(crate) fn built(name: &str) -> Layout {
     Layout::open(paths::setup("images").join(name))
 }
 

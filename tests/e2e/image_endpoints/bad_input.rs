@@ -31,7 +31,10 @@ fn what_does_not_come_to_serve_is_refused_with_its_cause_and_what_served_serves_
 fn an_image_without_a_program_and_one_with_a_program_that_is_not_there_say_so() {
     let daemon = real().start();
     bring(&daemon);
-    let missing = daemon.home().write("missing.yaml", super::pod("missing", "", &[], "").replace("[/bin/sh, -c, \"\"]", "[nothing-of-this-name]"));
+    let missing = daemon.home().write(
+        "missing.yaml",
+        super::pod("missing", "", &[], "").replace("[/bin/sh, -c, \"\"]", "[nothing-of-this-name]"),
+    );
     let told = daemon.cli(&["deploy", "-f", missing.to_str().unwrap()]).failed(1);
     assert!(told.contains("ended before it took requests"), "{told}");
     let log = daemon.cli(&["logs", "missing"]).ok().stdout;

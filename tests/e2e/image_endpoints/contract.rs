@@ -1,7 +1,6 @@
 //! Knative's runtime contract, point by point, as a container sees it.
 
-use dormouse_tests::Request;
-use serde_json::Value;
+use dormouse_tests::{Endpoint, Request, processes};
 
 use super::{ASK, ask, bring, deploy_script, to};
 use crate::real;
@@ -10,7 +9,13 @@ use crate::real;
 fn a_container_finds_what_the_contract_promises() {
     let daemon = real().start();
     bring(&daemon);
-    deploy_script(&daemon, "hello", ASK, &[], "workingDir: /www\nenv: [{name: A, value: asked}, {name: PORT2, value: $(A)-2}]");
+    deploy_script(
+        &daemon,
+        "hello",
+        ASK,
+        &[],
+        "workingDir: /www\nenv: [{name: A, value: asked}, {name: PORT2, value: $(A)-2}]",
+    );
     let holds: [(&str, &str, &str); 22] = [
         ("PORT is set", "echo $PORT", "8080"),
         ("K_SERVICE is set", "echo $K_SERVICE", "hello"),
@@ -21,14 +26,22 @@ fn a_container_finds_what_the_contract_promises() {
         ("HOME is set", "echo $HOME", "/root"),
         ("the host name is the endpoint's", "hostname", "hello"),
         ("localhost is known", "grep -c localhost /etc/hosts", "2"),
-        ("the working directory is the one that was asked for", "cat /proc/1/comm; readlink /proc/1/cwd", "httpd\n/www"),
+        (
+            "the working directory is the one that was asked for",
+            "cat /proc/1/comm; readlink /proc/1/cwd",
+            "httpd\n/www",
+        ),
         ("/tmp can be written", "echo fine >/tmp/x && cat /tmp/x", "fine"),
         ("/var can be written", "mkdir -p /var/log && echo fine >/var/log/x && cat /var/log/x", "fine"),
         ("/dev/shm can be written", "echo fine >/dev/shm/x && cat /dev/shm/x", "fine"),
         ("stdin is empty", "readlink /proc/1/fd/0", "/dev/null"),
         ("stdout can be opened by its name", "echo >/proc/1/fd/1 && echo fine", "fine"),
         ("the first process is the image's", "ls /proc | grep -c '^[0-9]'", "6"),
-        ("there is a loopback device and no other", "ls /sys/class/net 2>/dev/null || tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"),
+        (
+            "there is a loopback device and no other",
+            "ls /sys/class/net 2>/dev/null || tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '",
+            "lo",
+        ),
         ("loopback is up", "wget -q -O - http://127.0.0.1:8080/cgi-bin/ask?echo%20fine", "fine"),
         ("devices are there", "head -c 1 /dev/zero | wc -c; ls /dev/null /dev/random /dev/full | wc -l", "1\n3"),
         ("nothing is gained by a set-user-id program", "grep NoNewPrivs /proc/self/status | cut -f2", "1"),
@@ -45,18 +58,15 @@ fn a_request_brings_the_headers_of_the_contract() {
     let daemon = real().start();
     bring(&daemon);
     deploy_script(&daemon, "hello", ASK, &[], "");
-    let seen = |request: Request| {
-        let escaped: String = "env".bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let request = Request { path: format!("/cgi-bin/ask?{escaped}"), ..request };
-        daemon.send(&request).ok().text()
-    };
-    let plain = seen(to("hello", "/"));
+    let seen = |request: &Request| daemon.send(request).ok().text();
+    let env = || to("hello", "/cgi-bin/ask?env");
+    let plain = seen(&env());
     for line in ["HTTP_HOST=hello.example.com", "HTTP_X_FORWARDED_FOR=127.0.0.1", "HTTP_X_FORWARDED_PROTO=http"] {
         assert!(plain.lines().any(|it| it == line), "{line} in {plain}");
     }
     let forwarded = plain.lines().find(|line| line.starts_with("HTTP_FORWARDED=")).unwrap_or_default();
     assert!(forwarded.contains("for=127.0.0.1") && forwarded.contains("proto=http"), "{forwarded}");
-    let through_a_proxy = seen(to("hello", "/").header("x-forwarded-for", "192.0.2.7"));
+    let through_a_proxy = seen(&env().header("x-forwarded-for", "192.0.2.7"));
     assert!(through_a_proxy.contains("HTTP_X_FORWARDED_FOR=192.0.2.7"), "{through_a_proxy}");
 }
 
@@ -68,26 +78,29 @@ fn who_a_process_is_and_what_it_may_do() {
     deploy_script(&daemon, "root", ASK, &[], "");
     assert_eq!(ask(&daemon, "root", "id -u; id -g").trim_end(), "0\n0");
     assert_eq!(ask(&daemon, "root", capabilities).trim_end(), "0000000000000000 00000000000005eb");
-    assert_eq!(ask(&daemon, "root", "touch /tmp/x && chown 1000:1000 /tmp/x && stat -c %u:%g /tmp/x").trim_end(), "1000:1000");
+    assert_eq!(
+        ask(&daemon, "root", "touch /tmp/x && chown 1000:1000 /tmp/x && stat -c %u:%g /tmp/x").trim_end(),
+        "1000:1000"
+    );
 
-    deploy_script(&daemon, "user", ASK, &[], "securityContext: {runAsUser: 1234, runAsGroup: 5678}\nports: [{containerPort: 80}]");
+    deploy_script(
+        &daemon,
+        "user",
+        ASK,
+        &[],
+        "securityContext: {runAsUser: 1234, runAsGroup: 5678}\nports: [{containerPort: 80}]",
+    );
     assert_eq!(ask(&daemon, "user", "id -u; id -g; echo $PORT").trim_end(), "1234\n5678\n80");
     assert_eq!(ask(&daemon, "user", capabilities).trim_end(), "0000000000000000");
 
     let script = ASK.replace("/tmp/www", "/dev/shm/www");
     deploy_script(&daemon, "fixed", &script, &[], "securityContext: {readOnlyRootFilesystem: true}");
-    assert_eq!(ask(&daemon, "fixed", "touch /www/x 2>/dev/null || echo refused; touch /tmp/x && echo fine").trim_end(), "refused\nfine");
+    assert_eq!(
+        ask(&daemon, "fixed", "touch /www/x 2>/dev/null || echo refused; touch /tmp/x && echo fine").trim_end(),
+        "refused\nfine"
+    );
 
-    let uids = ["root", "user"].map(|name| uid_on_the_host(&daemon.status(name)));
+    let uids = ["root", "user"].map(|name| processes::uid(Endpoint::of(&daemon, name).processes()[0]));
     assert_ne!(uids[0] >> 16, uids[1] >> 16, "each endpoint has a range of its own");
     assert_eq!(uids[1] & 0xffff, 1234);
-}
-
-/// The host's uid of the first process of an endpoint's one replica.
-fn uid_on_the_host(status: &Value) -> u32 {
-    let group = status["replicas"][0]["control_group"].as_str().expect("a replica");
-    let pid = dormouse_tests::processes::of_any_group(group).into_iter().next().expect("a process");
-    let told = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = told.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }

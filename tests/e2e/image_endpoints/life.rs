@@ -19,7 +19,14 @@ fn what_an_endpoint_runs_stays_whatever_becomes_of_the_name() {
     let daemon = daemon.restart();
     serves(&daemon, "hello");
     Endpoint::of(&daemon, "hello").delete();
-    let left = || std::fs::read_dir(daemon.home().data().join("layers")).unwrap().flatten().map(|it| it.file_name()).filter(|name| name.to_string_lossy().starts_with("sha256-")).count();
+    let left = || {
+        std::fs::read_dir(daemon.home().data().join("layers"))
+            .unwrap()
+            .flatten()
+            .map(|it| it.file_name())
+            .filter(|name| name.to_string_lossy().starts_with("sha256-"))
+            .count()
+    };
     until_true("nothing needs the layers any more", || left() == 0);
 }
 
@@ -45,7 +52,10 @@ fn what_was_written_ends_with_its_replica_and_the_next_revision_takes_over() {
     assert_eq!(ask(&daemon, "hello", "echo mine >/www/index.html; cat /www/index.html").trim_end(), "mine");
     let replica = hello.replicas()[0].id.clone();
     deploy_script(&daemon, "hello", &format!(": anew\n{ASK}"), &[], "");
-    assert_eq!(ask(&daemon, "hello", "cat /www/index.html; echo $K_REVISION").trim_end(), "busybox serves this\nhello-00002");
+    assert_eq!(
+        ask(&daemon, "hello", "cat /www/index.html; echo $K_REVISION").trim_end(),
+        "busybox serves this\nhello-00002"
+    );
     until_true("the old one is gone", || hello.replicas().iter().all(|it| it.id != replica));
 }
 

@@ -60,7 +60,9 @@ fn a_replica_is_frozen_woken_and_ended_like_any_other() {
 fn a_model_path_of_kserve_leads_to_a_custom_predictor() {
     let daemon = real().start();
     bring(&daemon);
-    let script = format!("mkdir -p /tmp/www/v1/models /tmp/www/v2/models/own\necho predicted >/tmp/www/v1/models/own:predict\necho ready >/tmp/www/v2/models/own/ready\n{ASK}");
+    let script = format!(
+        "mkdir -p /tmp/www/v1/models /tmp/www/v2/models/own\necho predicted >/tmp/www/v1/models/own:predict\necho ready >/tmp/www/v2/models/own/ready\n{ASK}"
+    );
     let manifest = format!(
         "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata:\n  name: own\nspec:\n  predictor:\n    \
          minReplicas: 0\n    containers:\n      - name: kserve-container\n        image: {IMAGE}\n        \
@@ -96,7 +98,13 @@ fn a_service_of_knative_is_deployed_with_its_settings() {
 fn what_is_sent_and_answered_passes_as_it_is() {
     let daemon = real().start();
     bring(&daemon);
-    deploy_script(&daemon, "echo", &ASK.replace("eval ", "case $REQUEST_METHOD in POST) exec cat;; esac\\neval "), &[], "");
+    deploy_script(
+        &daemon,
+        "echo",
+        &ASK.replace("eval ", "case $REQUEST_METHOD in POST) exec cat;; esac\\neval "),
+        &[],
+        "",
+    );
     let body = vec![b'x'; 3 << 20];
     let request = Request::post("/cgi-bin/ask?x", body.clone()).header("host", "echo.example.com");
     let answer = daemon.send(&request).ok();

@@ -2,7 +2,7 @@
 
 use dormouse_image::oci::{ExposedPort, Protocol};
 use dormouse_sandbox::messages::{ImagePayload, ImageUser, LAYERS_MAX, PROCESS_BYTES_MAX};
-use dormouse_spec::{Container, Endpoint, EnvVar, EnvVarError, PORT_DEFAULT, StopSignalError};
+use dormouse_spec::{Container, Endpoint, EnvVar, EnvVarError, NonRootError, PORT_DEFAULT, StopSignalError};
 
 use super::PinnedImage;
 
@@ -25,6 +25,8 @@ pub(crate) enum ProcessError {
     Variable(#[from] EnvVarError),
     #[error(transparent)]
     StopSignal(#[from] StopSignalError),
+    #[error(transparent)]
+    NonRoot(#[from] NonRootError),
 }
 
 /// Where requests go.
@@ -52,6 +54,7 @@ pub(super) fn payload(
     if image.layers.len() > LAYERS_MAX {
         return Err(ProcessError::Layers(image.layers.len()));
     }
+    container.check_non_root(&image.user)?;
     let args = arguments(container, image)?;
     let env = environment(endpoint, revision, container, image, port)?;
     let bytes = args.iter().map(|arg| arg.len() + 1).sum::<usize>()
