@@ -116,6 +116,8 @@ fn id_of(run: &Path) -> String {
 
 /// Makes a directory with exactly this mode and owner, whether it was there or not. One that is as it
 /// should be is not touched: its disk may be one that cannot be written.
+///
+/// Links are followed: whoever may change the directory that it is in has to be root.
 pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), InstanceError> {
     if !path.is_dir() {
         fs::create_dir_all(path).map_err(in_path("making directory", path))?;

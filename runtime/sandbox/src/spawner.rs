@@ -219,8 +219,8 @@ fn check_single_thread() -> Result<(), SpawnerError> {
 struct Stores {
     models: PathBuf,
     prepared: PathBuf,
-    /// Blobs of images.
-    blobs: PathBuf,
+    /// Of images: what is below this directory is the node's to make and to change.
+    images: PathBuf,
     /// What was unpacked of them, which is the spawner's own.
     layers: PathBuf,
 }
@@ -233,10 +233,9 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     make_directory(&models, 0o755, nodes)?;
     let prepared = data.join("prepared");
     make_directory(&prepared, 0o755, nodes)?;
-    let blobs = data.join("images/blobs/sha256");
-    for directory in ["images", "images/blobs", "images/blobs/sha256"] {
-        make_directory(&data.join(directory), 0o755, nodes)?;
-    }
+    // Nothing below: it would be made and given away where a link of the node's leads.
+    let images = data.join("images");
+    make_directory(&images, 0o755, nodes)?;
     let layers = data.join("layers");
     make_directory(&layers, 0o755, Some((0, 0)))?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
@@ -245,9 +244,9 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     // Absolute: creation children look it up from wherever they are.
     let models = fs::canonicalize(&models).map_err(io("resolving the model store"))?;
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
-    let blobs = fs::canonicalize(&blobs).map_err(io("resolving the store of blobs"))?;
+    let images = fs::canonicalize(&images).map_err(io("resolving the store of images"))?;
     let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
-    Ok(Stores { models, prepared, blobs, layers })
+    Ok(Stores { models, prepared, images, layers })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -81,8 +81,9 @@ pub(crate) struct Asked {
 pub(crate) struct Unpacking<'a> {
     pub(crate) asked: &'a Asked,
     pub(crate) group: &'a ReplicaGroup,
-    /// The node's store of blobs.
-    pub(crate) blobs: &'a Path,
+    /// The node's store of images, and the node's user, whose its blobs have to be.
+    pub(crate) images: &'a Path,
+    pub(crate) node: u32,
     /// The spawner's own directory of layers.
     pub(crate) layers: &'a Path,
     /// Of the unfinished layer in it; nothing has this name.
@@ -149,7 +150,7 @@ impl Unpacking<'_> {
         }
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
             .map_err(io("giving way when memory is short"))?;
-        let blob = stored::open_blob(self.blobs, &self.asked.blob)?;
+        let blob = stored::open_blob(self.images, &self.asked.blob, self.node)?;
         let place = Place::make(self.layers, self.unfinished, self.ids)?;
         let unpacked = self.have_it_filled(&place, blob)?;
         let layer = self.checked(unpacked)?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::{
+    layers,
     machine::{self, until},
     node::Node,
     script,
@@ -265,6 +266,7 @@ impl Daemon {
     pub fn node(&mut self) -> Node {
         let mut node = self.next_node();
         node.greet(&self.settings.run);
+        layers::make_store(&self.settings.data);
         self.instance = Some(node.instance().to_owned());
         node
     }

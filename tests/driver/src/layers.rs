@@ -137,6 +137,15 @@ pub fn store(data: &Path, contents: &[u8], compression: Compression) -> Blob {
     Blob { blob, diff_id: digest(contents), compression }
 }
 
+/// Makes what the node's store of images has, where there is nothing of it.
+pub fn make_store(data: &Path) {
+    let blobs = data.join("images/blobs");
+    if fs::symlink_metadata(&blobs).is_err() {
+        fs::create_dir_all(blobs.join("sha256")).unwrap();
+        [blobs.join("sha256"), blobs].iter().for_each(|directory| give_to_node(directory));
+    }
+}
+
 pub fn give_to_node(path: &Path) {
     let node = nix::unistd::User::from_name(NODE_USER).unwrap().expect("every machine has it").uid.as_raw();
     chown(path, Some(node), None).unwrap();

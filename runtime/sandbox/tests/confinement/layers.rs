@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{FileTypeExt, MetadataExt, symlink},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     path::Path,
 };
 
@@ -349,6 +349,36 @@ pub(crate) fn a_blob_is_the_stores_own_file() {
     fs::hard_link(&secret, &path).unwrap();
     assert!(node.unpack(&layer).unwrap_err().contains("belongs to user 0"));
     daemon.end(node);
+}
+
+/// The node may exchange every directory of its store, while the daemon runs and between two of them.
+pub(crate) fn an_exchanged_store_of_blobs_leads_nowhere() {
+    let home = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::launch(Settings { ephemeral: false, ..Settings::under(home.path()) });
+    let mut node = daemon.node();
+    let data = daemon.settings.data.clone();
+    let layer = store(&data, &Archive::new().file("file", b"").finish(), Compression::None);
+    let (blobs, elsewhere) = (data.join("images/blobs"), home.path().join("elsewhere"));
+    // All of it is there to be found, and belongs to one user.
+    fs::rename(&blobs, &elsewhere).unwrap();
+    for path in [elsewhere.clone(), elsewhere.join("sha256"), elsewhere.join("sha256").join(layer.blob.hex())] {
+        std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+    }
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&elsewhere, &blobs).unwrap();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("the blob cannot be read"), "{reason}");
+    daemon.end(node);
+
+    let settings = Settings { ephemeral: false, ..Settings::under(home.path()) };
+    let mut next = Daemon::launch(settings);
+    let node = next.node();
+    for path in [elsewhere.clone(), elsewhere.join("sha256")] {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 0), "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o7777, 0o700);
+    next.end(node);
 }
 
 pub(crate) fn what_is_asked_again_is_told_at_once() {

@@ -115,6 +115,7 @@ const TESTS: &[suite::Test] = tests![
     layers::every_compression_makes_the_same_tree,
     layers::bytes_are_those_that_were_asked_for,
     layers::a_blob_is_the_stores_own_file,
+    layers::an_exchanged_store_of_blobs_leads_nowhere,
     layers::what_is_asked_again_is_told_at_once,
     layers::some_at_a_time_and_all_in_the_end,
     layers::a_removed_layer_can_be_unpacked_again,

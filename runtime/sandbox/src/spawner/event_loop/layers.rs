@@ -38,7 +38,8 @@ impl Loop<'_> {
         let spawner = self.spawner;
         let workshop = Workshop {
             groups: spawner.groups,
-            blobs: &spawner.stores.blobs,
+            images: &spawner.stores.images,
+            node: spawner.node_user.uid,
             ids: spawner.image_ids,
             seccomp: &spawner.seccomp.unpack,
             cpu: spawner.settings.policy.cpu,

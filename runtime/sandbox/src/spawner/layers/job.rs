@@ -48,7 +48,9 @@ pub(crate) enum JobError {
 #[derive(Debug)]
 pub(crate) struct Workshop<'a> {
     pub(crate) groups: &'a InstanceGroup,
-    pub(crate) blobs: &'a Path,
+    pub(crate) images: &'a Path,
+    /// The node's user.
+    pub(crate) node: u32,
     pub(crate) ids: ImageIds,
     pub(crate) seccomp: &'a LinuxSeccomp,
     /// All processors of the node.
@@ -194,7 +196,8 @@ fn unpack(
     let unpacking = Unpacking {
         asked,
         group: &group,
-        blobs: workshop.blobs,
+        images: workshop.images,
+        node: workshop.node,
         layers: &store.path,
         unfinished: name,
         ids: workshop.ids,
