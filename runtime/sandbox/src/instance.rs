@@ -29,6 +29,8 @@ pub enum InstanceError {
     },
     #[error("another daemon runs in `{0}`: stop it, or give this one its own --run directory")]
     Running(PathBuf),
+    #[error("another daemon keeps its layers in `{0}`: stop it, or give this one its own --data directory")]
+    DataInUse(PathBuf),
     #[error("the run directory `{0}` is too long for socket names: use one of at most {RUN_PATH_BYTES_MAX} bytes")]
     RunPathTooLong(PathBuf),
 }
@@ -105,6 +107,15 @@ impl Instance {
     pub fn admin_socket(&self) -> PathBuf {
         self.run.join("admin.sock")
     }
+}
+
+/// Takes what must not be two daemons' for as long as the value lives: its directories are swept at a start.
+pub(crate) fn lock_directory(path: &Path) -> Result<Flock<File>, InstanceError> {
+    let directory = File::open(path).map_err(in_path("opening", path))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => InstanceError::DataInUse(path.to_owned()),
+        _ => in_path("locking", path)(error.into()),
+    })
 }
 
 fn id_of(run: &Path) -> String {

@@ -24,13 +24,15 @@ mod word;
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     net::SocketAddr,
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use nix::fcntl::Flock;
 use rustix::fs::CWD;
 
 pub(crate) use self::{
@@ -56,7 +58,7 @@ pub use self::{
 use crate::{
     cgroup::{CgroupError, Hierarchy},
     error_chain,
-    instance::{Instance, InstanceError, make_directory},
+    instance::{Instance, InstanceError, lock_directory, make_directory},
     removal,
     rootfs::{Rootfs, RootfsError},
     seccomp::{Profiles, SeccompError},
@@ -223,6 +225,8 @@ struct Stores {
     images: PathBuf,
     /// What was unpacked of them, which is the spawner's own.
     layers: PathBuf,
+    /// No other daemon has the same data while this one lives.
+    _lock: Flock<File>,
 }
 
 /// Directories of both halves.
@@ -238,6 +242,7 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     make_directory(&images, 0o755, nodes)?;
     let layers = data.join("layers");
     make_directory(&layers, 0o755, Some((0, 0)))?;
+    let lock = lock_directory(&layers)?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
     make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
     make_directory(&instance.run().join("logs"), 0o700, nodes)?;
@@ -246,7 +251,7 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
     let images = fs::canonicalize(&images).map_err(io("resolving the store of images"))?;
     let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
-    Ok(Stores { models, prepared, images, layers })
+    Ok(Stores { models, prepared, images, layers, _lock: lock })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -47,6 +47,9 @@ pub(crate) const ENTRIES_MAX: u64 = 1_000_000;
 /// The names of one layer's entries together, in bytes.
 pub(crate) const NAMES_BYTES_MAX: u64 = 256 << 20;
 
+/// What a compressor may add to bytes that it cannot make fewer, with tens of gigabytes to spare.
+const PACKING_BYTES_MAX: u64 = 16 << 20;
+
 /// What a layer is known to be, beside its tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +112,8 @@ enum UnpackError {
         #[source]
         source: io::Error,
     },
+    #[error("the blob has {bytes} bytes, over the limit of {most} for what this layer may unpack to")]
+    Long { bytes: u64, most: u64 },
     /// As it said.
     #[error("{0}")]
     Refused(String),
@@ -151,11 +156,20 @@ impl Unpacking<'_> {
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
             .map_err(io("giving way when memory is short"))?;
         let blob = stored::open_blob(self.images, &self.asked.blob, self.node)?;
+        self.check_length(&blob)?;
         let place = Place::make(self.layers, self.unfinished, self.ids)?;
         let unpacked = self.have_it_filled(&place, blob)?;
         let layer = self.checked(unpacked)?;
         place.finish(&layer)?;
         Ok(layer)
+    }
+
+    /// A blob that cannot be right is not read to its end to be told so.
+    fn check_length(&self, blob: &OwnedFd) -> Result<(), UnpackError> {
+        let found = rustix::fs::fstat(blob).map_err(|error| io("looking at the blob")(error.into()))?;
+        let bytes = u64::try_from(found.st_size).unwrap_or(u64::MAX);
+        let most = self.asked.bytes_max.saturating_add(PACKING_BYTES_MAX);
+        if bytes > most { Err(UnpackError::Long { bytes, most }) } else { Ok(()) }
     }
 
     /// Forks the process that reads the layer, and hears it to its end.
@@ -173,6 +187,8 @@ impl Unpacking<'_> {
         let child = filling.fork().map_err(io("forking the unpacking process"))?;
         let heard = self.hear(&ours, place);
         drop(ours);
+        // It has no more to say, and may not go on. One that ended has its own status still.
+        let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
         let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
             .map_err(|error| io("waiting for the unpacking process")(error.into()))?;
         match heard? {
@@ -185,7 +201,10 @@ impl Unpacking<'_> {
     fn hear(&self, words: &OwnedFd, place: &Place) -> Result<Option<Unpacked>, UnpackError> {
         while let Some((word, descriptor)) = word::receive(words.as_fd())? {
             match (word, descriptor) {
-                (Word::Opaque, Some(directory)) => place.make_opaque(&directory)?,
+                (Word::Opaque, Some(directory)) => {
+                    place.make_opaque(&directory)?;
+                    word::acknowledge(words.as_fd())?;
+                }
                 (Word::Opaque, None) => return Err(UnpackError::Refused("it named no directory".to_owned())),
                 (Word::Unpacked(unpacked), _) => return Ok(Some(unpacked)),
                 (Word::Refused { reason }, _) => return Err(UnpackError::Refused(reason)),
@@ -196,6 +215,8 @@ impl Unpacking<'_> {
 
     fn checked(&self, unpacked: Unpacked) -> Result<Layer, UnpackError> {
         let Asked { blob, diff_id, .. } = *self.asked;
+        let mut left_out = unpacked.left_out;
+        fill::limit(&mut left_out);
         if Defence::DigestsChecked.stands() {
             if unpacked.blob != blob {
                 return Err(UnpackError::Blobs { found: unpacked.blob, expected: blob });
@@ -204,7 +225,7 @@ impl Unpacking<'_> {
                 return Err(UnpackError::Contents { found: unpacked.diff_id, expected: diff_id });
             }
         }
-        Ok(Layer { diff_id, bytes: unpacked.bytes, entries: unpacked.entries, left_out: unpacked.left_out })
+        Ok(Layer { diff_id, bytes: unpacked.bytes, entries: unpacked.entries, left_out })
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) enum PlaceError {
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     layers: &'a Path,
+    /// Opened before the first byte is written: what a disk fails to take after that is told to it.
+    directory: File,
     path: PathBuf,
     device: u64,
 }
@@ -54,6 +56,7 @@ impl<'a> Place<'a> {
     pub(super) fn make(layers: &'a Path, unfinished: &str, ids: ImageIds) -> Result<Self, PlaceError> {
         // Modes are what they are said to be.
         rustix::process::umask(rustix::fs::Mode::empty());
+        let directory = File::open(layers).map_err(failed("opening", layers))?;
         let path = layers.join(unfinished);
         let sealed = path.join(SEALED);
         let tree = sealed.join(TREE);
@@ -62,7 +65,7 @@ impl<'a> Place<'a> {
         }
         chown(&tree, Some(ids.base()), Some(ids.base())).map_err(failed("giving away", &tree))?;
         let found = rustix::fs::stat(&tree).map_err(|error| failed("looking at", &tree)(error.into()))?;
-        Ok(Self { layers, path, device: found.st_dev })
+        Ok(Self { layers, directory, path, device: found.st_dev })
     }
 
     pub(super) fn tree(&self) -> PathBuf {
@@ -93,12 +96,11 @@ impl<'a> Place<'a> {
         let mut file =
             options.write(true).create_new(true).mode(0o644).open(&record).map_err(failed("making", &record))?;
         file.write_all(&json).map_err(failed("writing", &record))?;
-        let directory = File::open(self.layers).map_err(failed("opening", self.layers))?;
-        syncfs(directory.as_fd()).map_err(|error| failed("syncing", &self.path)(error.into()))?;
+        syncfs(self.directory.as_fd()).map_err(|error| failed("syncing", &self.path)(error.into()))?;
         let name = self.layers.join(layer.diff_id.directory_name());
         renameat_with(CWD, &self.path, CWD, &name, RenameFlags::NOREPLACE)
             .map_err(|error| failed("giving its name to", &name)(error.into()))?;
-        directory.sync_all().map_err(failed("syncing", self.layers))
+        self.directory.sync_all().map_err(failed("syncing", self.layers))
     }
 }
 

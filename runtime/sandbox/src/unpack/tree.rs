@@ -35,6 +35,11 @@ const FREE_BYTES_MIN: u64 = 64 << 20;
 const LOOK_EVERY_BYTES: u64 = 16 << 20;
 const LOOK_EVERY_NAMES: u64 = 4_096;
 
+/// What is left to others of the inodes of a disk that has a number of them.
+const FREE_INODES_MIN: u64 = 4_096;
+/// How often one name is looked up while others rename.
+const LOOKUPS_MAX: u32 = 1_000;
+
 /// Whatever is made is nobody's until it has its own mode and owner.
 const UNFINISHED_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const UNFINISHED_DIRECTORY: Mode = Mode::RWXU;
@@ -61,6 +66,10 @@ pub(super) enum TreeError {
     },
     #[error("only {} MiB are free on the disk of the layers: {} MiB have to stay so", .free >> 20, FREE_BYTES_MIN >> 20)]
     NoSpace { free: u64 },
+    #[error("only {free} inodes are free on the disk of the layers: {FREE_INODES_MIN} have to stay so")]
+    NoInodes { free: u64 },
+    #[error("more than {0} files and directories are made of the layer, those that its names imply counted in")]
+    Made(u64),
     #[error("`{0}`, which it is in, is no directory")]
     NoDirectory(String),
     #[error("it is another name of `{0}`, which this layer has no file of")]
@@ -76,17 +85,23 @@ pub(super) struct Tree<'a> {
     /// Where the last entry was: the next is mostly there as well.
     last: Option<(Name, Rc<OwnedFd>)>,
     times: Times,
+    /// Names made, and how many may be.
+    made: u64,
+    made_max: u64,
     bytes_unlooked: u64,
     names_unlooked: u64,
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: OwnedFd, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
+    /// `made_max` is how many names may be made, those of directories that no entry is of too.
+    pub(super) fn new(root: OwnedFd, made_max: u64, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
         Self {
             root: Rc::new(root),
             hand_over,
             last: None,
             times: Times::default(),
+            made: 0,
+            made_max,
             bytes_unlooked: LOOK_EVERY_BYTES,
             names_unlooked: 0,
         }
@@ -160,10 +175,17 @@ impl<'a> Tree<'a> {
     pub(super) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeError> {
         let no_target = || TreeError::NoTarget(target.clone());
         let (directory, last) = target.split().ok_or_else(no_target)?;
-        let from = openat2(&*self.root, place(&directory), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within())
-            .map_err(|_| no_target())?;
+        let or_no_target = |operation| {
+            move |error| match error {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => TreeError::NoTarget(target.clone()),
+                error => failed(operation)(error),
+            }
+        };
+        let from = open_within(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(or_no_target("opening the directory of the link's target"))?;
         let last = OsStr::from_bytes(last);
-        let found = statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| no_target())?;
+        let found =
+            statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(or_no_target("looking at the link's target"))?;
         if !matches!(FileType::from_raw_mode(found.st_mode), FileType::RegularFile | FileType::Symlink) {
             return Err(no_target());
         }
@@ -204,8 +226,7 @@ impl<'a> Tree<'a> {
         operation: &'static str,
         make: impl Fn(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
     ) -> Result<T, TreeError> {
-        self.names_unlooked += 1;
-        self.look_at_space()?;
+        self.count_one()?;
         // The archive's reader lets nothing but directories be the root.
         let (directory, last) = name.split().ok_or(TreeError::Contended)?;
         let (directory, last) = (self.directory(&directory)?, OsStr::from_bytes(last));
@@ -216,6 +237,16 @@ impl<'a> Tree<'a> {
             }
             made => made.map_err(failed(operation)),
         }
+    }
+
+    /// What is made counts, and now and then the disk is looked at.
+    fn count_one(&mut self) -> Result<(), TreeError> {
+        if self.made >= self.made_max {
+            return Err(TreeError::Made(self.made_max));
+        }
+        self.made += 1;
+        self.names_unlooked += 1;
+        self.look_at_space()
     }
 
     /// Only a directory that is removed can have been on the way to another.
@@ -243,8 +274,7 @@ impl<'a> Tree<'a> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == name) {
             return Ok(Rc::clone(directory));
         }
-        let open =
-            |root: &OwnedFd| openat2(root, place(name), OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), within());
+        let open = |root: &OwnedFd| open_within(root, name, OFlags::PATH | OFlags::DIRECTORY);
         let directory = match open(&self.root) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.ensure(name, Wanted::OnTheWay)?;
@@ -264,7 +294,7 @@ impl<'a> Tree<'a> {
         let (above, last) = (self.directory(&above)?, OsStr::from_bytes(last));
         let mode = if wanted == Wanted::Entry { UNFINISHED_DIRECTORY } else { PARENT };
         match mkdirat(&above, last, mode) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return self.count_one(),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failed("making the directory")(error)),
         }
@@ -277,6 +307,7 @@ impl<'a> Tree<'a> {
             FileType::RegularFile | FileType::Fifo if is_on_the_way => Err(TreeError::NoDirectory(name.to_string())),
             _ => {
                 self.remove(&above, last)?;
+                self.count_one()?;
                 mkdirat(&above, last, mode).map_err(failed("making the directory"))?;
                 self.hand_over(name)
             }
@@ -293,7 +324,7 @@ impl<'a> Tree<'a> {
     /// To change it, not only to find things in it.
     fn open_directory(&self, name: &Name) -> Result<OwnedFd, TreeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(&*self.root, place(name), flags, Mode::empty(), within()).map_err(|error| no_directory(error, name))
+        open_within(&self.root, name, flags).map_err(|error| no_directory(error, name))
     }
 
     fn finish_by_name(&mut self, name: &Name, attributes: &Attributes) -> Result<u64, TreeError> {
@@ -311,8 +342,28 @@ impl<'a> Tree<'a> {
         (self.bytes_unlooked, self.names_unlooked) = (0, 0);
         let space = fstatvfs(&*self.root).map_err(failed("looking at the space that is left"))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if free < FREE_BYTES_MIN { Err(TreeError::NoSpace { free }) } else { Ok(()) }
+        if free < FREE_BYTES_MIN {
+            return Err(TreeError::NoSpace { free });
+        }
+        // Some file systems make inodes as they need them, and tell of none.
+        if space.f_files > 0 && space.f_favail < FREE_INODES_MIN {
+            return Err(TreeError::NoInodes { free: space.f_favail });
+        }
+        Ok(())
     }
+}
+
+/// Opens what there is in the tree. Of a link that leads up the kernel cannot tell where it led while anybody on
+/// the machine renames anything, and says so at once.
+fn open_within(root: &OwnedFd, name: &Name, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let open = || openat2(root, place(name), flags, Mode::empty(), within());
+    for _ in 1..LOOKUPS_MAX {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// How names are looked up: as if the tree were all there is.
@@ -337,4 +388,24 @@ fn no_directory(error: Errno, name: &Name) -> TreeError {
 
 fn failed(operation: &'static str) -> impl FnOnce(Errno) -> TreeError {
     move |source| TreeError::Io { operation, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn directories_that_no_entry_is_of_count() {
+        let place = tempfile::tempdir().unwrap();
+        let root = || rustix::fs::open(place.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let hand_over = |_: BorrowedFd<'_>| Ok(());
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
+        tree.make_file(&name("a/b/c/file")).unwrap();
+        assert!(matches!(tree.make_file(&name("a/b/c/other")), Err(TreeError::Made(4))));
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        tree.make_file(&name("a/b/c/more")).unwrap();
+        assert!(matches!(tree.make_file(&name("d/e/f/g/file")), Err(TreeError::Made(4))));
+    }
 }

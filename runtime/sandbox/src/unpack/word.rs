@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{creation::REPORT_BYTES_MAX, messages::LeftOut};
 
+/// The answer to a directory.
+const TAKEN: &[u8] = b"t";
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Word {
@@ -49,6 +52,8 @@ pub(super) enum WordError {
         #[source]
         source: io::Error,
     },
+    #[error("nobody is left to answer")]
+    NoAnswer,
     #[error("it said what is no word")]
     Malformed(#[source] serde_json::Error),
 }
@@ -94,6 +99,22 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Word, Option<Own
     }
     let word = serde_json::from_slice(bytes.get(..length).unwrap_or_default()).map_err(WordError::Malformed)?;
     Ok(Some((word, descriptor)))
+}
+
+/// Says that a directory was taken.
+pub(super) fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), WordError> {
+    retry_on_intr(|| rustix::net::send(socket, TAKEN, SendFlags::NOSIGNAL)).map(drop).map_err(failed("answering"))
+}
+
+/// Hands a directory over, and waits until it was taken: what is on its way counts against the sender's limit of
+/// open files.
+pub(super) fn hand_over(socket: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> Result<(), WordError> {
+    send(socket, &Word::Opaque, Some(directory))?;
+    let mut answer = [0; TAKEN.len()];
+    match retry_on_intr(|| rustix::io::read(socket, &mut answer)).map_err(failed("hearing the answer"))? {
+        0 => Err(WordError::NoAnswer),
+        _ => Ok(()),
+    }
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> WordError {

@@ -2,9 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
+    panic::AssertUnwindSafe,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use dormouse_driver::{
@@ -99,6 +101,42 @@ pub(crate) fn a_tree_is_what_its_archive_says() {
         assert_eq!((sealed.mode() & 0o7777, sealed.uid()), (0o700, 0));
         let layer = fs::metadata(tree.parent().unwrap().parent().unwrap().join("layer.json")).unwrap();
         assert_eq!((layer.mode() & 0o7777, layer.uid()), (0o644, 0));
+    });
+}
+
+/// More in a row than the process that reads may have descriptors open.
+pub(crate) fn opaque_directories_have_no_end() {
+    let archive =
+        (0..2_000).fold(Archive::new(), |archive, number| archive.file(&format!("{number}/.wh..wh..opq"), b""));
+    with_tree(archive, |tree| {
+        assert!((0..2_000).all(|number| is_opaque(&tree.join(number.to_string()))));
+    });
+}
+
+/// The kernel gives up to look up what leads up as soon as anything is renamed anywhere.
+pub(crate) fn links_up_are_found_while_others_rename() {
+    let place = tempfile::tempdir().unwrap();
+    let mut archive = Archive::new().directory("real").directory("other").symlink("other/up", "../other/../real");
+    for number in 0..2_000 {
+        archive = archive
+            .file(&format!("other/up/{number}"), b"")
+            .hard_link(&format!("other/{number}"), &format!("other/up/{number}"));
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (place.path().join("one"), place.path().join("other"));
+            fs::write(&one, "").unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+            }
+        });
+        let unpacked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            with_tree(archive, |tree| assert_eq!(fs::read_dir(tree.join("real")).unwrap().count(), 2_000));
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        unpacked.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
     });
 }
 
@@ -326,6 +364,11 @@ pub(crate) fn bytes_are_those_that_were_asked_for() {
         layer.compression = compression;
         assert!(node.unpack(&layer).unwrap_err().contains("reading the archive failed"));
     }
+    // Longer than what it may unpack to can be packed: nothing of it is read.
+    let layer = store(&data, &contents, Compression::None);
+    File::options().write(true).open(blob_path(&data, &layer.blob)).unwrap().set_len(1 << 40).unwrap();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("the blob has 1099511627776 bytes"), "{reason}");
     // A frame that refers back over 128 MiB.
     let mut layer = store(&data, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0x88, 1, 0, 0], Compression::None);
     layer.compression = Compression::Zstd;

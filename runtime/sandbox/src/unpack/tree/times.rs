@@ -7,11 +7,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens, openat2, utimensat},
+    fs::{AtFlags, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat},
     io::Errno,
 };
 
-use super::{TreeError, failed, place, within};
+use super::{TreeError, failed, open_within};
 use crate::archive::{Name, Timestamp};
 
 /// Names of directories that wait for their times, in bytes. Where there are more, those so far are set and
@@ -35,7 +35,7 @@ impl Times {
         self.bytes = 0;
         for (name, modified) in std::mem::take(&mut self.waiting) {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match openat2(root, place(&name), flags, Mode::empty(), within()) {
+            match open_within(root, &name, flags) {
                 Ok(directory) => of_descriptor(directory.as_fd(), modified)?,
                 // A later entry took its place.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
