@@ -202,8 +202,8 @@ fn serve(
         stores,
         image_ids: found.image_ids,
     };
-    let (layers, present) = LayerStore::open(&spawner.stores.layers);
-    let result = spawner.run(uids, signals, Layers::new(layers, present));
+    let layers = Layers::new(LayerStore::open(&spawner.stores.layers));
+    let result = spawner.run(uids, signals, layers);
     if let Err(error) = groups.remove() {
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }

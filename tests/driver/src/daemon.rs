@@ -163,6 +163,7 @@ macro_rules! run_daemon {
                 pids: 64,
                 concurrency: 8,
                 body_bytes_max: 1 << 20,
+                layer_bytes_max: $crate::layers::LAYER_BYTES_MAX,
             },
             pool: $sandbox::spawner::PoolSettings {
                 size: settings.pool,

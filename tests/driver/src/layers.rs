@@ -18,6 +18,9 @@ use crate::{daemon::NODE_USER, node::Node};
 /// More than any layer here unpacks to, in bytes.
 pub const BYTES_MAX: u64 = 64 << 20;
 
+/// What the node may ask a layer to be, in bytes.
+pub const LAYER_BYTES_MAX: u64 = 16 << 30;
+
 /// An archive that is being made.
 #[derive(Debug, Clone, Default)]
 pub struct Archive(Vec<u8>);

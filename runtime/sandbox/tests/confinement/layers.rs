@@ -11,7 +11,7 @@ use std::{
 
 use dormouse_driver::{
     daemon::{Daemon, IMAGE_ID_BASE, Settings},
-    layers::{Archive, blob_path, digest, layer_path, listed, store, tree},
+    layers::{Archive, LAYER_BYTES_MAX, blob_path, digest, layer_path, listed, store, tree},
     machine::{self, until},
 };
 use dormouse_sandbox::messages::{Compression, Event, Request};
@@ -364,6 +364,9 @@ pub(crate) fn bytes_are_those_that_were_asked_for() {
         layer.compression = compression;
         assert!(node.unpack(&layer).unwrap_err().contains("reading the archive failed"));
     }
+    node.ask_to_unpack_within(&store(&data, &contents, Compression::None), LAYER_BYTES_MAX + 1);
+    let reason = node.unpacked(&digest(&contents)).unwrap_err();
+    assert!(reason.contains("a largest layer") && reason.contains("ceiling"), "{reason}");
     // Longer than what it may unpack to can be packed: nothing of it is read.
     let layer = store(&data, &contents, Compression::None);
     File::options().write(true).open(blob_path(&data, &layer.blob)).unwrap().set_len(1 << 40).unwrap();
@@ -551,7 +554,7 @@ pub(crate) fn what_a_killed_daemon_left_of_layers_is_swept() {
 
     let mut next = Daemon::launch(daemon.settings.clone());
     let mut node = next.node();
-    assert_eq!(listed(&data), [layer.diff_id.directory_name()]);
+    until("what is unfinished is removed", || listed(&data) == [layer.diff_id.directory_name()]);
     fs::remove_file(blob_path(&data, &layer.blob)).unwrap();
     assert_eq!(node.unpack(&layer).unwrap(), told, "it was not unpacked again");
     node.unpack(&large).unwrap();
@@ -566,7 +569,12 @@ pub(crate) fn a_daemon_that_ends_does_not_wait_for_a_layer() {
     node.ask_to_unpack(&large(&data));
     unpackers(&daemon);
     daemon.end(node);
-    assert_eq!(listed(&data), [] as [String; 0]);
+    assert!(listed(&data).iter().all(|name| name.starts_with(".incoming-")), "no layer has its name");
+
+    let mut next = Daemon::launch(Settings { ephemeral: false, ..Settings::under(home.path()) });
+    let node = next.node();
+    until("what is unfinished is removed", || listed(&data).is_empty());
+    next.end(node);
 }
 
 pub(crate) fn the_process_that_reads_has_no_rights() {
