@@ -26,9 +26,10 @@ use self::{
 /// Headers and data are padded to whole blocks, in bytes.
 const BLOCK: usize = 512;
 
-/// Extended headers of one entry, and their bytes together.
-const EXTENSIONS_MAX: u32 = 8;
-const EXTENSIONS_BYTES_MAX: u64 = 2 << 20;
+/// Extensions of one entry: each archiver writes up to three.
+const EXTENSIONS_MAX: usize = 8;
+/// All of them together, in bytes.
+const EXTENSIONS_BYTES_MAX: usize = 1 << 20;
 
 /// What an archive may have at most.
 #[derive(Debug, Clone, Copy)]
@@ -114,15 +115,16 @@ impl<R: BufRead> Archive<R> {
             skipped => skipped?,
         }
         let mut said = Said { pax: self.global.clone(), ..Said::default() };
-        let (mut is_extended, mut extensions, mut extension_bytes) = (false, 0, 0);
+        let mut is_extended = false;
+        let (mut extensions, mut extensions_bytes) = (0, 0);
         while let Some(block) = self.next_header()? {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;
             match found {
                 Found::Extension { what, bytes } => {
                     let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
                     extensions += 1;
-                    extension_bytes += bytes;
-                    if extensions > EXTENSIONS_MAX || extension_bytes > EXTENSIONS_BYTES_MAX {
+                    extensions_bytes += text.len();
+                    if extensions > EXTENSIONS_MAX || extensions_bytes > EXTENSIONS_BYTES_MAX {
                         return Err(self.refused(&block, &said, EntryError::Extensions));
                     }
                     self.take(what, &text, &mut said).map_err(|source| self.refused(&block, &said, source))?;

@@ -24,6 +24,8 @@ pub struct ReplicaPolicy {
     pub concurrency: u32,
     /// The largest body of a request.
     pub body_bytes_max: u64,
+    /// What one layer of an image may unpack to.
+    pub layer_bytes_max: u64,
 }
 
 /// Why the policy does not allow a replica.
@@ -50,6 +52,11 @@ impl ReplicaPolicy {
         within("a concurrency", spec.concurrency, self.concurrency)?;
         within("a largest body", Bytes::new(spec.body_bytes_max), Bytes::new(self.body_bytes_max))
     }
+
+    /// Whether a layer may unpack to so many bytes.
+    pub(crate) fn admit_layer(&self, bytes_max: u64) -> Result<(), PolicyError> {
+        within("a largest layer", Bytes::new(bytes_max), Bytes::new(self.layer_bytes_max))
+    }
 }
 
 fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, most: T) -> Result<(), PolicyError> {
@@ -73,6 +80,7 @@ mod tests {
         pids: 100,
         concurrency: 10,
         body_bytes_max: 1_000,
+        layer_bytes_max: 1_000,
     };
 
     /// Everything at its ceiling.

@@ -112,7 +112,9 @@ impl Filling<'_> {
         close_all_but(&keep).map_err(failed("closing descriptors"))?;
         let limit = |resource, most| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
         limit(Resource::Nofile, DESCRIPTORS_MAX).map_err(failed("limiting descriptors"))?;
-        limit(Resource::Fsize, self.bytes_max).map_err(failed("limiting files"))?;
+        if Defence::UnpackBytesLimit.stands() {
+            limit(Resource::Fsize, self.bytes_max).map_err(failed("limiting files"))?;
+        }
         limit(Resource::Core, NO_CORE_DUMP).map_err(failed("limiting core dumps"))?;
         if Defence::UnpackIdsMapped.stands() {
             become_root_of_images(user_namespace)?;

@@ -31,15 +31,14 @@ use crate::{
 
 /// What is left to others of the disk's space, in bytes.
 const FREE_BYTES_MIN: u64 = 64 << 20;
-/// What is left to others of its places for files.
-const FREE_INODES_MIN: u64 = 10_000;
-/// Whatever takes such a place: entries, and the directories that they imply.
-const MADE_MAX: u64 = 2_000_000;
-/// How often a name is looked up that the kernel asks to look up again.
-const LOOKUPS_MAX: usize = 1_000;
 /// Between two looks at it, in bytes written and in names made.
 const LOOK_EVERY_BYTES: u64 = 16 << 20;
 const LOOK_EVERY_NAMES: u64 = 4_096;
+
+/// What is left to others of the inodes of a disk that has a number of them.
+const FREE_INODES_MIN: u64 = 4_096;
+/// How often one name is looked up while others rename.
+const LOOKUPS_MAX: u32 = 1_000;
 
 /// Whatever is made is nobody's until it has its own mode and owner.
 const UNFINISHED_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -67,10 +66,10 @@ pub(super) enum TreeError {
     },
     #[error("only {} MiB are free on the disk of the layers: {} MiB have to stay so", .free >> 20, FREE_BYTES_MIN >> 20)]
     NoSpace { free: u64 },
-    #[error("only {free} more files fit the disk of the layers: {FREE_INODES_MIN} have to stay so")]
+    #[error("only {free} inodes are free on the disk of the layers: {FREE_INODES_MIN} have to stay so")]
     NoInodes { free: u64 },
-    #[error("the layer makes more than {MADE_MAX} files and directories, those included that it only implies")]
-    TooMany,
+    #[error("more than {0} files and directories are made of the layer, those that its names imply counted in")]
+    Made(u64),
     #[error("`{0}`, which it is in, is no directory")]
     NoDirectory(String),
     #[error("it is another name of `{0}`, which this layer has no file of")]
@@ -86,21 +85,25 @@ pub(super) struct Tree<'a> {
     /// Where the last entry was: the next is mostly there as well.
     last: Option<(Name, Rc<OwnedFd>)>,
     times: Times,
+    /// Names made, and how many may be.
+    made: u64,
+    made_max: u64,
     bytes_unlooked: u64,
     names_unlooked: u64,
-    made: u64,
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: OwnedFd, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
+    /// `made_max` is how many names may be made, those of directories that no entry is of too.
+    pub(super) fn new(root: OwnedFd, made_max: u64, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
         Self {
             root: Rc::new(root),
             hand_over,
             last: None,
             times: Times::default(),
+            made: 0,
+            made_max,
             bytes_unlooked: LOOK_EVERY_BYTES,
             names_unlooked: 0,
-            made: 0,
         }
     }
 
@@ -172,12 +175,17 @@ impl<'a> Tree<'a> {
     pub(super) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeError> {
         let no_target = || TreeError::NoTarget(target.clone());
         let (directory, last) = target.split().ok_or_else(no_target)?;
-        let from = look_up(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => no_target(),
-            error => failed("opening the directory of what it is another name of")(error),
-        })?;
+        let or_no_target = |operation| {
+            move |error| match error {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => TreeError::NoTarget(target.clone()),
+                error => failed(operation)(error),
+            }
+        };
+        let from = open_within(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(or_no_target("opening the directory of the link's target"))?;
         let last = OsStr::from_bytes(last);
-        let found = statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| no_target())?;
+        let found =
+            statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(or_no_target("looking at the link's target"))?;
         if !matches!(FileType::from_raw_mode(found.st_mode), FileType::RegularFile | FileType::Symlink) {
             return Err(no_target());
         }
@@ -218,7 +226,7 @@ impl<'a> Tree<'a> {
         operation: &'static str,
         make: impl Fn(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
     ) -> Result<T, TreeError> {
-        self.count()?;
+        self.count_one()?;
         // The archive's reader lets nothing but directories be the root.
         let (directory, last) = name.split().ok_or(TreeError::Contended)?;
         let (directory, last) = (self.directory(&directory)?, OsStr::from_bytes(last));
@@ -229,6 +237,16 @@ impl<'a> Tree<'a> {
             }
             made => made.map_err(failed(operation)),
         }
+    }
+
+    /// What is made counts, and now and then the disk is looked at.
+    fn count_one(&mut self) -> Result<(), TreeError> {
+        if self.made >= self.made_max {
+            return Err(TreeError::Made(self.made_max));
+        }
+        self.made += 1;
+        self.names_unlooked += 1;
+        self.look_at_space()
     }
 
     /// Only a directory that is removed can have been on the way to another.
@@ -256,7 +274,7 @@ impl<'a> Tree<'a> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == name) {
             return Ok(Rc::clone(directory));
         }
-        let open = |root: &OwnedFd| look_up(root, name, OFlags::PATH | OFlags::DIRECTORY);
+        let open = |root: &OwnedFd| open_within(root, name, OFlags::PATH | OFlags::DIRECTORY);
         let directory = match open(&self.root) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.ensure(name, Wanted::OnTheWay)?;
@@ -274,10 +292,9 @@ impl<'a> Tree<'a> {
     fn ensure(&mut self, name: &Name, wanted: Wanted) -> Result<(), TreeError> {
         let Some((above, last)) = name.split() else { return Ok(()) };
         let (above, last) = (self.directory(&above)?, OsStr::from_bytes(last));
-        self.count()?;
         let mode = if wanted == Wanted::Entry { UNFINISHED_DIRECTORY } else { PARENT };
         match mkdirat(&above, last, mode) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return self.count_one(),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failed("making the directory")(error)),
         }
@@ -290,6 +307,7 @@ impl<'a> Tree<'a> {
             FileType::RegularFile | FileType::Fifo if is_on_the_way => Err(TreeError::NoDirectory(name.to_string())),
             _ => {
                 self.remove(&above, last)?;
+                self.count_one()?;
                 mkdirat(&above, last, mode).map_err(failed("making the directory"))?;
                 self.hand_over(name)
             }
@@ -306,7 +324,7 @@ impl<'a> Tree<'a> {
     /// To change it, not only to find things in it.
     fn open_directory(&self, name: &Name) -> Result<OwnedFd, TreeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        look_up(&self.root, name, flags).map_err(|error| no_directory(error, name))
+        open_within(&self.root, name, flags).map_err(|error| no_directory(error, name))
     }
 
     fn finish_by_name(&mut self, name: &Name, attributes: &Attributes) -> Result<u64, TreeError> {
@@ -315,16 +333,6 @@ impl<'a> Tree<'a> {
         attributes::by_name(&directory, last, attributes)?;
         times::by_name(&directory, last, attributes.modified)?;
         Ok(attributes.left_out + attributes.extended.len() as u64)
-    }
-
-    /// Of whatever takes a place on the disk, directories that are only on the way to an entry too.
-    fn count(&mut self) -> Result<(), TreeError> {
-        self.made += 1;
-        if self.made > MADE_MAX {
-            return Err(TreeError::TooMany);
-        }
-        self.names_unlooked += 1;
-        self.look_at_space()
     }
 
     fn look_at_space(&mut self) -> Result<(), TreeError> {
@@ -337,23 +345,25 @@ impl<'a> Tree<'a> {
         if free < FREE_BYTES_MIN {
             return Err(TreeError::NoSpace { free });
         }
-        // Some file systems have as many as there is space for, and tell of none.
-        let is_short = space.f_files > 0 && space.f_favail < FREE_INODES_MIN;
-        if is_short { Err(TreeError::NoInodes { free: space.f_favail }) } else { Ok(()) }
+        // Some file systems make inodes as they need them, and tell of none.
+        if space.f_files > 0 && space.f_favail < FREE_INODES_MIN {
+            return Err(TreeError::NoInodes { free: space.f_favail });
+        }
+        Ok(())
     }
 }
 
-/// Opens what has the name. The kernel gives up on a link's `..` whenever anything on the machine is renamed or mounted
-/// at that moment, and asks to be asked again.
-fn look_up(root: &OwnedFd, name: &Name, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mut found = Err(Errno::AGAIN);
-    for _ in 0..LOOKUPS_MAX {
-        found = retry_on_intr(|| openat2(root, place(name), flags, Mode::empty(), within()));
-        if !matches!(found, Err(Errno::AGAIN)) {
-            break;
+/// Opens what there is in the tree. Of a link that leads up the kernel cannot tell where it led while anybody on
+/// the machine renames anything, and says so at once.
+fn open_within(root: &OwnedFd, name: &Name, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let open = || openat2(root, place(name), flags, Mode::empty(), within());
+    for _ in 1..LOOKUPS_MAX {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
         }
     }
-    found
+    open()
 }
 
 /// How names are looked up: as if the tree were all there is.
@@ -378,4 +388,24 @@ fn no_directory(error: Errno, name: &Name) -> TreeError {
 
 fn failed(operation: &'static str) -> impl FnOnce(Errno) -> TreeError {
     move |source| TreeError::Io { operation, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn directories_that_no_entry_is_of_count() {
+        let place = tempfile::tempdir().unwrap();
+        let root = || rustix::fs::open(place.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let hand_over = |_: BorrowedFd<'_>| Ok(());
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
+        tree.make_file(&name("a/b/c/file")).unwrap();
+        assert!(matches!(tree.make_file(&name("a/b/c/other")), Err(TreeError::Made(4))));
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        tree.make_file(&name("a/b/c/more")).unwrap();
+        assert!(matches!(tree.make_file(&name("d/e/f/g/file")), Err(TreeError::Made(4))));
+    }
 }

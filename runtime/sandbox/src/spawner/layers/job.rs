@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use dormouse_spec::{Bytes, Limits, MilliCpu};
@@ -28,6 +29,8 @@ use crate::{
 const UNPACK_MEMORY: Bytes = Bytes::from_mebibytes(96);
 /// The child, the one that reads, and the one that holds its user namespace while that is made.
 const UNPACK_PIDS: u32 = 4;
+/// How long one layer may be worked on: as long as the slowest disk may take for the largest.
+const JOB_DEADLINE: Duration = Duration::from_secs(60 * 60);
 /// What `statfs` tells of a file system that is memory.
 const TMPFS: i64 = 0x0102_1994;
 
@@ -49,6 +52,8 @@ pub(crate) enum JobError {
 pub(crate) struct Workshop<'a> {
     pub(crate) groups: &'a InstanceGroup,
     pub(crate) images: &'a Path,
+    /// The node's user.
+    pub(crate) node: u32,
     pub(crate) ids: ImageIds,
     pub(crate) seccomp: &'a LinuxSeccomp,
     /// All processors of the node.
@@ -63,8 +68,10 @@ enum Life {
         /// Of one that unpacks.
         group: Option<ReplicaGroup>,
     },
-    /// The outcome is known.
-    Clearing { child: Pid, failure: Option<String> },
+    /// The outcome is known; whatever is left in the group is ended.
+    EndingGroup { child: Pid, failure: Option<String> },
+    /// It failed, and what is left of it is removed.
+    Clearing { child: Pid, failure: String },
 }
 
 /// What has become of a task.
@@ -83,6 +90,9 @@ pub(crate) struct Job {
     life: Life,
     /// Whoever asked is still there to be told.
     pub(crate) is_awaited: bool,
+    /// When it is killed.
+    until: Instant,
+    is_overdue: bool,
 }
 
 impl Job {
@@ -110,12 +120,19 @@ impl Job {
         // It is read when the child has ended. What it had begun may still hold the other end.
         rustix::io::ioctl_fionbio(report.as_fd(), true)
             .map_err(|error| failed("preparing the report pipe")(error.into()))?;
-        Ok(Self { task, name, life: Life::Working { child, report, group }, is_awaited: true })
+        Ok(Self {
+            task,
+            name,
+            life: Life::Working { child, report, group },
+            is_awaited: true,
+            until: Instant::now() + JOB_DEADLINE,
+            is_overdue: false,
+        })
     }
 
     pub(crate) fn child(&self) -> Pid {
         match self.life {
-            Life::Working { child, .. } | Life::Clearing { child, .. } => child,
+            Life::Working { child, .. } | Life::EndingGroup { child, .. } | Life::Clearing { child, .. } => child,
         }
     }
 
@@ -123,11 +140,25 @@ impl Job {
         self.is_awaited = false;
     }
 
-    /// Ends what works on it. What clears up is let finish.
+    /// When it will have taken too long.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        (matches!(self.life, Life::Working { .. }) && !self.is_overdue).then_some(self.until)
+    }
+
+    pub(crate) fn kill_overdue(&mut self, now: Instant) {
+        if self.due().is_some_and(|due| now >= due) {
+            self.is_overdue = true;
+            self.kill();
+        }
+    }
+
+    /// Ends what works on it, and what removes the rest, which the next start does as well. That nothing of it
+    /// runs any more is seen to.
     pub(crate) fn kill(&mut self) {
-        let Life::Working { child, group, .. } = &self.life else { return };
+        let (Life::Working { child, .. } | Life::Clearing { child, .. }) = &self.life else { return };
         // It can only fail where the child ended already, which is about to be told.
         let _ = kill(*child, Signal::SIGKILL);
+        let Life::Working { group, .. } = &self.life else { return };
         if let Some(Err(error)) = group.as_ref().map(ReplicaGroup::kill) {
             tracing::error!(layer = self.name, "killing it failed: {}", error_chain::one_line(&error));
         }
@@ -139,34 +170,38 @@ impl Job {
         status: WaitStatus,
         store: &LayerStore,
         groups: &InstanceGroup,
+        is_stopping: bool,
     ) -> (Option<Ended>, Option<Self>) {
         match self.life {
-            Life::Working { ref report, group: None, .. } => (Some(outcome(report, None, status)), None),
-            Life::Working { ref report, group: Some(ref group), .. } => {
-                let ended = outcome(report, Some(group), status);
-                self.clear(ended, store, groups)
+            Life::Working { ref report, ref group, .. } => {
+                let ended = self.outcome(report, group.as_ref(), status, store);
+                if group.is_some() { self.end_group(ended, groups) } else { (Some(ended), None) }
+            }
+            Life::EndingGroup { failure: None, .. } if status.exit_status() == Some(0) => (None, None),
+            Life::EndingGroup { failure: Some(ref reason), .. } if status.exit_status() == Some(0) && !is_stopping => {
+                let reason = reason.clone();
+                self.clear(reason, store)
+            }
+            Life::EndingGroup { failure, .. } => {
+                tracing::warn!(layer = self.name, "something of it is left for the next start to remove");
+                (failure.map(Ended::Failed), None)
             }
             Life::Clearing { failure, .. } => {
                 if status.exit_status() != Some(0) {
                     tracing::warn!(layer = self.name, "something of it is left for the next start to remove");
                 }
-                (failure.map(Ended::Failed), None)
+                (Some(Ended::Failed(failure)), None)
             }
         }
     }
 
-    /// Has another child end what is left in the group, and remove what is left unfinished. A failure is told
-    /// when that is done, since who hears of it may need the space.
-    fn clear(mut self, ended: Ended, store: &LayerStore, groups: &InstanceGroup) -> (Option<Ended>, Option<Self>) {
-        let (name, group) = (self.name.as_str(), group_name(&self.name));
-        let unknown = matches!(ended, Ended::Failed(_)).then(|| self.task.diff_id());
-        let as_removed = name.replacen(".incoming-", ".removing-of-", 1);
+    /// Has another child end what is left in the group. A failure is told when all is cleared, since who hears of
+    /// it may need the space.
+    fn end_group(mut self, ended: Ended, groups: &InstanceGroup) -> (Option<Ended>, Option<Self>) {
+        let group = group_name(&self.name);
         let child = fork_child(&[], || {
             let is_gone = groups.open(&group).is_ok_and(|opened| remove_group(&opened, &group).is_ok());
-            // It may have its name although that was never told.
-            let is_named =
-                unknown.is_none_or(|diff_id| !store.has(&diff_id) || store.remove_layer(&diff_id, &as_removed).is_ok());
-            i32::from(!(is_gone && is_named && store.remove(name).is_ok()))
+            i32::from(!is_gone)
         });
         let (told, failure) = match ended {
             Ended::Failed(reason) => (None, Some(reason)),
@@ -174,13 +209,46 @@ impl Job {
         };
         match child {
             Ok(child) => {
-                self.life = Life::Clearing { child, failure };
+                self.life = Life::EndingGroup { child, failure };
                 (told, Some(self))
             }
             Err(error) => {
-                tracing::error!(layer = name, "what is left of it waits for the next start: {error}");
+                tracing::error!(layer = self.name, "what is left of it waits for the next start: {error}");
                 (told.or(failure.map(Ended::Failed)), None)
             }
+        }
+    }
+
+    /// Has another child remove what is left, be it unfinished or finished and not told: nobody knows the layer.
+    fn clear(mut self, reason: String, store: &LayerStore) -> (Option<Ended>, Option<Self>) {
+        let (name, diff_id) = (self.name.as_str(), self.task.diff_id());
+        match fork_child(&[], || i32::from(store.clear(name, &diff_id).is_err())) {
+            Ok(child) => {
+                self.life = Life::Clearing { child, failure: reason };
+                (None, Some(self))
+            }
+            Err(error) => {
+                tracing::error!(layer = name, "what is left of it waits for the next start: {error}");
+                (Some(Ended::Failed(reason)), None)
+            }
+        }
+    }
+
+    fn outcome(&self, report: &File, group: Option<&ReplicaGroup>, status: WaitStatus, store: &LayerStore) -> Ended {
+        let is_out_of_memory = || group.is_some_and(|group| group.out_of_memory_kills().is_ok_and(|kills| kills > 0));
+        match (read_report(report), &self.task) {
+            (Some(Report::Unpacked(layer)), _) => Ended::Unpacked(layer),
+            (Some(Report::Removed), _) => Ended::Removed,
+            _ if self.is_overdue => {
+                let minutes = JOB_DEADLINE.as_secs() / 60;
+                Ended::Failed(format!("it took more than the {minutes} minutes that one layer may"))
+            }
+            (_, Task::Unpack(asked)) if is_out_of_memory() => {
+                let memory = memory(&store.path, asked.bytes_max);
+                Ended::Failed(format!("unpacking it took more than the {memory} of memory that it may"))
+            }
+            (Some(Report::Failed { reason }), _) => Ended::Failed(reason),
+            (None, _) => Ended::Failed(format!("the process that worked on it {}", how_ended(status))),
         }
     }
 }
@@ -200,6 +268,7 @@ fn unpack(
         asked,
         group: &group,
         images: workshop.images,
+        node: workshop.node,
         layers: &store.path,
         unfinished: name,
         ids: workshop.ids,
@@ -236,17 +305,6 @@ fn memory(layers: &Path, bytes_max: u64) -> Bytes {
 /// Of no replica: such a name ends with two numbers.
 fn group_name(unfinished: &str) -> String {
     format!("layer{}", unfinished.trim_start_matches(".incoming"))
-}
-
-fn outcome(report: &File, group: Option<&ReplicaGroup>, status: WaitStatus) -> Ended {
-    let is_out_of_memory = || group.is_some_and(|group| group.out_of_memory_kills().is_ok_and(|kills| kills > 0));
-    match read_report(report) {
-        Some(Report::Unpacked(layer)) => Ended::Unpacked(layer),
-        Some(Report::Removed) => Ended::Removed,
-        _ if is_out_of_memory() => Ended::Failed("unpacking it took more memory than it may".to_owned()),
-        Some(Report::Failed { reason }) => Ended::Failed(reason),
-        None => Ended::Failed(format!("the process that worked on it {}", how_ended(status))),
-    }
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> JobError {
