@@ -223,6 +223,7 @@ pub fn leftovers(subject: &Subject) -> Vec<String> {
         ("files under run", name) => ["daemon.lock", "logs", "private", "sockets", "admin.sock"].contains(&name),
         ("files under data", name) => {
             ["endpoints", "images", "layers", "models", "prepared", "uids.json"].contains(&name)
+                || ["images/blobs", "images/blobs/sha256", "images/index.json", "images/oci-layout"].contains(&name)
         }
         _ => false,
     };

@@ -92,3 +92,25 @@ fn images_outlive_the_daemon() {
     let daemon = daemon.restart();
     assert_eq!(inspect(&daemon, &reference), status);
 }
+
+#[test]
+fn a_damaged_index_deletes_nothing() {
+    let registry = Registry::start();
+    registry.push(&built("busybox-httpd"), "web:latest");
+    let reference = registry.reference("web:latest");
+    let daemon = home(&[registry.address()]).start();
+    pull(&daemon, &reference);
+    let status = inspect(&daemon, &reference);
+    let home = daemon.kill();
+    let index = home.data().join("images/index.json");
+    let good = fs::read(&index).unwrap();
+    fs::write(&index, "{").unwrap();
+    let daemon = home.start_again();
+    let told = daemon.cli(&["image", "pull", &reference]);
+    assert!(told.code == Some(1) && told.stderr.contains("index.json"), "{}", told.stderr);
+    let home = daemon.kill();
+    fs::write(&index, good).unwrap();
+    let daemon = home.start_again();
+    assert_eq!(inspect(&daemon, &reference), status, "layers and blobs are still there");
+    check_no_garbage(&daemon);
+}

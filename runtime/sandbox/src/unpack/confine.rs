@@ -112,6 +112,7 @@ impl Filling<'_> {
         close_all_but(&keep).map_err(failed("closing descriptors"))?;
         let limit = |resource, most| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
         limit(Resource::Nofile, DESCRIPTORS_MAX).map_err(failed("limiting descriptors"))?;
+        // Where the reader itself does not look at them.
         if Defence::UnpackBytesLimit.stands() {
             limit(Resource::Fsize, self.bytes_max).map_err(failed("limiting files"))?;
         }
