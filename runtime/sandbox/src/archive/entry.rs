@@ -1,7 +1,7 @@
 //! What one entry of an archive asks for, checked.
 
 use super::{
-    EXTENSIONS_BYTES_MAX, EXTENSIONS_MAX,
+    extensions::{EXTENSIONS_BYTES_MAX, EXTENSIONS_MAX},
     name::{Name, NameError},
     pax::PaxError,
 };

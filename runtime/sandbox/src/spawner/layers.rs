@@ -3,6 +3,7 @@
 mod job;
 mod leftovers;
 mod store;
+mod workshop;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,8 +16,9 @@ use rustix::process::WaitStatus;
 
 use self::leftovers::Leftovers;
 pub(super) use self::{
-    job::{Ended, Job, Workshop},
+    job::{Ended, Job},
     store::{Found, LayerStore},
+    workshop::Workshop,
 };
 use crate::{
     error_chain,

@@ -101,9 +101,10 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Word, Option<Own
     Ok(Some((word, descriptor)))
 }
 
-/// Says that a directory was taken.
+/// Says that a directory was taken. Who does not hear answers is given none to wait for.
 pub(super) fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), WordError> {
-    retry_on_intr(|| rustix::net::send(socket, TAKEN, SendFlags::NOSIGNAL)).map(drop).map_err(failed("answering"))
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    retry_on_intr(|| rustix::net::send(socket, TAKEN, flags)).map(drop).map_err(failed("answering"))
 }
 
 /// Hands a directory over, and waits until it was taken: what is on its way counts against the sender's limit of

@@ -4,61 +4,28 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
     time::{Duration, Instant},
 };
 
-use dormouse_spec::{Bytes, Limits, MilliCpu};
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rustix::{fs::statfs, process::WaitStatus};
+use rustix::process::WaitStatus;
 
-use super::{LayerStore, Task};
+use super::{
+    LayerStore, Task,
+    workshop::{JobError, Workshop, failed, group_name, memory},
+};
 use crate::{
-    cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
+    cgroup::{InstanceGroup, ReplicaGroup},
     error_chain,
     spawner::{child::fork_child, how_ended, sweep::remove_group},
-    uids::ImageIds,
-    unpack::{Asked, Layer, Report, Unpacking, read_report},
+    unpack::{Layer, Report, read_report},
 };
 
-/// What unpacking takes, with the files' pages, which the kernel takes back as it needs them.
-const UNPACK_MEMORY: Bytes = Bytes::from_mebibytes(96);
-/// The child, the one that reads, and the one that holds its user namespace while that is made.
-const UNPACK_PIDS: u32 = 4;
 /// How long one layer may be worked on: as long as the slowest disk may take for the largest.
 const JOB_DEADLINE: Duration = Duration::from_secs(60 * 60);
-/// What `statfs` tells of a file system that is memory.
-const TMPFS: i64 = 0x0102_1994;
-
-/// Why a task is not begun.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JobError {
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
-    #[error("{operation} failed")]
-    Io {
-        operation: &'static str,
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// What all jobs share.
-#[derive(Debug)]
-pub(crate) struct Workshop<'a> {
-    pub(crate) groups: &'a InstanceGroup,
-    pub(crate) images: &'a Path,
-    /// The node's user.
-    pub(crate) node: u32,
-    pub(crate) ids: ImageIds,
-    pub(crate) seccomp: &'a LinuxSeccomp,
-    /// All processors of the node.
-    pub(crate) cpu: MilliCpu,
-}
 
 #[derive(Debug)]
 enum Life {
@@ -104,7 +71,7 @@ impl Job {
         let (report, writer) = io::pipe().map_err(failed("making the report pipe"))?;
         let report = File::from(OwnedFd::from(report));
         let (child, group) = match &task {
-            Task::Unpack(asked) => unpack(asked, &name, store, workshop, writer.into())?,
+            Task::Unpack(asked) => workshop.unpack(asked, &name, &store.path, writer.into())?,
             Task::Remove(diff_id) => {
                 let child = fork_child(&[writer.as_raw_fd()], || {
                     let removed = store.remove_layer(diff_id, &name);
@@ -253,60 +220,43 @@ impl Job {
     }
 }
 
-fn unpack(
-    asked: &Asked,
-    name: &str,
-    store: &LayerStore,
-    workshop: &Workshop<'_>,
-    report: OwnedFd,
-) -> Result<(Pid, Option<ReplicaGroup>), JobError> {
-    let memory = memory(&store.path, asked.bytes_max);
-    let limits = Limits { cpu: workshop.cpu, memory, pids: UNPACK_PIDS, tmp: memory };
-    let group_name = group_name(name);
-    let mut group = workshop.groups.create(&group_name, &limits)?;
-    let unpacking = Unpacking {
-        asked,
-        group: &group,
-        images: workshop.images,
-        node: workshop.node,
-        layers: &store.path,
-        unfinished: name,
-        ids: workshop.ids,
-        seccomp: workshop.seccomp,
-        report,
-    };
-    let keep: Vec<_> = group.entrances().map(|fd| fd.as_raw_fd()).chain([unpacking.report.as_raw_fd()]).collect();
-    let child = fork_child(&keep, || {
-        unpacking.run();
-        0
-    });
-    match child {
-        Ok(child) => {
-            group.close_entrance();
-            group.close_memory_alarm();
-            Ok((child, Some(group)))
-        }
-        Err(error) => {
-            if let Err(error) = group.remove() {
-                let reason = error_chain::one_line(&error);
-                tracing::error!("a control group is left for the next start to remove: {reason}");
-            }
-            Err(failed("forking the child that unpacks it")(error))
-        }
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process;
+
+    use dormouse_spec::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_takes_too_long_is_ended_and_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let store = LayerStore::open(place.path()).store;
+        // It reads until its input ends, which is held open here.
+        let mut process =
+            process::Command::new("cat").stdin(process::Stdio::piped()).stdout(process::Stdio::null()).spawn().unwrap();
+        let child = Pid::from_raw(process.id().try_into().unwrap());
+        let report = File::from(OwnedFd::from(io::pipe().unwrap().0));
+        let until = Instant::now() + JOB_DEADLINE;
+        let mut job = Job {
+            task: Task::Remove(Digest::from_sha256([1; 32])),
+            name: ".removing-1".to_owned(),
+            life: Life::Working { child, report, group: None },
+            is_awaited: true,
+            until,
+            is_overdue: false,
+        };
+        assert_eq!(job.due(), Some(until));
+        job.kill_overdue(until - Duration::from_nanos(1));
+        assert_eq!(process.try_wait().unwrap(), None);
+        job.kill_overdue(until);
+        assert_eq!(job.due(), None, "it is killed once");
+        let pid = rustix::process::Pid::from_raw(child.as_raw());
+        let (_, status) = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.terminating_signal(), Some(Signal::SIGKILL as i32));
+        let Life::Working { ref report, .. } = job.life else { panic!() };
+        let Ended::Failed(reason) = job.outcome(report, None, status, &store) else { panic!() };
+        assert!(reason.contains("60 minutes"), "{reason}");
     }
-}
-
-/// What is written to a file system that is memory is the memory of who writes it.
-fn memory(layers: &Path, bytes_max: u64) -> Bytes {
-    let is_memory = statfs(layers).is_ok_and(|found| found.f_type == TMPFS);
-    if is_memory { UNPACK_MEMORY.saturating_add(Bytes::new(bytes_max)) } else { UNPACK_MEMORY }
-}
-
-/// Of no replica: such a name ends with two numbers.
-fn group_name(unfinished: &str) -> String {
-    format!("layer{}", unfinished.trim_start_matches(".incoming"))
-}
-
-fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> JobError {
-    move |source| JobError::Io { operation, source }
 }

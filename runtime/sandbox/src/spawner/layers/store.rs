@@ -228,6 +228,7 @@ mod tests {
         assert!(beside.exists() && store.has(&digest(1)) && !store.has(&digest(2)));
 
         fs::create_dir(layers.join(".incoming-1")).unwrap();
+        store.serial = 0;
         assert_eq!(store.unfinished_name(), ".incoming-2", "the first is taken");
         let name = store.removed_name();
         store.remove_layer(&digest(1), &name).unwrap();

@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{TreeError, failed, open_within};
+use super::{TreeError, failed, lookup::open_within};
 use crate::archive::{Name, Timestamp};
 
 /// Names of directories that wait for their times, in bytes. Where there are more, those so far are set and
