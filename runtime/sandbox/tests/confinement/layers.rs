@@ -156,12 +156,15 @@ pub(crate) fn what_is_left_out_is_told() {
             ("SCHILY.xattr.user.overlay.opaque", b"y"),
             ("SCHILY.xattr.security.selinux", b"label"),
         ])
-        .file("labelled", b"");
+        .file("labelled", b"")
+        // The kernel takes none that is so long.
+        .pax(&[("SCHILY.xattr.user.long", &[b'a'; 70_000]), ("SCHILY.xattr.user.short", b"b")])
+        .file("long", b"");
     let contents = archive.finish();
     let layer = store(&data, &contents, Compression::None);
     let told = node.unpack(&layer).unwrap();
-    assert_eq!((told.bytes, told.entries), (contents.len() as u64, 4));
-    assert_eq!((told.left_out.devices, told.left_out.notes, told.left_out.attributes), (2, 1, 3));
+    assert_eq!((told.bytes, told.entries), (contents.len() as u64, 5));
+    assert_eq!((told.left_out.devices, told.left_out.notes, told.left_out.attributes), (2, 1, 4));
     let named = told.left_out.named.join(", ");
     for what in ["dev/null (device 1:3)", "dev/sda (device 8:0)", ".wh..wh.plnk/12.34", "labelled"] {
         assert!(named.contains(what), "{named}");
@@ -171,6 +174,8 @@ pub(crate) fn what_is_left_out_is_told() {
     for name in ["trusted.overlay.redirect", "user.overlay.opaque", "security.selinux"] {
         assert_eq!(attribute(&tree.join("labelled"), name), None, "{name}");
     }
+    assert_eq!(attribute(&tree.join("long"), "user.long"), None);
+    assert_eq!(attribute(&tree.join("long"), "user.short"), Some(b"b".to_vec()));
     let json = fs::read_to_string(layer_path(&data, &layer.diff_id).join("layer.json")).unwrap();
     assert!(json.contains(&layer.diff_id.to_string()) && json.contains("dev/sda"), "{json}");
     daemon.end(node);
@@ -558,6 +563,34 @@ pub(crate) fn what_a_killed_daemon_left_of_layers_is_swept() {
     fs::remove_file(blob_path(&data, &layer.blob)).unwrap();
     assert_eq!(node.unpack(&layer).unwrap(), told, "it was not unpacked again");
     node.unpack(&large).unwrap();
+    next.end(node);
+}
+
+pub(crate) fn a_record_that_cannot_be_read_keeps_its_layer() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = || Settings { ephemeral: false, ..Settings::under(home.path()) };
+    let mut daemon = Daemon::launch(settings());
+    let mut node = daemon.node();
+    let data = daemon.settings.data.clone();
+    let layer = store(&data, &Archive::new().file("file", b"").finish(), Compression::None);
+    let told = node.unpack(&layer).unwrap();
+    daemon.end(node);
+    let (record, aside) = (layer_path(&data, &layer.diff_id).join("layer.json"), data.join("aside"));
+    fs::rename(&record, &aside).unwrap();
+    fs::write(&record, "{}").unwrap();
+
+    let mut next = Daemon::launch(settings());
+    let mut node = next.node();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("layer.json") && reason.contains("missing field"), "{reason}");
+    assert!(tree(&data, &layer.diff_id).join("file").exists());
+    fs::rename(&aside, &record).unwrap();
+    fs::remove_file(blob_path(&data, &layer.blob)).unwrap();
+    assert_eq!(node.unpack(&layer).unwrap(), told, "it was not unpacked again");
+    // One that nobody can read can still be removed.
+    fs::write(&record, "{}").unwrap();
+    node.remove_layer(&layer.diff_id);
+    assert_eq!(listed(&data), [] as [String; 0]);
     next.end(node);
 }
 

@@ -123,6 +123,7 @@ const TESTS: &[suite::Test] = tests![
     layers::a_removed_layer_can_be_unpacked_again,
     layers::a_killed_unpacking_says_so_and_leaves_nothing,
     layers::what_a_killed_daemon_left_of_layers_is_swept,
+    layers::a_record_that_cannot_be_read_keeps_its_layer,
     layers::a_daemon_that_ends_does_not_wait_for_a_layer,
     layers::the_process_that_reads_has_no_rights,
     start::one_daemon_a_run_directory,
