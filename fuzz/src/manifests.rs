@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use dormouse_spec::{
-    Bytes, CONTAINER_CONCURRENCY_MAX, Endpoint, EndpointDefaults, EndpointRequest, MilliCpu, PIDS_MAX,
-    manifest::{self, DOCUMENTS_MAX, Manifest},
+    Bytes, CONTAINER_CONCURRENCY_MAX, Container, Endpoint, EndpointDefaults, EndpointRequest, MilliCpu, PIDS_MAX,
+    PROCESS_BYTES_MAX,
+    manifest::{self, DOCUMENTS_MAX, Manifest, Source},
 };
 
 /// The model and the node that an endpoint is resolved for.
@@ -19,8 +20,15 @@ pub fn manifests(data: &[u8]) {
     assert!((1..=DOCUMENTS_MAX).contains(&manifests.len()));
     let names: HashSet<&str> = manifests.iter().map(|manifest| manifest.endpoint.name.as_str()).collect();
     assert_eq!(names.len(), manifests.len(), "each name once");
-    for Manifest { endpoint: asked, storage, .. } in &manifests {
-        assert!(storage.path().is_absolute());
+    for Manifest { endpoint: asked, source, .. } in &manifests {
+        match source {
+            Source::Model(storage) => assert!(storage.path().is_absolute() && asked.container.is_none()),
+            Source::Image(image) => {
+                let container = asked.container.as_deref().expect("an image is a container's");
+                assert_eq!(container.image, *image);
+                check_container(container);
+            }
+        }
         let written = serde_json::to_string(asked).expect("a request can be written");
         let read: EndpointRequest = serde_json::from_str(&written).expect("and read");
         assert_eq!(read, *asked, "{written}");
@@ -28,6 +36,16 @@ pub fn manifests(data: &[u8]) {
             check(&endpoint);
         }
     }
+}
+
+fn check_container(container: &Container) {
+    let words = container.command.iter().chain(&container.args);
+    let bytes: usize = words.map(|word| word.len() + 1).sum();
+    let variables = container.env.iter().map(|variable| variable.name().len() + variable.value().len() + 2);
+    assert!(bytes + variables.sum::<usize>() <= PROCESS_BYTES_MAX);
+    assert!(container.working_dir.as_ref().is_none_or(|path| path.starts_with('/')));
+    assert!(!(container.run_as_non_root && container.run_as_user == Some(0)));
+    assert_ne!(container.port, Some(0));
 }
 
 fn check(endpoint: &Endpoint) {

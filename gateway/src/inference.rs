@@ -5,9 +5,12 @@
 //! that asking wakes nothing.
 
 mod client_stream;
+mod destination;
 mod documents;
+mod end_to_end;
 mod error;
 mod exchange;
+mod forwarded;
 mod grant;
 mod headers;
 mod infer;
@@ -21,8 +24,10 @@ mod reply;
 mod request_body;
 mod request_id;
 mod router;
+mod send;
 mod server;
 mod service;
+mod tunnel;
 
 pub use error::InferenceError;
 pub use server::serve;

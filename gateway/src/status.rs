@@ -71,8 +71,8 @@ impl From<&InferenceError> for Refusal {
             // Nobody knows when the next daemon starts: the least that can be said.
             E::Draining => return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).after(Duration::ZERO),
             E::NotReady { .. } | E::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::DeadlineInInference => StatusCode::GATEWAY_TIMEOUT,
-            E::ReplicaDied(_) | E::ReplicaBroke(_) => StatusCode::BAD_GATEWAY,
+            E::DeadlineInInference | E::DeadlineInReplica => StatusCode::GATEWAY_TIMEOUT,
+            E::ReplicaDied(_) | E::ReplicaBroke(_) | E::SwitchedUnasked => StatusCode::BAD_GATEWAY,
             E::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
@@ -129,7 +129,8 @@ impl From<&DeployError> for Refusal {
         use DeployError as E;
         let status = match error {
             E::Invalid(_) => StatusCode::BAD_REQUEST,
-            E::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::ImageStore(error) => return (&**error).into(),
+            E::Model { .. } | E::Image { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::NeverFits { .. } | E::Busy(_) => StatusCode::CONFLICT,
             E::Draining => StatusCode::SERVICE_UNAVAILABLE,
             E::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -150,9 +151,12 @@ impl From<&ImageError> for Refusal {
             E::Archive(source) => of_archive(source),
             E::Document { .. } | E::Unpack { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::Draining | E::GivenUp => StatusCode::SERVICE_UNAVAILABLE,
-            E::Credentials(_) | E::RemoveLayer { .. } | E::Layers { .. } | E::Task(_) | E::SpawnerGone => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            E::Credentials(_)
+            | E::RemoveLayer { .. }
+            | E::Layers { .. }
+            | E::Endpoints(_)
+            | E::Task(_)
+            | E::SpawnerGone => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
     }

@@ -5,11 +5,11 @@ pub mod images;
 use std::{net::SocketAddr, time::Duration};
 
 use dormouse_controller::{
-    self as controller, Asked, DeployStep, Deployed, EndpointView, ReplicaView, Rung, TemplateUse, TemplateView,
-    WakeOutcome, WakePhase, WakeView,
+    self as controller, Asked, DeployStep, Deployed, DeployedContent, EndpointView, ReplicaView, Rung, ServedImage,
+    TemplateUse, TemplateView, WakeOutcome, WakePhase, WakeView,
 };
 use dormouse_sandbox::messages::Origin;
-use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest};
+use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/node`
@@ -35,6 +35,9 @@ pub struct EndpointStatus {
     pub condition: Condition,
     pub model: Option<Digest>,
     pub model_bytes: Bytes,
+    /// Where it is no model that serves.
+    #[serde(default)]
+    pub image: Option<EndpointImage>,
     /// What new replicas start from; `null` while the first revision is being deployed.
     pub preparation: Option<Preparation>,
     pub replicas: Vec<ReplicaStatus>,
@@ -46,6 +49,19 @@ pub struct EndpointStatus {
     pub waiters: u32,
     pub last_failure: Option<String>,
     pub last_wake: Option<WakeStatus>,
+}
+
+/// The image that an endpoint runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointImage {
+    /// As it was asked for.
+    pub reference: ImageReference,
+    /// Of its manifest for this machine: what runs until the next deploy, whatever becomes of the name.
+    pub manifest: Digest,
+    /// All its layers, unpacked.
+    pub bytes: Bytes,
+    /// Where it listens.
+    pub port: u16,
 }
 
 /// `GET /v1/endpoints/NAME/wakes` lists the last ones, the newest first.
@@ -179,9 +195,15 @@ pub enum DeployEvent {
     Deployed {
         name: String,
         revision: u32,
-        model: Digest,
-        model_bytes: Bytes,
-        preparation: Preparation,
+        /// Of a model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<Digest>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model_bytes: Option<Bytes>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preparation: Option<Preparation>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<EndpointImage>,
         url: String,
     },
     Failed {
@@ -196,20 +218,36 @@ pub struct ErrorBody {
     pub error: String,
 }
 
-/// The address clients call an endpoint at.
-pub(super) fn url(listen: SocketAddr, name: &str) -> String {
+/// The address clients call a model at.
+fn url_of_model(listen: SocketAddr, name: &str) -> String {
     format!("http://{listen}/v2/models/{name}")
+}
+
+/// The address that leads to an image on this machine; from elsewhere its name is the first label of any host
+/// that leads here.
+fn url_of_image(listen: SocketAddr, name: &str) -> String {
+    format!("http://{name}.localhost:{}/", listen.port())
+}
+
+impl From<&ServedImage> for EndpointImage {
+    fn from(image: &ServedImage) -> Self {
+        let ServedImage { reference, manifest, bytes, port } = image.clone();
+        Self { reference, manifest, bytes, port }
+    }
 }
 
 impl EndpointStatus {
     pub(super) fn of(view: &EndpointView, listen: SocketAddr) -> Self {
+        let name = view.endpoint.name.as_str();
+        let url = if view.image.is_some() { url_of_image(listen, name) } else { url_of_model(listen, name) };
         Self {
             endpoint: Endpoint::clone(&view.endpoint),
-            url: url(listen, view.endpoint.name.as_str()),
+            url,
             revision: view.revision,
             condition: view.condition.into(),
             model: view.model,
             model_bytes: view.model_bytes,
+            image: view.image.as_ref().map(EndpointImage::from),
             preparation: view.preparation.as_ref().map(Preparation::from),
             replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
             template: view.template.clone(),
@@ -242,13 +280,26 @@ fn micros(time: Duration) -> u64 {
 
 impl DeployEvent {
     pub(super) fn deployed(deployed: &Deployed, listen: SocketAddr) -> Self {
-        Self::Deployed {
-            name: deployed.name.to_string(),
-            revision: deployed.revision,
-            model: deployed.model,
-            model_bytes: deployed.model_bytes,
-            preparation: Preparation::from(&deployed.preparation),
-            url: url(listen, deployed.name.as_str()),
+        let (name, revision) = (deployed.name.to_string(), deployed.revision);
+        match &deployed.content {
+            DeployedContent::Model { model, bytes, preparation } => Self::Deployed {
+                url: url_of_model(listen, &name),
+                name,
+                revision,
+                model: Some(*model),
+                model_bytes: Some(*bytes),
+                preparation: Some(preparation.into()),
+                image: None,
+            },
+            DeployedContent::Image(image) => Self::Deployed {
+                url: url_of_image(listen, &name),
+                name,
+                revision,
+                model: None,
+                model_bytes: None,
+                preparation: None,
+                image: Some(image.into()),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@ mod images;
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dormouse_controller::{Controller, DeployRequest, EndpointView, ModelFile};
+use dormouse_controller::{Controller, DeployRequest, DeployedContent, EndpointView, ModelFile};
 use dormouse_spec::EndpointName;
 use http::{
     HeaderValue, Method, Request, Response,
@@ -149,7 +149,11 @@ async fn run_deploy(
     };
     let last = match result {
         Ok(deployed) => {
-            tracing::info!(endpoint = %name, revision = deployed.revision, model = %deployed.model, "deployed");
+            let what = match &deployed.content {
+                DeployedContent::Model { model, .. } => model.to_string(),
+                DeployedContent::Image(image) => format!("{}@{}", image.reference.familiar(), image.manifest),
+            };
+            tracing::info!(endpoint = %name, revision = deployed.revision, what, "deployed");
             DeployEvent::deployed(&deployed, listen)
         }
         Err(error) => {

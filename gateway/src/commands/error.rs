@@ -2,7 +2,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use dormouse_image::OpenError;
 use dormouse_sandbox::spawner::SpawnerError;
-use dormouse_spec::{Bytes, DefaultNameError, manifest::ManifestError};
+use dormouse_spec::{Bytes, DefaultNameError, ImageReferenceError, NameError, manifest::ManifestError};
 use http::StatusCode;
 
 use crate::{admin::ClientError, config::ConfigError, node::NodeError};
@@ -26,6 +26,18 @@ pub(super) enum CommandError {
     NameGiven(#[from] dormouse_spec::NameError),
     #[error("give it a name with --name")]
     Name(#[from] DefaultNameError),
+    #[error("`{image}` gives no endpoint name: give it one with --name")]
+    ImageName {
+        image: String,
+        #[source]
+        source: NameError,
+    },
+    #[error("`{text}` is no file and no image")]
+    NeitherPathNorImage {
+        text: String,
+        #[source]
+        source: ImageReferenceError,
+    },
     #[error("two of the models would be called `{name}`: serve them from files of different names")]
     NamedTwice { name: String },
     #[error("reading {what} failed")]
@@ -79,7 +91,12 @@ const WRONG_USAGE: u8 = 2;
 impl CommandError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Name(_) | Self::NameGiven(_) | Self::NamedTwice { .. } => WRONG_USAGE.into(),
+            Self::Usage(_)
+            | Self::Name(_)
+            | Self::NameGiven(_)
+            | Self::ImageName { .. }
+            | Self::NeitherPathNorImage { .. }
+            | Self::NamedTwice { .. } => WRONG_USAGE.into(),
             // Whoever reads the results has seen enough: `dormouse ls | head -1`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => FAILED.into(),

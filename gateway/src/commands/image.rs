@@ -6,6 +6,8 @@ mod progress;
 mod remove;
 mod transfer;
 
+pub(super) use transfer::pull;
+
 use clap::{Args, Subcommand};
 use dormouse_spec::ImageReference;
 

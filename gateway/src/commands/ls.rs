@@ -27,7 +27,7 @@ impl Ls {
         if common.json {
             return print_json(&endpoints);
         }
-        let heading = ["NAME", "REVISION", "CONDITION", "REPLICAS", "MODEL", "URL"].map(str::to_owned);
+        let heading = ["NAME", "REVISION", "CONDITION", "REPLICAS", "SIZE", "URL"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(heading).chain(endpoints.iter().map(row)).collect();
         print(table(&rows))
     }
@@ -39,7 +39,7 @@ fn row(status: &EndpointStatus) -> [String; 6] {
         status.revision.to_string(),
         condition(status.condition).to_owned(),
         phases(&status.replicas),
-        size(status.model_bytes.get()),
+        size(status.image.as_ref().map_or(status.model_bytes, |image| image.bytes).get()),
         status.url.clone(),
     ]
 }

@@ -57,13 +57,16 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     let endpoint = &status.endpoint;
     let limits = &endpoint.limits;
     let alias = endpoint.alias.as_ref().map(|alias| format!(" (also {})", alias.as_str())).unwrap_or_default();
-    let model = status.model.map_or_else(|| "none yet".to_owned(), |model| model.to_string());
     let mut facts = [
         ["Name", &format!("{}{alias}", endpoint.name)],
         ["URL", &status.url],
         ["Condition", condition(status.condition)],
         ["Revision", &status.revision.to_string()],
-        ["Model", &format!("{model}, {}", size(status.model_bytes.get()))],
+    ]
+    .map(|fact| fact.map(str::to_owned))
+    .to_vec();
+    facts.extend(content(status));
+    let settings = [
         ["Replicas", &phases(&status.replicas)],
         [
             "Scale",
@@ -76,12 +79,16 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
         [
             "Limits",
             &format!(
-                "cpu {}, memory {}, pids {}, tmp {}, intra-op threads {}",
+                "cpu {}, memory {}, pids {}, tmp {}{}",
                 limits.cpu,
                 size(limits.memory.get()),
                 limits.pids,
                 size(limits.tmp.get()),
-                endpoint.intra_op_threads
+                if status.image.is_some() {
+                    String::new()
+                } else {
+                    format!(", intra-op threads {}", endpoint.intra_op_threads)
+                }
             ),
         ],
         [
@@ -106,13 +113,27 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
             ),
         ],
     ]
-    .map(|fact| fact.map(str::to_owned))
-    .to_vec();
+    .map(|fact| fact.map(str::to_owned));
+    facts.extend(settings);
     facts.extend(status.preparation.iter().flat_map(preparation));
     facts.extend(template(&status.template).map(|template| ["Template".to_owned(), template]));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));
     facts.extend(status.last_failure.clone().map(|failure| ["Last failure".to_owned(), failure]));
     facts
+}
+
+/// What runs.
+fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
+    let fact = |name: &str, value: String| [name.to_owned(), value];
+    match (&status.image, status.model) {
+        (Some(image), _) => vec![
+            fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
+            fact("Manifest", image.manifest.to_string()),
+            fact("Port", image.port.to_string()),
+        ],
+        (None, Some(model)) => vec![fact("Model", format!("{model}, {}", size(status.model_bytes.get())))],
+        (None, None) => vec![fact("Model", "none yet".to_owned())],
+    }
 }
 
 fn preparation(preparation: &Preparation) -> Vec<[String; 2]> {

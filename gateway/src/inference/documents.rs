@@ -40,12 +40,18 @@ pub(super) fn not_ready(view: &EndpointView) -> Option<&'static str> {
     }
 }
 
+/// An image may serve a model or anything else: nobody knows before it is asked.
+fn is_model(view: &&EndpointView) -> bool {
+    view.image.is_none()
+}
+
 pub(super) fn models<'a>(views: impl Iterator<Item = &'a EndpointView>) -> Value {
-    json!({ "models": views.map(|view| &view.endpoint.name).collect::<Vec<_>>() })
+    json!({ "models": views.filter(is_model).map(|view| &view.endpoint.name).collect::<Vec<_>>() })
 }
 
 pub(super) fn index<'a>(views: impl Iterator<Item = &'a EndpointView>, filter: &IndexFilter) -> Value {
-    views.filter(|view| !filter.ready || view.condition == Condition::Ready).map(index_entry).collect()
+    let is_wanted = |view: &&EndpointView| !filter.ready || view.condition == Condition::Ready;
+    views.filter(is_model).filter(is_wanted).map(index_entry).collect()
 }
 
 fn index_entry(view: &EndpointView) -> Value {
@@ -77,6 +83,7 @@ mod tests {
             revision,
             model: None,
             model_bytes: Bytes::new(1),
+            image: None,
             preparation: None,
             metadata: if revision == 0 { Value::Null } else { metadata }.into(),
             condition,

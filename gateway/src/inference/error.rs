@@ -2,7 +2,7 @@ use dormouse_controller::AcquireError;
 use dormouse_sandbox::messages::ExitCause;
 use dormouse_spec::Bytes;
 
-/// Why a client gets no answer from a model. `status` turns it into what the client sees.
+/// Why a client gets no answer from a model or an image. `status` turns it into what the client sees.
 #[derive(Debug, thiserror::Error)]
 pub enum InferenceError {
     #[error("there is nothing at this path")]
@@ -35,10 +35,14 @@ pub enum InferenceError {
     Unreachable(#[source] UnsentCause),
     #[error("the deadline passed in the inference")]
     DeadlineInInference,
+    #[error("the deadline passed in the replica")]
+    DeadlineInReplica,
     #[error("the replica ended after the request was sent: {0}")]
     ReplicaDied(ExitCause),
     #[error("the replica broke off after the request was sent")]
     ReplicaBroke(#[source] hyper::Error),
+    #[error("the replica switched protocols without being asked to")]
+    SwitchedUnasked,
     #[error("the metrics could not be written")]
     Metrics(#[source] prometheus::Error),
 }

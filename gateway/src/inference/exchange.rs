@@ -3,14 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use dormouse_spec::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, UPGRADE},
+};
+use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     InferenceError,
+    end_to_end::Kept,
     error::UnsentCause,
-    grant::Grant,
+    grant::{Grant, Payload},
     headers, liveness,
     pool::{Connection, Pool},
     reply::Exchange,
@@ -47,25 +51,31 @@ pub(super) async fn exchange(
         Err(cause) => return Err(unsent(request, cause)),
     };
     let progress = request.body().progress();
+    let asks_upgrade = request.headers().contains_key(UPGRADE);
     let sent = connection.sender.try_send_request(request);
     let answered = tokio::select! {
         biased;
         answered = sent => answered,
         cause = &mut grant.lost => {
-            pool.forget(&grant.socket);
+            pool.forget(&grant.replica);
             return Err(InferenceError::ReplicaDied(cause).into());
         }
         () = sleep_until(deadline) => {
+            let payload = grant.payload;
             liveness::look(grant);
-            return Err(InferenceError::DeadlineInInference.into());
+            return Err(deadline_passed(payload).into());
         }
     };
     match answered {
         Ok(mut response) => {
+            let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if is_upgrade && !(asks_upgrade && response.headers().contains_key(UPGRADE)) {
+                return Err(InferenceError::SwitchedUnasked.into());
+            }
             if let Some(tell_answered) = grant.tell_answered.take() {
                 tell_answered();
             }
-            headers::to_client(response.headers_mut());
+            pass_back(&mut response, grant.payload, is_upgrade);
             Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
         }
         Err(mut error) => Err(match error.take_message() {
@@ -83,11 +93,36 @@ async fn connect(
     tokio::select! {
         biased;
         cause = &mut grant.lost => {
-            pool.forget(&grant.socket);
+            pool.forget(&grant.replica);
             Ok(Err(UnsentCause::Died(cause)))
         }
-        connected = pool.connect(&grant.socket) => Ok(connected),
-        () = sleep_until(deadline) => Err(InferenceError::DeadlineInInference),
+        connected = pool.connect(&grant.replica, &grant.address) => Ok(connected),
+        () = sleep_until(deadline) => Err(deadline_passed(grant.payload)),
+    }
+}
+
+fn deadline_passed(payload: Payload) -> InferenceError {
+    match payload {
+        Payload::Model => InferenceError::DeadlineInInference,
+        Payload::Image => InferenceError::DeadlineInReplica,
+    }
+}
+
+/// Makes a replica's answer one to a client, over whatever version of HTTP it speaks.
+fn pass_back(response: &mut Response<Incoming>, payload: Payload, is_upgrade: bool) {
+    let kept = (payload == Payload::Image).then(|| Kept::of_answer(response.headers(), is_upgrade));
+    headers::to_client(response.headers_mut());
+    if let Some(kept) = kept {
+        kept.put(response.headers_mut());
+    }
+    *response.version_mut() = Version::HTTP_11;
+    // An answer without a body may tell the length of another one. Of any other, its length is that of the body
+    // as it was read, whatever else was said.
+    if !response.body().is_end_stream() {
+        match response.body().size_hint().exact() {
+            Some(length) => response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length)),
+            None => response.headers_mut().remove(CONTENT_LENGTH),
+        };
     }
 }
 

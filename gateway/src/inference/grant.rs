@@ -1,11 +1,31 @@
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use dormouse_controller::Lease;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::{Address, Lease};
+use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+
+/// What serves in a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// A worker of ours with a model.
+    Model,
+    /// A process of an image, which speaks HTTP for itself.
+    Image,
+}
+
+impl Payload {
+    fn behind(address: &Address) -> Self {
+        match address {
+            Address::Unix(_) => Self::Model,
+            Address::Inside(_) => Self::Image,
+        }
+    }
+}
 
 /// One replica that may be sent one request. Dropping it gives the replica back.
 pub(super) struct Grant {
-    pub(super) socket: PathBuf,
+    pub(super) replica: ReplicaId,
+    pub(super) address: Address,
+    pub(super) payload: Payload,
     /// Resolves when the replica is dead. It owns the lease.
     pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
     /// Says that it answers nothing at all any more.
@@ -16,7 +36,7 @@ pub(super) struct Grant {
 
 impl std::fmt::Debug for Grant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grant").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Grant").field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 
@@ -25,7 +45,9 @@ impl From<Lease> for Grant {
         let lease = Arc::new(lease);
         let (silent, answered) = (Arc::clone(&lease), lease.ends_a_wake().then(|| Arc::clone(&lease)));
         Self {
-            socket: lease.socket().to_owned(),
+            replica: lease.replica().clone(),
+            address: lease.address().clone(),
+            payload: Payload::behind(lease.address()),
             lost: Box::pin(async move { lease.lost().await }),
             tell_silent: Box::new(move || silent.tell_silent()),
             tell_answered: answered

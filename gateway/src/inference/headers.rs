@@ -7,7 +7,7 @@ use http::{
     header::{self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST},
 };
 
-use super::request_id;
+use super::{end_to_end, forwarded, request_id};
 
 /// About one connection, so never passed on to another (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -25,25 +25,40 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The host a request is for. That in its target goes before the header's (RFC 9112, 3.2.2).
+pub(super) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    authority(uri).or_else(|| headers.get(HOST)?.to_str().ok())
+}
+
+/// Without a user, who is told to nobody.
+fn authority(uri: &Uri) -> Option<&str> {
+    let authority = uri.authority()?.as_str();
+    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+}
+
 /// A client's headers as its replica gets them.
 pub(super) fn to_replica(headers: &mut HeaderMap, uri: &Uri, client: IpAddr, request_id: &HeaderValue) {
+    let of_target = authority(uri).and_then(|host| HeaderValue::from_str(host).ok());
+    let host = of_target.or_else(|| headers.get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""));
     strip_hop_by_hop(headers);
     // Answered by this server, when the body is first read.
     headers.remove(EXPECT);
     // Told again from the body itself: a length that disagrees with it must not reach a second parser.
     headers.remove(CONTENT_LENGTH);
-    if !headers.contains_key(HOST) {
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        headers.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
-    }
-    if let Some(host) = headers.get(HOST).cloned() {
-        headers.entry(FORWARDED_HOST).or_insert(host);
-    }
+    // One only, so that nobody reads another than was read here.
+    headers.insert(HOST, host.clone());
+    headers.entry(FORWARDED_HOST).or_insert(host);
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     if let Ok(client) = HeaderValue::try_from(client.to_canonical().to_string()) {
         headers.append(FORWARDED_FOR, client);
     }
     headers.insert(request_id::HEADER, request_id.clone());
+}
+
+/// What an image's server gets of them besides, or otherwise.
+pub(super) fn to_image(headers: &mut HeaderMap, client: IpAddr) {
+    forwarded::append(headers, client);
+    end_to_end::join_cookies(headers);
 }
 
 /// A replica's headers as the client gets them.
@@ -126,6 +141,17 @@ mod tests {
         );
         assert_eq!(passed[FORWARDED_PROTO], "https");
         assert_eq!(passed[request_id::HEADER], "id-1");
+    }
+
+    #[test]
+    fn there_is_one_host_and_the_targets_goes_first() {
+        let passed = forwarded(&[("host", "a.example.com"), ("host", "b.example.com")], "/");
+        assert_eq!(passed.get_all(HOST).iter().collect::<Vec<_>>(), ["a.example.com"]);
+        let passed = forwarded(&[("host", "a.example.com"), ("connection", "host")], "http://u@b.example.com/");
+        assert_eq!(passed.get_all(HOST).iter().collect::<Vec<_>>(), ["b.example.com"]);
+        let uri = "/".parse().unwrap();
+        assert_eq!(host(&headers(&[("host", "a:80")]), &uri), Some("a:80"));
+        assert_eq!(host(&HeaderMap::new(), &uri), None);
     }
 
     #[test]

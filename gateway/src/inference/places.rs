@@ -214,6 +214,24 @@ impl UnderWay {
             ledger.requeue(self.id, false);
         }
     }
+
+    /// The client is as much waited for as we are.
+    pub(super) fn is_theirs(&mut self) {
+        let mut ledger = self.shared.lock();
+        if std::mem::replace(&mut self.is_owed, false)
+            && let Some(taken) = ledger.taken.get_mut(&self.id)
+        {
+            taken.owed -= 1;
+        }
+        ledger.requeue(self.id, true);
+        drop(ledger);
+        self.shared.waited_for.notify_one();
+    }
+
+    /// The client did something: of those who are waited for it is the last.
+    pub(super) fn moved(&self) {
+        self.shared.lock().requeue(self.id, true);
+    }
 }
 
 impl Drop for UnderWay {

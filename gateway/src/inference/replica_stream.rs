@@ -4,10 +4,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use dormouse_controller::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection to a replica that may stop reading and still have answered.
 ///
@@ -16,24 +14,35 @@ use tokio::{
 /// cannot be written any more is thrown away; how the replica ended is told by reading alone.
 #[derive(Debug)]
 pub(super) struct ReplicaStream {
-    stream: UnixStream,
+    stream: Stream,
+}
+
+/// Both kinds of streams do the same.
+macro_rules! on_stream {
+    ($of:expr, $stream:ident => $does:expr) => {
+        match $of {
+            Stream::Unix($stream) => $does,
+            Stream::Tcp($stream) => $does,
+        }
+    };
 }
 
 impl ReplicaStream {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self { stream }
     }
 }
 
 impl AsyncRead for ReplicaStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for ReplicaStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes).map(|written| or_thrown_away(written, bytes.len()))
+        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_write(cx, bytes))
+            .map(|written| or_thrown_away(written, bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -42,19 +51,20 @@ impl AsyncWrite for ReplicaStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let bytes = slices.iter().map(|slice| slice.len()).sum();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices).map(|written| or_thrown_away(written, bytes))
+        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+            .map(|written| or_thrown_away(written, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        on_stream!(&self.stream, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 

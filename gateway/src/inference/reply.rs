@@ -158,7 +158,7 @@ impl Reply {
         if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, _under_way }) = held
             && progress.is_finished()
         {
-            pool.put(&grant.socket, connection);
+            pool.put(&grant.replica, connection);
         }
         self.watched = None;
     }
@@ -167,7 +167,7 @@ impl Reply {
         if let Some(Held { exchange, .. }) = &mut *self.held.lock()
             && let Poll::Ready(cause) = exchange.grant.lost.as_mut().poll(cx)
         {
-            exchange.pool.forget(&exchange.grant.socket);
+            exchange.pool.forget(&exchange.grant.replica);
             return Poll::Ready(ReplyError::ReplicaDied(cause));
         }
         self.deadline.as_mut().poll(cx).map(|()| ReplyError::Deadline)

@@ -193,7 +193,12 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         let ahead: u64 = self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
-        let rest = self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        let rest = match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            // Trailers need a body in chunks, which has no length.
+            None if self.ahead.iter().any(Frame::is_trailers) => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(ahead));
         if let Some(upper) = rest.upper() {

@@ -69,7 +69,7 @@ pub async fn serve(
     }
 }
 
-fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
+pub(super) fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     server
         .http1()
@@ -147,7 +147,7 @@ async fn connection(
             async move { gateway.handle(request, client.ip(), &place).await }
         }
     });
-    let served = server.serve_connection(stream, service).into_owned();
+    let served = server.serve_connection_with_upgrades(stream, service).into_owned();
     let served = async {
         match watcher {
             Some(watcher) => watcher.watch(served).await,

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    InferenceError, documents,
+    InferenceError,
+    destination::{Destination, destination},
+    documents, headers,
     infer::Caller,
     metrics::Metrics,
     pace::PaceLimit,
@@ -22,7 +24,7 @@ use super::{
     reply::Reply,
     request_body::{RequestBody, RequestBodyError},
     request_id::{self, RequestIds},
-    router::{ModelPath, Route, route},
+    router::{ModelPath, Route},
 };
 use crate::{config::GatewaySettings, defence::Defence, status::Refusal};
 
@@ -71,10 +73,10 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         address: IpAddr,
-        place: &Place,
+        place: &Arc<Place>,
     ) -> Result<Answer, Infallible> {
         let under_way = place.request();
-        let caller = Caller { address, request_id: self.request_ids.of(request.headers()) };
+        let caller = Caller { address, request_id: self.request_ids.of(request.headers()), place: Arc::clone(place) };
         let is_head = request.method() == Method::HEAD;
         let path = request.uri().path().to_owned();
         let request = RequestBody::of(request, self.body_bytes_max(), self.pace());
@@ -101,8 +103,14 @@ impl Gateway {
         caller: &Caller,
         under_way: UnderWay,
     ) -> Result<Answer, InferenceError> {
-        Ok(match route(request.method(), path)? {
-            Route::Infer(model) => self.infer(model, request, caller, under_way).await?.map(Either::Right),
+        let image = |name: &str| self.controller.endpoint(name).filter(|view| view.image.is_some());
+        let host = headers::host(request.headers(), request.uri());
+        let route = match destination(request.method(), host, path, image)? {
+            Destination::Image(image) => return self.forward(image, request, caller, under_way).await,
+            Destination::Ours(route) => route,
+        };
+        Ok(match route {
+            Route::Infer(model) => self.infer(model, request, caller, under_way).await?,
             Route::Health => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             Route::Metrics => self.exposition()?,
             Route::ServerMetadata => document(&documents::server_metadata()),
@@ -188,8 +196,11 @@ fn document(document: &Value) -> Answer {
     text("application/json", document.to_string())
 }
 
-/// What HEAD gets: the head that GET would.
+/// What HEAD gets of a document: the head that GET would. A replica knows itself what HEAD is.
 fn without_body(response: Answer) -> Answer {
+    if matches!(response.body(), Either::Right(_)) {
+        return response;
+    }
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

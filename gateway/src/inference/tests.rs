@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod front;
+mod image;
 mod replica;
+mod upgrade;
 
 use std::time::Duration;
 

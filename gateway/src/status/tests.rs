@@ -38,6 +38,8 @@ fn a_deadline_is_504_and_names_its_place() {
     assert!(status == 504 && start.contains("start"), "{start}");
     let (status, inference, _) = told(InferenceError::DeadlineInInference);
     assert!(status == 504 && inference.contains("inference"), "{inference}");
+    let (status, image, _) = told(InferenceError::DeadlineInReplica);
+    assert!(status == 504 && image.contains("replica"), "{image}");
 }
 
 #[test]
@@ -46,6 +48,7 @@ fn a_replica_that_died_is_502_and_out_of_memory_is_told_from_a_crash() {
     assert!(status == 502 && memory.contains("out of memory"), "{memory}");
     let (status, crash, _) = told(InferenceError::ReplicaDied(ExitCause::Signal { signal: 11 }));
     assert!(status == 502 && crash.contains("signal 11"), "{crash}");
+    assert_eq!(told(InferenceError::SwitchedUnasked).0, 502);
 }
 
 #[test]

@@ -118,7 +118,10 @@ impl Shared {
             Request::Freeze { replica } => self.tell(&Event::Frozen { replica }),
             Request::Thaw { replica } => self.tell(&Event::Thawed { replica, cause: None }),
             Request::Stop { replica, .. } => self.end(replica, ExitCause::Stopped),
-            Request::Forget { .. } | Request::UnpackLayer { .. } | Request::RemoveLayer { .. } => {}
+            Request::Socket { .. }
+            | Request::Forget { .. }
+            | Request::UnpackLayer { .. }
+            | Request::RemoveLayer { .. } => {}
             Request::Drained => drop(self.drained.send_replace(true)),
         }
     }

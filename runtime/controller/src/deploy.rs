@@ -1,3 +1,4 @@
+mod model;
 mod probe;
 mod procedure;
 mod signature;
@@ -8,7 +9,10 @@ use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::Preparation;
+use crate::{
+    ImageError, Preparation, ServedImage,
+    revision::{Content, ModelContent, Revision},
+};
 
 pub(crate) use procedure::{Deploys, collect_garbage};
 
@@ -44,13 +48,30 @@ pub enum DeployStep {
 
 pub type DeployProgress = mpsc::Sender<DeployStep>;
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Deployed {
     pub name: EndpointName,
     pub revision: u32,
-    pub model: Digest,
-    pub model_bytes: Bytes,
-    pub preparation: Preparation,
+    pub content: DeployedContent,
+}
+
+/// What serves now.
+#[derive(Debug, Clone)]
+pub enum DeployedContent {
+    Model { model: Digest, bytes: Bytes, preparation: Preparation },
+    Image(ServedImage),
+}
+
+impl Deployed {
+    fn of(revision: &Revision) -> Self {
+        let content = match &revision.content {
+            Content::Image(image) => DeployedContent::Image(image.served.clone()),
+            Content::Model(ModelContent { model, bytes, preparation, .. }) => {
+                DeployedContent::Model { model: *model, bytes: *bytes, preparation: preparation.clone() }
+            }
+        };
+        Self { name: revision.endpoint.name.clone(), revision: revision.number, content }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +82,13 @@ pub enum DeployError {
     /// The model itself: ONNX Runtime refused it. The previous revision keeps serving. 422.
     #[error("the model cannot be served: {reason}")]
     Model { reason: String },
+    /// The image itself, or its first replica: it did not come to take requests. The previous revision keeps
+    /// serving. 422.
+    #[error("the image cannot be served: {reason}")]
+    Image { reason: String },
+    /// The image is not there, or something of it is not. As pulls tell it.
+    #[error(transparent)]
+    ImageStore(Box<ImageError>),
     /// No replica of this can ever fit the node. 409.
     #[error("one replica needs {needs} of memory, the node's budget is {budget}: {} is short", needs.saturating_sub(*budget))]
     NeverFits { needs: Bytes, budget: Bytes },
@@ -90,4 +118,10 @@ pub enum DeleteError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<ImageError> for DeployError {
+    fn from(error: ImageError) -> Self {
+        Self::ImageStore(Box::new(error))
+    }
 }

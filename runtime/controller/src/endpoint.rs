@@ -168,8 +168,8 @@ impl EndpointHandle {
 pub(crate) fn adopted_state(revision: &Revision, node: &Node, report: &ReplicaReport) -> AdoptedState {
     let mut wanted = node.replica_spec(revision, report.spec.replica.clone());
     // From what it started is no reason to end it.
-    if let Work::Serve { .. } | Work::Template { .. } | Work::Fork { .. } = report.spec.work {
-        wanted.work = report.spec.work.clone();
+    if let Some(work @ (Work::Serve { .. } | Work::Template { .. } | Work::Fork { .. })) = report.spec.work() {
+        wanted = wanted.with_work(work.clone());
     }
     match report.state {
         ReplicaState::Stopping => AdoptedState::Stopping,

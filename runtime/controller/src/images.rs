@@ -3,6 +3,7 @@
 
 mod content;
 mod garbage;
+mod hold;
 mod import;
 mod layers;
 mod locks;
@@ -29,6 +30,7 @@ pub use view::{ImageContent, ImageView, LayerView, UnpackedView};
 
 pub(crate) use layers::{LayerAnswers, Layers};
 
+use crate::store::Store;
 use locks::Locks;
 use transfer::Unnamed;
 
@@ -78,6 +80,8 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
+    #[error("what endpoints run cannot be read")]
+    Endpoints(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("work on images ended early")]
     Task(#[source] tokio::task::JoinError),
     #[error("it was given up: whoever asked for it went away")]
@@ -104,6 +108,8 @@ pub struct Images {
 struct Inner {
     store: ImageStore,
     layers: Layers,
+    /// What endpoints run, whatever names lead to.
+    endpoints: Store,
     registries: RegistryClient,
     settings: ImageSettings,
     transfers: Semaphore,
@@ -122,12 +128,14 @@ impl Images {
         settings: ImageSettings,
         store: ImageStore,
         layers: Layers,
+        endpoints: Store,
         draining: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
         let registries = RegistryClient::new(settings.registries.clone())?;
         let inner = Inner {
             store,
             layers,
+            endpoints,
             registries,
             settings,
             transfers: Semaphore::new(TRANSFERS_MAX),

@@ -1,19 +1,26 @@
 //! A confined replica that does one thing for a deploy, and ends.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, Request, Work};
+use dormouse_sandbox::messages::{Event, ExitCause, Payload, ReplicaId, Request};
 use dormouse_spec::{Bytes, Limits};
 use tokio::{
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
+    Inside,
     link::{Fact, FactInbox, MemoryFact, fact_inbox},
     memory::Account,
     node::Node,
     policy::{Owner, Usage},
+    readiness::{NotReady, until_ready},
     revision::Revision,
 };
 
@@ -37,7 +44,7 @@ pub(crate) enum Claim {
 pub(crate) struct Job<'a> {
     pub(crate) node: &'a Node,
     pub(crate) revision: &'a Revision,
-    pub(crate) work: Work,
+    pub(crate) payload: Payload,
     pub(crate) limits: Limits,
     pub(crate) claim: Claim,
     /// From when it is asked for until it is done.
@@ -57,8 +64,12 @@ pub(crate) enum JobError<E: AskError> {
     NeverFits { needs: Bytes, budget: Bytes },
     #[error("{short} of memory are short: other replicas hold it")]
     Memory { short: Bytes },
-    #[error("the model was not loaded within {} s", .0.as_secs())]
-    NotLoaded(Duration),
+    #[error("it was not ready within {} s", longest.as_secs())]
+    NotReady {
+        longest: Duration,
+        /// The last that was seen of it, where it is looked at.
+        saw: Option<String>,
+    },
     #[error("it was not done within {} s", .0.as_secs())]
     NotDone(Duration),
     #[error("{reason}")]
@@ -110,7 +121,7 @@ impl Job<'_> {
             account.close().await;
             return (Err(error), None);
         }
-        let spec = self.node.replica_spec_for(self.revision, replica.clone(), self.work.clone(), self.limits);
+        let spec = self.node.replica_spec_for(self.revision, replica.clone(), self.payload.clone(), self.limits);
         self.node.outbox.create(spec, sender).await;
         let done = running.ask(ask, deadline).await;
         self.node.outbox.send(Request::Stop { replica: replica.clone(), grace_ms: STOP_GRACE_MS }).await;
@@ -152,7 +163,7 @@ impl Running<'_> {
         deadline: Instant,
     ) -> Result<T, JobError<E>> {
         let longest = self.job.deadline;
-        timeout_at(deadline, self.wait_for_ready()).await.map_err(|_| JobError::NotLoaded(longest))??;
+        self.ready_by(deadline).await?;
         let socket = self.job.node.socket(&self.replica);
         tokio::select! {
             done = timeout_at(deadline, ask(socket)) => match done {
@@ -171,7 +182,40 @@ impl Running<'_> {
         }
     }
 
-    async fn wait_for_ready<E: AskError>(&mut self) -> Result<(), JobError<E>> {
+    async fn ready_by<E: AskError>(&mut self, deadline: Instant) -> Result<(), JobError<E>> {
+        let image = self.job.revision.image().cloned();
+        let address = self.job.node.address(self.job.revision, &self.replica);
+        let Some((inside, image)) = address.inside().zip(image) else {
+            let late = |_| JobError::NotReady { longest: self.job.deadline, saw: None };
+            return timeout_at(deadline, self.wait_for_ready(None)).await.map_err(late)?;
+        };
+        let saw = Mutex::new(None);
+        let note = |seen: &NotReady| *saw.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen.to_string());
+        let (created, is_created) = oneshot::channel();
+        let looking = async {
+            // An error means that it is not to be looked at any more.
+            if is_created.await.is_ok() {
+                until_ready(Arc::clone(inside), &image.readiness, note).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        let outcome = tokio::select! {
+            () = looking => Some(Ok(())),
+            ended = timeout_at(deadline, self.wait_for_ready(Some((inside, created)))) => ended.ok(),
+        };
+        outcome.unwrap_or_else(|| {
+            let saw = saw.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Err(JobError::NotReady { longest: self.job.deadline, saw })
+        })
+    }
+
+    /// With `looked_at` it is somebody else who sees that it is ready.
+    async fn wait_for_ready<E: AskError>(
+        &mut self,
+        looked_at: Option<(&Arc<Inside>, oneshot::Sender<()>)>,
+    ) -> Result<(), JobError<E>> {
+        let (inside, mut created) = looked_at.map(|(inside, created)| (inside, Some(created))).unzip();
         loop {
             match self.facts.recv().await {
                 Some(Fact::Spawner(Event::Ready { .. }, _)) => return Ok(()),
@@ -179,6 +223,19 @@ impl Running<'_> {
                     self.job.node.metrics.container(origin);
                     if let Some(log) = log {
                         self.job.node.logs.keep(&self.job.revision.endpoint.name, &self.replica, log);
+                    }
+                    if let Some(created) = created.as_mut().and_then(Option::take) {
+                        let _ = created.send(());
+                    }
+                }
+                Some(Fact::Spawner(Event::Socket { .. }, Some(socket))) => {
+                    if let Some(inside) = inside {
+                        inside.put(socket);
+                    }
+                }
+                Some(Fact::Spawner(Event::NoSocket { reason, .. }, _)) => {
+                    if let Some(inside) = inside {
+                        inside.fail(reason);
                     }
                 }
                 Some(fact) => end(fact).map_or(Ok(()), Err)?,

@@ -1,9 +1,6 @@
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
@@ -11,6 +8,8 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+
+use crate::Address;
 
 /// The right to send one request to one replica. Dropping it gives the right back.
 ///
@@ -46,7 +45,7 @@ impl FirstUse {
 #[derive(Debug)]
 pub(crate) struct Leased {
     id: ReplicaId,
-    socket: PathBuf,
+    address: Address,
     returned: AtomicU32,
     silent: AtomicBool,
     lost: watch::Sender<Option<ExitCause>>,
@@ -54,10 +53,10 @@ pub(crate) struct Leased {
 }
 
 impl Leased {
-    pub(crate) fn new(id: ReplicaId, socket: PathBuf, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(id: ReplicaId, address: Address, wake: Arc<Notify>) -> Self {
         Self {
             id,
-            socket,
+            address,
             returned: AtomicU32::new(0),
             silent: AtomicBool::new(false),
             lost: watch::Sender::new(None),
@@ -67,6 +66,10 @@ impl Leased {
 
     pub(crate) fn id(&self) -> &ReplicaId {
         &self.id
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Leases that came back since this was last asked.
@@ -113,10 +116,10 @@ impl Lease {
         &self.replica.id
     }
 
-    /// The Unix socket the replica serves HTTP/1.1 on.
+    /// Where the replica speaks HTTP/1.1.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.replica.socket
+    pub fn address(&self) -> &Address {
+        &self.replica.address
     }
 
     /// Says that the replica answers nothing at all any more. It is killed, and another one serves.

@@ -1,6 +1,7 @@
 //! When replicas run and how many: leases on demand, one task per endpoint, policy without I/O.
 
 mod acquire;
+mod address;
 mod clock;
 mod controller;
 mod defence;
@@ -20,6 +21,7 @@ mod metrics;
 mod node;
 mod policy;
 mod preparation;
+mod readiness;
 mod revision;
 mod settings;
 mod store;
@@ -27,8 +29,11 @@ mod view;
 mod wake;
 
 pub use acquire::{AcquireError, Place};
+pub use address::{Address, Inside, Stream};
 pub use controller::{Controller, StartError};
-pub use deploy::{DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile};
+pub use deploy::{
+    DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, DeployedContent, ModelFile,
+};
 pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
 pub use expectation::Expectation;
 pub use images::{
@@ -41,5 +46,5 @@ pub use logs::{LogError, LogLines};
 pub use metadata::Metadata;
 pub use preparation::{Preparation, SAMPLE_BYTES_MAX};
 pub use settings::ControllerSettings;
-pub use view::{Condition, EndpointView, Phase, ReplicaView, TemplateUse, TemplateView};
+pub use view::{Condition, EndpointView, Phase, ReplicaView, ServedImage, TemplateUse, TemplateView};
 pub use wake::{Asked, Rung, WakeOutcome, WakePhase, WakeView};

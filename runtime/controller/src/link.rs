@@ -19,7 +19,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use crate::images::LayerAnswers;
+use crate::{images::LayerAnswers, readiness::Look};
 
 /// Requests that wait for the spawner; who asks more waits.
 const OUTBOX_REQUESTS_MAX: usize = 256;
@@ -93,8 +93,10 @@ impl AsRawFd for Socket {
 /// What reaches the owner of a replica.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    /// From the spawner; a log pipe comes with [`Event::Created`].
+    /// From the spawner; a log pipe comes with [`Event::Created`], a socket with [`Event::Socket`].
     Spawner(Event, Option<OwnedFd>),
+    /// What was seen of a process of an image that starts.
+    Looked(ReplicaId, Look),
     Memory(MemoryFact),
 }
 
@@ -190,6 +192,23 @@ impl Outbox {
         let (sent, is_sent) = oneshot::channel();
         let _ = self.0.send(Outgoing { request, route: None, _sent: Some(sent) }).await;
         let _ = is_sent.await;
+    }
+}
+
+/// An outbox whose requests a test reads.
+#[cfg(test)]
+pub(crate) fn outbox() -> (Outbox, Requests) {
+    let (sender, outgoing) = mpsc::channel(OUTBOX_REQUESTS_MAX);
+    (Outbox(sender), Requests(outgoing))
+}
+
+#[cfg(test)]
+pub(crate) struct Requests(mpsc::Receiver<Outgoing>);
+
+#[cfg(test)]
+impl Requests {
+    pub(crate) async fn next(&mut self) -> Option<Request> {
+        self.0.recv().await.map(|outgoing| outgoing.request)
     }
 }
 

@@ -7,11 +7,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
+use dormouse_sandbox::messages::{Payload, ReplicaId, ReplicaSpec};
 use dormouse_spec::{EndpointName, Limits};
 
 use crate::{
-    ControllerSettings, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics, revision::Revision,
+    Address, ControllerSettings, Inside, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics,
+    revision::Revision,
 };
 
 /// What every endpoint and every deploy works with.
@@ -62,26 +63,32 @@ impl Node {
         self.settings.run.join("sockets").join(format!("{replica}.sock"))
     }
 
+    /// Where a replica of this revision takes requests.
+    pub(crate) fn address(&self, revision: &Revision, replica: &ReplicaId) -> Address {
+        match revision.image() {
+            None => Address::Unix(self.socket(replica)),
+            Some(image) => Address::Inside(Inside::new(replica.clone(), image.served.port, self.outbox.clone())),
+        }
+    }
+
     /// Of a replica that serves.
     pub(crate) fn replica_spec(&self, revision: &Revision, replica: ReplicaId) -> ReplicaSpec {
-        self.replica_spec_for(revision, replica, revision.work(), revision.endpoint.limits)
+        let payload = revision.serving(self.settings.body_bytes_max);
+        self.replica_spec_for(revision, replica, payload, revision.endpoint.limits)
     }
 
     pub(crate) fn replica_spec_for(
         &self,
         revision: &Revision,
         replica: ReplicaId,
-        work: Work,
+        payload: Payload,
         limits: Limits,
     ) -> ReplicaSpec {
         ReplicaSpec {
             replica,
-            model: revision.model,
-            work,
+            payload,
             limits,
-            intra_op_threads: revision.endpoint.intra_op_threads,
             concurrency: revision.endpoint.container_concurrency,
-            body_bytes_max: self.settings.body_bytes_max,
             #[cfg(weakened)]
             sysctl: Default::default(),
         }

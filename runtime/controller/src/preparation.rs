@@ -28,7 +28,7 @@ use crate::{
     job::{Buried, Claim, Job, JobError},
     metrics,
     node::Node,
-    revision::Revision,
+    revision::{ModelContent, Revision},
 };
 
 /// A preparation loads the model, saves it, loads the result and asks both: it may take as long as
@@ -111,7 +111,7 @@ impl Preparations {
 
     /// What is there for this revision already, verified on the sample where there is one.
     pub(crate) async fn find(&self, revision: &Revision, sample: Option<&Sample>) -> Option<Outcome> {
-        let key = self.key(revision).ok()?;
+        let key = self.key((revision, revision.model()?)).ok()?;
         let held = self.store.find(key).await?;
         let is_wanted = sample.is_none_or(|sample| held.record.sample == Some(sample.digest()));
         is_wanted.then(|| Outcome::prepared(key, held))
@@ -131,11 +131,11 @@ impl Preparations {
     pub(crate) async fn prepare(
         &self,
         node: &Node,
-        revision: &Revision,
+        (revision, model): (&Revision, &ModelContent),
         sample: Option<&Sample>,
         before: Option<Buried>,
     ) -> Result<Outcome, String> {
-        let key = match self.key(revision) {
+        let key = match self.key((revision, model)) {
             Ok(key) => key,
             Err(reason) => return Ok(Outcome::original(reason)),
         };
@@ -143,8 +143,8 @@ impl Preparations {
         if let Some(there) = self.find(revision, sample).await {
             return Ok(there);
         }
-        let order = Order { endpoint: &revision.endpoint.name, model: revision.model, sample, key };
-        match self.place(node, revision, &order, before).await {
+        let order = Order { endpoint: &revision.endpoint.name, model: model.model, sample, key };
+        match self.place(node, (revision, model), &order, before).await {
             Ok(held) => {
                 node.metrics.preparation(metrics::Outcome::Ok);
                 Ok(Outcome::prepared(key, held))
@@ -162,18 +162,18 @@ impl Preparations {
     async fn place(
         &self,
         node: &Node,
-        revision: &Revision,
+        (revision, model): (&Revision, &ModelContent),
         order: &Order<'_>,
         before: Option<Buried>,
     ) -> Result<PreparedModel, JobError<OrderError>> {
-        let limits = limits(revision);
+        let limits = limits(revision, model);
         if limits.memory > node.settings.memory_budget {
             return Err(JobError::NeverFits { needs: limits.memory, budget: node.settings.memory_budget });
         }
         let job = |claim| Job {
             node,
             revision,
-            work: Work::Prepare {},
+            payload: revision.worker(model, Work::Prepare {}, node.settings.body_bytes_max),
             limits,
             claim,
             deadline: revision.endpoint.start_deadline * STARTS,
@@ -189,16 +189,16 @@ impl Preparations {
         }
     }
 
-    fn key(&self, revision: &Revision) -> Result<Digest, String> {
+    fn key(&self, (revision, model): (&Revision, &ModelContent)) -> Result<Digest, String> {
         let keys = self.keys.as_ref().as_ref().map_err(Clone::clone)?;
-        Ok(keys.key(&revision.model, revision.endpoint.intra_op_threads))
+        Ok(keys.key(&model.model, revision.endpoint.intra_op_threads))
     }
 }
 
 /// The optimised model is in /tmp, which counts as memory, beside what a session takes of the one and
 /// then of the other.
-fn limits(revision: &Revision) -> Limits {
-    let twice = Bytes::new(revision.model_bytes.get().saturating_mul(2));
+fn limits(revision: &Revision, model: &ModelContent) -> Limits {
+    let twice = Bytes::new(model.bytes.get().saturating_mul(2));
     let tmp = twice.saturating_add(FILE_OVERHEAD);
     let replica = revision.endpoint.limits;
     let memory = replica.memory.max(twice.saturating_add(OVERHEAD)).saturating_add(tmp);

@@ -1,30 +1,161 @@
+//! One deployed state of an endpoint, everything resolved: a model, or an image.
+
+mod process;
+
 use std::sync::Arc;
 
-use dormouse_sandbox::messages::Work;
-use dormouse_spec::{Bytes, Digest, Endpoint};
+use dormouse_image::oci::ImageConfig;
+use dormouse_sandbox::messages::{ModelPayload, Payload, Work};
+use dormouse_spec::{Bytes, Container, Digest, Endpoint, EnvVar, Probe, StopSignal};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use process::ProcessError;
 
 use crate::{
-    ControllerSettings, Metadata,
+    ControllerSettings, Metadata, ServedImage,
     policy::{BackOffSettings, PolicySettings, TemplateSettings},
     preparation::Preparation,
 };
 
-/// One deployed state of an endpoint, everything resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Revision {
     pub(crate) number: u32,
     pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) content: Content,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    Model(ModelContent),
+    Image(Arc<ImageContent>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ModelContent {
     pub(crate) model: Digest,
-    pub(crate) model_bytes: Bytes,
+    pub(crate) bytes: Bytes,
     pub(crate) preparation: Preparation,
     /// What the worker said of the model when it was deployed.
     pub(crate) metadata: Metadata,
 }
 
+/// An image with all that was asked of its container.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ImageContent {
+    pub(crate) image: PinnedImage,
+    pub(crate) served: ServedImage,
+    pub(crate) readiness: Probe,
+    payload: Payload,
+}
+
+/// What an endpoint keeps of its image, so that a name that is given to another, or a store that is not
+/// there, changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PinnedImage {
+    /// Of the manifest for this machine. Whatever it leads to is kept.
+    pub(crate) manifest: Digest,
+    pub(crate) media_type: String,
+    /// The lowest first.
+    pub(crate) layers: Vec<Digest>,
+    /// Of all layers, unpacked.
+    pub(crate) bytes: Bytes,
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) cmd: Vec<String>,
+    pub(crate) env: Vec<EnvVar>,
+    pub(crate) working_dir: String,
+    pub(crate) user: String,
+    pub(crate) stop_signal: StopSignal,
+    /// Where the image says that it listens, if that is one place.
+    pub(crate) port: Option<u16>,
+}
+
+impl PinnedImage {
+    /// # Errors
+    /// Where the image's configuration says something that cannot be done.
+    pub(crate) fn of(
+        manifest: Digest,
+        media_type: String,
+        bytes: Bytes,
+        config: &ImageConfig,
+    ) -> Result<Self, ProcessError> {
+        let env = config.env.iter().map(|(name, value)| EnvVar::new(name.clone(), value.clone()));
+        Ok(Self {
+            manifest,
+            media_type,
+            layers: config.diff_ids.clone(),
+            bytes,
+            entrypoint: config.entrypoint.clone(),
+            cmd: config.cmd.clone(),
+            env: env.collect::<Result<_, _>>()?,
+            working_dir: config.working_dir.clone(),
+            user: config.user.clone(),
+            stop_signal: config.stop_signal.as_deref().map_or(Ok(StopSignal::TERM), str::parse)?,
+            port: process::only_tcp_port(&config.exposed_ports),
+        })
+    }
+}
+
+impl ImageContent {
+    /// # Errors
+    /// Where no process can be made of the two.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        number: u32,
+        container: &Container,
+        image: PinnedImage,
+    ) -> Result<Self, ProcessError> {
+        let port = process::port(container, &image);
+        let payload = process::payload(endpoint, number, container, &image, port)?;
+        let served =
+            ServedImage { reference: container.image.clone(), manifest: image.manifest, bytes: image.bytes, port };
+        let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
+        Ok(Self { image, served, readiness, payload: Payload::Image(Box::new(payload)) })
+    }
+}
+
 impl Revision {
-    /// What its replicas do.
-    pub(crate) fn work(&self) -> Work {
-        Work::Serve { prepared: self.preparation.key() }
+    pub(crate) fn model(&self) -> Option<&ModelContent> {
+        match &self.content {
+            Content::Model(model) => Some(model),
+            Content::Image(_) => None,
+        }
+    }
+
+    pub(crate) fn model_mut(&mut self) -> Option<&mut ModelContent> {
+        match &mut self.content {
+            Content::Model(model) => Some(model),
+            Content::Image(_) => None,
+        }
+    }
+
+    pub(crate) fn image(&self) -> Option<&Arc<ImageContent>> {
+        match &self.content {
+            Content::Image(image) => Some(image),
+            Content::Model(_) => None,
+        }
+    }
+
+    /// What runs in its replicas that serve.
+    pub(crate) fn serving(&self, body_bytes_max: u64) -> Payload {
+        match &self.content {
+            Content::Image(image) => image.payload.clone(),
+            Content::Model(model) => {
+                let work = Work::Serve { prepared: model.preparation.key() };
+                self.worker(model, work, body_bytes_max)
+            }
+        }
+    }
+
+    /// What runs where its model is worked on otherwise. None where it has no model.
+    pub(crate) fn working(&self, work: Work, body_bytes_max: u64) -> Option<Payload> {
+        Some(self.worker(self.model()?, work, body_bytes_max))
+    }
+
+    pub(crate) fn worker(&self, model: &ModelContent, work: Work, body_bytes_max: u64) -> Payload {
+        let intra_op_threads = self.endpoint.intra_op_threads;
+        Payload::Model(ModelPayload { model: model.model, work, intra_op_threads, body_bytes_max })
     }
 
     /// How templates of it are made and kept: `Ok(None)` where none are asked for.
@@ -33,7 +164,8 @@ impl Revision {
     /// Why there can be none, where they are.
     pub(crate) fn templates(&self) -> Result<Option<TemplateSettings>, String> {
         let Endpoint { keep_template: keep, intra_op_threads, .. } = *self.endpoint;
-        match &self.preparation {
+        let Content::Model(model) = &self.content else { return Ok(None) };
+        match &model.preparation {
             _ if keep.is_zero() => Ok(None),
             // A fork has one thread, whatever ran beside it in what it is forked from.
             _ if intra_op_threads != 1 => Err(format!("{intra_op_threads} intra-op threads")),

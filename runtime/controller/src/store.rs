@@ -8,6 +8,7 @@
 //! Reading changes nothing: a file that cannot be read stays where it is, its endpoint is shown as
 //! failed, and the models that it names are kept, until it is deployed anew or deleted.
 
+mod desired;
 mod files;
 
 #[cfg(test)]
@@ -19,36 +20,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
-use serde::{Deserialize, Serialize};
+use dormouse_spec::{Digest, EndpointName};
+use serde::Deserialize;
 
+pub(crate) use desired::{Desired, DesiredContent, DesiredModel};
 use files::retried;
-
-use crate::{Metadata, Preparation};
 
 /// The layout of a file. One of another number is not read.
 const SCHEMA: u32 = 1;
 /// The largest file that is read: a request, the metadata of a model, and a sample of
 /// [`crate::SAMPLE_BYTES_MAX`] as a JSON string, where a character may take more than one.
 const FILE_BYTES_MAX: u64 = 32 << 20;
-
-/// What an endpoint is to be: what was asked, and the model it was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Desired {
-    schema: u32,
-    pub(crate) request: EndpointRequest,
-    pub(crate) revision: u32,
-    pub(crate) model: Digest,
-    pub(crate) model_bytes: Bytes,
-    pub(crate) metadata: Metadata,
-    /// Absent in files of versions that prepared no models.
-    #[serde(default)]
-    pub(crate) preparation: Option<Preparation>,
-    /// What it was, or is to be, verified on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) sample: Option<String>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -91,22 +73,6 @@ pub(crate) struct Store {
     directory: PathBuf,
 }
 
-impl Desired {
-    pub(crate) fn new(
-        request: EndpointRequest,
-        revision: u32,
-        model: Digest,
-        model_bytes: Bytes,
-        metadata: Metadata,
-    ) -> Self {
-        Self { schema: SCHEMA, request, revision, model, model_bytes, metadata, preparation: None, sample: None }
-    }
-
-    pub(crate) fn with_preparation(self, preparation: Preparation, sample: Option<String>) -> Self {
-        Self { preparation: Some(preparation), sample, ..self }
-    }
-}
-
 impl Store {
     /// Makes the directory where it is missing, and removes what an interrupted write left.
     ///
@@ -133,19 +99,19 @@ impl Store {
         on_thread(move || load(&directory)).await
     }
 
-    /// Every model, prepared or not, that a file names, whether it can be understood or not: what is written down may be
-    /// more than what runs.
+    /// Every digest that a file names, of a model, of what was prepared of it, of an image and its layers, whether the
+    /// file can be understood or not: what is written down may be more than what runs.
     ///
     /// # Errors
     /// Where a file cannot be read, and so nothing is known of what it names.
-    pub(crate) async fn models(&self) -> Result<HashSet<Digest>, StoreError> {
+    pub(crate) async fn digests(&self) -> Result<HashSet<Digest>, StoreError> {
         let directory = self.directory.clone();
         on_thread(move || {
-            let mut models = HashSet::new();
+            let mut digests = HashSet::new();
             for (path, _) in states(&directory)? {
-                models.extend(digests_in(&read_bounded(&path)?));
+                digests.extend(digests_in(&read_bounded(&path)?));
             }
-            Ok(models)
+            Ok(digests)
         })
         .await
     }
@@ -256,12 +222,21 @@ async fn on_thread<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use dormouse_spec::{Bytes, EndpointRequest};
+
     use super::*;
+    use crate::Preparation;
 
     fn desired(name: &str) -> Desired {
         let request = EndpointRequest::named(name.parse().unwrap());
-        let metadata = serde_json::json!({"name": name, "inputs": []});
-        Desired::new(request, 3, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata.into())
+        let model = DesiredModel {
+            model: Digest::from_sha256([7; 32]),
+            bytes: Bytes::from_mebibytes(2),
+            metadata: serde_json::json!({"name": name, "inputs": []}).into(),
+            preparation: None,
+            sample: None,
+        };
+        Desired { request, revision: 3, content: DesiredContent::Model(Box::new(model)) }
     }
 
     #[tokio::test]
@@ -280,12 +255,15 @@ mod tests {
     async fn a_file_of_a_version_that_prepared_nothing_is_read_and_what_is_prepared_is_named() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).await.unwrap();
-        let prepared = Preparation::Prepared { key: Digest::from_sha256([8; 32]), verified: crate::Verified::Sample };
-        let written = desired("a").with_preparation(prepared, Some("{\"inputs\": []}".to_owned()));
+        let mut written = desired("a");
+        let model = written.model_mut().unwrap();
+        let (key, verified) = (Digest::from_sha256([8; 32]), crate::Verified::Sample);
+        model.preparation = Some(Preparation::Prepared { key, verified });
+        model.sample = Some("{\"inputs\": []}".to_owned());
         store.write(&written).await.unwrap();
         assert_eq!(store.read(&"a".parse().unwrap()).await.unwrap(), written);
         let named = HashSet::from([7, 8].map(|byte| Digest::from_sha256([byte; 32])));
-        assert_eq!(store.models().await.unwrap(), named);
+        assert_eq!(store.digests().await.unwrap(), named);
 
         let path = data.path().join("endpoints/a.json");
         let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -316,7 +294,7 @@ mod tests {
             assert_eq!(loaded.len(), 4);
         }
         let named = HashSet::from([7, 9].map(|byte| Digest::from_sha256([byte; 32])));
-        assert_eq!(store.models().await.unwrap(), named);
+        assert_eq!(store.digests().await.unwrap(), named);
         // Whoever deploys it anew or deletes it has decided.
         store.write(&desired("newer")).await.unwrap();
         store.remove(&"torn".parse().unwrap()).await.unwrap();

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dormouse_sandbox::messages::ReplicaId;
-use dormouse_spec::{Bytes, Digest, Endpoint};
+use dormouse_spec::{Bytes, Digest, Endpoint, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::{Metadata, Preparation, WakeView};
@@ -14,6 +14,8 @@ pub struct EndpointView {
     pub revision: u32,
     pub model: Option<Digest>,
     pub model_bytes: Bytes,
+    /// Where it is no model that serves.
+    pub image: Option<ServedImage>,
     /// What new replicas start from; `None` while the first revision is being deployed.
     pub preparation: Option<Preparation>,
     /// What the worker answers to `GET /v2/models/NAME` for this revision, kept so that asking
@@ -33,6 +35,19 @@ pub struct EndpointView {
     pub wakes: Vec<Arc<WakeView>>,
 }
 
+/// The image that an endpoint's replicas run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedImage {
+    /// As it was asked for.
+    pub reference: ImageReference,
+    /// Of its manifest for this machine, which is what runs until the next deploy, whatever becomes of the name.
+    pub manifest: Digest,
+    /// Of all its layers, unpacked.
+    pub bytes: Bytes,
+    /// Where it listens.
+    pub port: u16,
+}
+
 impl EndpointView {
     /// An endpoint of which no revision serves.
     pub(crate) fn unserved(endpoint: Arc<Endpoint>, last_failure: Option<String>) -> Self {
@@ -40,6 +55,7 @@ impl EndpointView {
             endpoint,
             revision: 0,
             model: None,
+            image: None,
             model_bytes: Bytes::new(0),
             preparation: None,
             metadata: Metadata::default(),

@@ -247,7 +247,7 @@ mod tests {
         assert!(matches!(spawner.try_send(&Event::Drain, &[]), Err(ChannelError::Closed)));
     }
 
-    const CREATE: &str = r#"{"request":"create","replica":"a-1-1","model":"sha256:MODEL","work":{"kind":"serve","prepared":null},"limits":{"cpu":"500m","memory":"64Mi","pids":32,"tmp":"1Mi"},"intra_op_threads":1,"concurrency":4,"body_bytes_max":1024}"#;
+    const CREATE: &str = r#"{"request":"create","replica":"a-1-1","payload":{"model":{"model":"sha256:MODEL","work":{"kind":"serve","prepared":null},"intra_op_threads":1,"body_bytes_max":1024}},"limits":{"cpu":"500m","memory":"64Mi","pids":32,"tmp":"1Mi"},"concurrency":4}"#;
 
     /// What a spawner makes of one datagram.
     fn received(datagram: &[u8]) -> Result<Option<(Request, Vec<OwnedFd>)>, ChannelError> {

@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use dormouse_spec::{Digest, EndpointName, Limits};
+use dormouse_spec::{Digest, EndpointName, EnvVar, Limits, StopSignal};
 use serde::{Deserialize, Serialize};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -101,6 +101,9 @@ pub enum Request {
     /// SIGTERM (after a thaw), and SIGKILL once `grace_ms` have passed; 0 is SIGKILL at once.
     /// Answered by [`Event::Exited`] and [`Event::Removed`].
     Stop { replica: ReplicaId, grace_ms: u32 },
+    /// A TCP socket, not connected, in the network namespace of a replica that is a process of an image.
+    /// Answered by [`Event::Socket`] or [`Event::NoSocket`].
+    Socket { replica: ReplicaId },
     /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
     Forget { endpoint: EndpointName },
     /// Unpack a blob of the node's store as a layer, under the digest of its contents. One that is
@@ -128,19 +131,115 @@ pub enum Request {
 pub struct ReplicaSpec {
     /// Names its endpoint too, whose host uid it runs as.
     pub replica: ReplicaId,
-    /// Names a directory of the model store with `model.onnx` in it.
-    pub model: Digest,
-    pub work: Work,
+    pub payload: Payload,
     pub limits: Limits,
-    pub intra_op_threads: u32,
-    /// Requests the worker accepts at a time.
+    /// Requests it is sent at a time.
     pub concurrency: u32,
-    /// The largest body the worker accepts, inflated.
-    pub body_bytes_max: u64,
     /// What the control of one attack asks for.
     #[cfg(all(weakened, not(test)))]
     #[serde(default, skip_serializing_if = "std::collections::HashMap::is_empty")]
     pub sysctl: std::collections::HashMap<String, String>,
+}
+
+/// What runs in a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    Model(ModelPayload),
+    Image(Box<ImagePayload>),
+}
+
+/// The built-in worker with one model. It serves on a Unix socket that is handed to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPayload {
+    /// Names a directory of the model store with `model.onnx` in it.
+    pub model: Digest,
+    pub work: Work,
+    pub intra_op_threads: u32,
+    /// The largest body the worker accepts, inflated.
+    pub body_bytes_max: u64,
+}
+
+/// A process of an image. It listens inside its own network namespace, where the node reaches it by
+/// sockets that were made there: [`Request::Socket`]. When it takes requests is for the node to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePayload {
+    /// Names of unpacked layers, the lowest first: [`Event::LayerUnpacked`].
+    pub layers: Vec<Digest>,
+    /// The program and its arguments. One without a slash is looked for in the `PATH` it is given.
+    pub args: Vec<String>,
+    /// All of its environment but for `HOME`, and `PATH` and `HOSTNAME` where they are not in it.
+    pub env: Vec<EnvVar>,
+    /// Absolute, in the container.
+    pub working_dir: String,
+    pub user: ImageUser,
+    pub stop_signal: StopSignal,
+    /// Whether nothing but /tmp and /dev/shm can be written.
+    pub read_only_root: bool,
+}
+
+/// As whom a process of an image runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageUser {
+    /// As the image writes it: empty for root, `user`, `uid`, `user:group` or `uid:gid`. Names are looked for in
+    /// the image's own /etc/passwd and /etc/group.
+    pub of_image: String,
+    /// In place of the image's.
+    pub uid: Option<u32>,
+    /// In place of the image's.
+    pub gid: Option<u32>,
+}
+
+/// Layers of one replica at most, as many as a chain of overlays is promised to hold.
+pub const LAYERS_MAX: usize = 127;
+/// What arguments and environment of a process of an image may take in a message, in bytes, so that the
+/// message holds it and the rest.
+pub const PROCESS_BYTES_MAX: usize = 40 << 10;
+
+impl ReplicaSpec {
+    /// What it does with its model, if it has one.
+    #[must_use]
+    pub fn work(&self) -> Option<&Work> {
+        self.payload.model().map(|payload| &payload.work)
+    }
+
+    /// The same with other work, where it has a model.
+    #[must_use]
+    pub fn with_work(mut self, other: Work) -> Self {
+        if let Payload::Model(payload) = &mut self.payload {
+            payload.work = other;
+        }
+        self
+    }
+}
+
+impl Payload {
+    #[must_use]
+    pub fn model(&self) -> Option<&ModelPayload> {
+        match self {
+            Self::Model(payload) => Some(payload),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn model_mut(&mut self) -> Option<&mut ModelPayload> {
+        match self {
+            Self::Model(payload) => Some(payload),
+            Self::Image(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn image(&self) -> Option<&ImagePayload> {
+        match self {
+            Self::Image(payload) => Some(payload),
+            Self::Model(_) => None,
+        }
+    }
 }
 
 /// What a replica does with its model.
@@ -213,6 +312,15 @@ pub enum Event {
         replica: ReplicaId,
         started_at_ms: u64,
         origin: Origin,
+    },
+    /// Comes with the socket that was asked for.
+    Socket {
+        replica: ReplicaId,
+    },
+    /// There is none, as for a replica that is not there.
+    NoSocket {
+        replica: ReplicaId,
+        reason: String,
     },
     /// The worker said that it serves, and where the time of its loading went.
     Ready {

@@ -25,6 +25,9 @@ pub const ANNOTATION_KEYS: [&str; 15] = [
     "zero-after",
 ];
 
+/// Settings of the built-in worker, which an image does not have.
+const FOR_MODELS: [&str; 2] = ["intra-op-threads", "keep-template"];
+
 /// Why an annotation makes no setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnotationError {
@@ -32,6 +35,8 @@ pub enum AnnotationError {
     Unknown,
     #[error("the setting is made twice: by this annotation and by the field the standard has for it")]
     Twice,
+    #[error("the setting is for models: what an image does with its threads and its memory is its own")]
+    ForModels,
     #[error("`{0}` is not a whole number from 0 to {max}", max = u32::MAX)]
     NotANumber(String),
     #[error(transparent)]
@@ -47,6 +52,9 @@ impl EndpointRequest {
     /// # Errors
     /// See [`AnnotationError`]; the request is then unchanged.
     pub fn annotate(&mut self, key: &str, text: &str) -> Result<(), AnnotationError> {
+        if self.container.is_some() && FOR_MODELS.contains(&key) {
+            return Err(AnnotationError::ForModels);
+        }
         match key {
             "container-concurrency" => once(&mut self.container_concurrency, count(text)?),
             "cpu" => once(&mut self.cpu, quantity(text)?),
@@ -92,7 +100,7 @@ fn duration(text: &str) -> Result<Duration, AnnotationError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::EndpointDefaults;
+    use crate::{Container, EndpointDefaults};
 
     fn request() -> EndpointRequest {
         EndpointRequest::named("demo".parse().unwrap())
@@ -131,5 +139,15 @@ mod tests {
             assert!(request.annotate(key, text).is_err(), "{key}: {text}");
         }
         assert_eq!(request, before);
+    }
+
+    #[test]
+    fn settings_of_the_built_in_worker_are_not_for_images() {
+        let container = Container::of("busybox".parse().unwrap());
+        let mut request = EndpointRequest { container: Some(Box::new(container)), ..request() };
+        for key in FOR_MODELS {
+            assert_eq!(request.annotate(key, "1"), Err(AnnotationError::ForModels), "{key}");
+        }
+        assert_eq!(request.annotate("pids", "64"), Ok(()));
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Alias, Bytes, EndpointName, Limits, MilliCpu, duration};
+use crate::{Alias, Bytes, Container, EndpointName, Limits, MilliCpu, duration};
 
 /// What an operator asked of an endpoint, in a manifest or on the command line. What is `None` is
 /// taken from the node's [`EndpointDefaults`] when the endpoint is [resolved](Self::resolve).
@@ -34,6 +34,9 @@ pub struct EndpointRequest {
     pub pids: Option<u32>,
     pub tmp: Option<Bytes>,
     pub intra_op_threads: Option<u32>,
+    /// What runs where it is no model. Left out where it is one, as in files of versions that had no images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<Container>>,
 }
 
 /// What endpoints get where they do not say: `[endpoint.defaults]` of the configuration.
@@ -67,7 +70,8 @@ pub struct EndpointDefaults {
     pub intra_op_threads: Option<u32>,
 }
 
-/// What a replica gets beside its model: ONNX Runtime, its arenas, the bodies of requests.
+/// What a replica gets beside its model: ONNX Runtime, its arenas, the bodies of requests. And what a
+/// container gets, of which nothing is known.
 const MEMORY_BESIDE_MODEL: Bytes = Bytes::from_mebibytes(256);
 
 impl Default for EndpointDefaults {
@@ -142,6 +146,10 @@ const PIDS_MIN: u32 = 16;
 /// The most processes and threads that one replica may be given.
 pub const PIDS_MAX: u32 = 32_768;
 const INTRA_OP_THREADS_MAX: u32 = 1_024;
+/// Requests a container is sent at a time where it is not said: the target of Knative's autoscaler.
+const CONTAINER_CONCURRENCY_OF_IMAGES: u32 = 100;
+/// Processes of a container where it is not said: an image that starts a thread for each request is no mistake.
+const PIDS_OF_IMAGES: u32 = 512;
 /// A worker's threads that run no part of a model.
 const THREADS_BESIDE_INTRA_OP: u32 = 2;
 /// Less than this does not hold ONNX Runtime itself.
@@ -170,6 +178,7 @@ impl EndpointRequest {
             pids: None,
             tmp: None,
             intra_op_threads: None,
+            container: None,
         }
     }
 
@@ -193,10 +202,15 @@ impl EndpointRequest {
             .or(defaults.memory)
             .unwrap_or_else(|| model.saturating_add(model).saturating_add(MEMORY_BESIDE_MODEL));
         let tmp = Bytes::new(within("tmp", self.tmp.unwrap_or(defaults.tmp).get(), TMP_MIN.get(), u64::MAX)?);
+        // The node's defaults are for the built-in worker, whose threads are known.
+        let (default_concurrency, default_pids) = match self.container {
+            Some(_) => (CONTAINER_CONCURRENCY_OF_IMAGES, defaults.pids.max(PIDS_OF_IMAGES)),
+            None => (defaults.container_concurrency, defaults.pids),
+        };
         let limits = Limits {
             cpu,
             memory: Bytes::new(within("memory", memory.get(), MEMORY_MIN.get(), u64::MAX)?),
-            pids: within_u32("pids", self.pids.unwrap_or(defaults.pids), PIDS_MIN, PIDS_MAX)?,
+            pids: within_u32("pids", self.pids.unwrap_or(default_pids), PIDS_MIN, PIDS_MAX)?,
             // Its pages count as memory, so more of it could not be filled.
             tmp: tmp.min(memory),
         };
@@ -207,7 +221,7 @@ impl EndpointRequest {
             max_replicas: within_u32("maxReplicas", max_replicas, 1, REPLICAS_MAX)?,
             container_concurrency: within_u32(
                 "containerConcurrency",
-                self.container_concurrency.unwrap_or(defaults.container_concurrency),
+                self.container_concurrency.unwrap_or(default_concurrency),
                 1,
                 CONTAINER_CONCURRENCY_MAX,
             )?,

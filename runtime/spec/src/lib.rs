@@ -4,6 +4,7 @@
 //! been checked, so the rest of the system never validates again.
 
 mod annotation;
+mod container;
 mod default_name;
 mod digest;
 mod duration;
@@ -16,6 +17,10 @@ mod printable;
 mod quantity;
 
 pub use annotation::{ANNOTATION_KEYS, ANNOTATION_PREFIX, AnnotationError};
+pub use container::{
+    Container, ENV_MAX, EnvVar, EnvVarError, PORT_DEFAULT, PROCESS_BYTES_MAX, Probe, ProbeHandler, StopSignal,
+    StopSignalError, WORDS_MAX,
+};
 pub use default_name::{DefaultName, DefaultNameError};
 pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration};

@@ -3,20 +3,29 @@
 //! Nothing a manifest says is dropped in silence: a field is honoured, or it is an error, or it is
 //! a [`Note`].
 
+mod container;
 mod document;
 mod error;
 mod field;
 mod inference_service;
+mod knative;
+mod known;
 mod kserve;
+mod kubernetes;
 mod metadata;
 mod note;
+mod pod;
+mod pod_spec;
 mod resources;
+mod service;
 mod spelling;
 mod storage;
 
 use std::collections::HashSet;
 
-use crate::EndpointRequest;
+use crate::{EndpointRequest, ImageReference};
+use document::Node;
+use field::Field;
 
 pub use error::{ManifestError, Position, Problem};
 pub use note::Note;
@@ -31,20 +40,27 @@ pub const DOCUMENTS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     pub endpoint: EndpointRequest,
-    /// Where the model is, on the machine of whoever deploys.
-    pub storage: FileUri,
+    pub source: Source,
     /// What was not honoured and what was assumed.
     pub notes: Vec<Note>,
 }
 
-/// Reads a file of `serving.kserve.io/v1beta1 InferenceService` documents, one manifest each.
-/// Empty documents are skipped, as `kubectl` skips them.
+/// What an endpoint is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A model, on the machine of whoever deploys.
+    Model(FileUri),
+    /// The image of the endpoint's [`container`](EndpointRequest::container).
+    Image(ImageReference),
+}
+
+/// Reads a file of `serving.kserve.io/v1beta1 InferenceService`, `serving.knative.dev/v1 Service` and
+/// `v1 Pod` documents, one manifest each. Empty documents are skipped, as `kubectl` skips them.
 ///
 /// # Errors
 /// [`ManifestError`] tells the first thing that is wrong, with its line and column.
 pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
-    let manifests =
-        document::read(text)?.into_iter().map(inference_service::read).collect::<Result<Vec<Manifest>, _>>()?;
+    let manifests = document::read(text)?.into_iter().map(read).collect::<Result<Vec<Manifest>, _>>()?;
     if manifests.is_empty() {
         return Err(ManifestError::Empty);
     }
@@ -52,6 +68,24 @@ pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
     match manifests.iter().find(|manifest| !names.insert(&manifest.endpoint.name)) {
         Some(again) => Err(ManifestError::NamedTwice { name: again.endpoint.name.clone() }),
         None => Ok(manifests),
+    }
+}
+
+const KINDS: &str =
+    "what is read is serving.kserve.io/v1beta1 InferenceService, serving.knative.dev/v1 Service and v1 Pod";
+
+fn read(document: Node) -> Result<Manifest, ManifestError> {
+    let mut root = Field::root(document).mapping()?;
+    let (api_version, kind) = (root.required("apiVersion")?, root.required("kind")?);
+    let (expected, read): (_, fn(_) -> _) = match api_version.text()? {
+        inference_service::API_VERSION => (inference_service::KIND, inference_service::read),
+        service::API_VERSION => (service::KIND, service::read),
+        pod::API_VERSION => (pod::KIND, pod::read),
+        other => return Err(api_version.unsupported(format!("`{other}`: {KINDS}"))),
+    };
+    match kind.text()? {
+        kind if kind == expected => read(root),
+        other => Err(kind.unsupported(format!("`{other}`: {KINDS}"))),
     }
 }
 

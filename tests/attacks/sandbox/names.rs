@@ -58,7 +58,7 @@ fn remove(group: &str) {
 
 fn ask_for_sysctl(ground: &Ground) -> Outcome {
     let mut stage = Stage::enter(ground);
-    let last = format!("\"body_bytes_max\":{}", replica_of("hostile", 1).body_bytes_max);
+    let last = format!("\"concurrency\":{}", replica_of("hostile", 1).concurrency);
     let sysctl = format!("{last},\"sysctl\":{{\"net.ipv4.ip_default_ttl\":\"{INJECTED}\"}}");
     stage.node.send_bytes(create(&last, &sysctl).as_bytes());
     let replica = replica_of("hostile", 1).replica;

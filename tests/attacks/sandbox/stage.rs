@@ -7,7 +7,7 @@ use dormouse_driver::{
     Daemon, Node, daemon,
     script::{converse, replica_of},
 };
-use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, ReplicaSpec, Work};
+use dormouse_sandbox::messages::{Event, ExitCause, ReplicaId, Work};
 use dormouse_spec::Digest;
 
 /// The build in which a defence can be missing.
@@ -45,7 +45,7 @@ impl Stage {
     /// The same, of a prepared model.
     pub(crate) fn try_replica_from(&mut self, prepared: Option<Digest>) -> Result<ReplicaId, ExitCause> {
         self.serial += 1;
-        let spec = ReplicaSpec { work: Work::Serve { prepared }, ..replica_of(HOSTILE, self.serial) };
+        let spec = replica_of(HOSTILE, self.serial).with_work(Work::Serve { prepared });
         self.node.create(&spec);
         loop {
             match self.node.of(&spec.replica) {

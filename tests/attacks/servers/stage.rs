@@ -55,7 +55,7 @@ impl Stage {
     pub(crate) fn server(&mut self) -> Result<ReplicaId, NoServer> {
         self.serial += 1;
         let work = Work::Fork { template: self.template.replica.clone() };
-        let spec = ReplicaSpec { work, ..spec(self.serial) };
+        let spec = spec(self.serial).with_work(work);
         self.node.create(&spec);
         let mut why = None;
         loop {

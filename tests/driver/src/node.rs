@@ -266,11 +266,11 @@ impl Node {
     /// The same replica as a fork of a template that is started for it, unless it does not serve or there
     /// can be no template.
     fn forked(&mut self, spec: &ReplicaSpec) -> ReplicaSpec {
-        let Work::Serve { .. } = spec.work else { return spec.clone() };
+        let Some(Work::Serve { .. }) = spec.work() else { return spec.clone() };
         let template = script::template_of(spec);
         self.ask(&Request::Create(Box::new(template.clone())));
         let id = template.replica;
-        let forked = ReplicaSpec { work: Work::Fork { template: id.clone() }, ..spec.clone() };
+        let forked = spec.clone().with_work(Work::Fork { template: id.clone() });
         if let (Event::Created { .. }, _) = self.of_with_descriptors(&id) {
             assert!(matches!(self.of(&id), Event::Ready { .. }));
         }
@@ -291,10 +291,10 @@ impl Node {
     pub fn start(&mut self, spec: &ReplicaSpec) -> Started {
         self.create(spec);
         let started = self.created(&spec.replica);
-        let is_to_be_forked = match spec.work {
-            Work::Serve { .. } => daemon::is_forked(),
-            Work::Fork { .. } => true,
-            Work::Template { .. } | Work::Prepare {} => false,
+        let is_to_be_forked = match spec.work() {
+            Some(Work::Serve { .. }) => daemon::is_forked(),
+            Some(Work::Fork { .. }) => true,
+            Some(Work::Template { .. } | Work::Prepare {}) | None => false,
         };
         assert_eq!(matches!(started.origin, Origin::Forked(_)), is_to_be_forked);
         let is_claimed = matches!(started.origin, Origin::Claimed(_));
@@ -355,6 +355,8 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
         | Event::Ready { replica, .. }
+        | Event::Socket { replica }
+        | Event::NoSocket { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaSpec, Work};
+use dormouse_sandbox::messages::{ModelPayload, Payload, ReplicaId, ReplicaSpec, Work};
 use dormouse_spec::{Bytes, Digest, Limits, MilliCpu};
 
 use crate::{daemon::NODE_USER, machine::DEADLINE};
@@ -45,12 +45,14 @@ pub fn replica_of(endpoint: &str, serial: u64) -> ReplicaSpec {
     let endpoint = endpoint.parse().unwrap();
     ReplicaSpec {
         replica: ReplicaId::new(&endpoint, 1, serial),
-        model: model(),
-        work: Work::Serve { prepared: None },
+        payload: Payload::Model(ModelPayload {
+            model: model(),
+            work: Work::Serve { prepared: None },
+            intra_op_threads: 1,
+            body_bytes_max: 1 << 20,
+        }),
         limits: LIMITS,
-        intra_op_threads: 1,
         concurrency: 4,
-        body_bytes_max: 1 << 20,
     }
 }
 
@@ -62,7 +64,7 @@ pub fn template_of(spec: &ReplicaSpec) -> ReplicaSpec {
     let (endpoint, revision) = (spec.replica.endpoint(), spec.replica.revision());
     let serial: u64 = spec.replica.as_str().rsplit('-').next().unwrap().parse().unwrap();
     let replica = ReplicaId::new(endpoint, revision, TEMPLATES + serial);
-    ReplicaSpec { replica, work: Work::Template { prepared: model() }, ..spec.clone() }
+    ReplicaSpec { replica, ..spec.clone() }.with_work(Work::Template { prepared: model() })
 }
 
 pub fn replica() -> ReplicaSpec {

@@ -68,13 +68,16 @@ pub(in crate::commands) struct Export {
 
 impl Pull {
     pub(super) async fn run(self, common: &Common, client: &Client) -> Result<(), CommandError> {
-        let credentials = credentials::of_caller(self.reference.registry())?;
-        let mut progress = Progress::new(self.reference.familiar());
-        let order = PullOrder { reference: self.reference, credentials };
-        let done = client.pull(&order, |event| progress.tell(event)).await;
-        drop(progress);
-        tell(common, &done?)
+        tell(common, &pull(client, self.reference).await?)
     }
+}
+
+/// With the caller's credentials, and progress on stderr.
+pub(in crate::commands) async fn pull(client: &Client, reference: ImageReference) -> Result<ImageEvent, CommandError> {
+    let credentials = credentials::of_caller(reference.registry())?;
+    let mut progress = Progress::new(reference.familiar());
+    let order = PullOrder { reference, credentials };
+    Ok(client.pull(&order, |event| progress.tell(event)).await?)
 }
 
 impl Import {

@@ -1,6 +1,6 @@
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use dormouse_sandbox::messages::ExitCause;
-use http::{Request, Response};
+use dormouse_controller::Address;
+use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
@@ -27,16 +28,20 @@ use super::{
     super::{
         InferenceError,
         exchange::{ExchangeError, exchange},
-        grant::Grant,
+        grant::{Grant, Payload},
+        infer::Caller,
+        metrics::Metrics,
         pace::PaceLimit,
         places::{Place, Places},
         pool::Pool,
-        reply::Reply,
         request_body::RequestBody,
+        send::{Answered, prepare},
+        server::protocols,
+        service::Answer,
     },
     replica::Replica,
 };
-use crate::status::Refusal;
+use crate::{config::GatewaySettings, status::Refusal};
 
 /// More than the buffers of a connection hold, so that nobody gets rid of it without a reader.
 pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
@@ -70,19 +75,29 @@ impl Drop for GivesBack {
 struct State {
     pool: Arc<Pool>,
     socket: PathBuf,
+    payload: Payload,
     timeout: Duration,
     lost: watch::Receiver<Option<ExitCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
-    place: Place,
+    place: Arc<Place>,
+    metrics: Metrics,
 }
 
 impl Front {
     pub(super) async fn start() -> Self {
-        Self::with_timeout(PATIENCE).await
+        Self::of(Payload::Model, PATIENCE).await
     }
 
     pub(super) async fn with_timeout(timeout: Duration) -> Self {
+        Self::of(Payload::Model, timeout).await
+    }
+
+    pub(super) async fn image() -> Self {
+        Self::of(Payload::Image, PATIENCE).await
+    }
+
+    pub(super) async fn of(payload: Payload, timeout: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("replica.sock");
         let (arrived, connections) = mpsc::unbounded_channel();
@@ -91,15 +106,18 @@ impl Front {
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
-        let place = Places::new(1).take().await;
+        let place = Arc::new(Places::new(1).take().await);
+        let metrics = Metrics::register(&Registry::new()).unwrap();
         let state = State {
             pool: Arc::default(),
             socket,
+            payload,
             timeout,
             lost: losing,
             given_back: giving_back,
             silent: telling_silent,
             place,
+            metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -145,6 +163,11 @@ impl Front {
         timeout(PATIENCE, self.given_back.recv()).await.unwrap().unwrap();
     }
 
+    /// How many grants were, of which nobody waited to hear.
+    pub(super) fn given_back_so_far(&mut self) -> usize {
+        std::iter::from_fn(|| self.given_back.try_recv().ok()).count()
+    }
+
     /// Whether the replica was given up as one that answers nothing.
     pub(super) fn was_told_silent(&mut self) -> bool {
         self.silent.try_recv().is_ok()
@@ -170,7 +193,20 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
             let state = Arc::clone(&state);
             async move { Ok::<_, Infallible>(state.handle(request).await) }
         });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let server = protocols(&settings());
+        tokio::spawn(async move { server.serve_connection_with_upgrades(TokioIo::new(stream), service).await });
+    }
+}
+
+fn settings() -> GatewaySettings {
+    GatewaySettings {
+        body_bytes_max: BODY_BYTES_MAX as u64,
+        head_bytes_max: 64 << 10,
+        head_timeout: PATIENCE,
+        client_wait: PACE.wait,
+        client_rate_min: PACE.rate_min,
+        connections_max: 1,
+        streams_per_connection_max: 8,
     }
 }
 
@@ -186,17 +222,31 @@ impl State {
         let tell_silent = Box::new(move || {
             let _ = silent.send(());
         });
-        Grant { socket: self.socket.clone(), lost, tell_silent, tell_answered: None }
+        Grant {
+            replica: ReplicaId::new(&"m".parse().unwrap(), 1, 1),
+            address: Address::Unix(self.socket.clone()),
+            payload: self.payload,
+            lost,
+            tell_silent,
+            tell_answered: None,
+        }
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Response<Either<Full<Bytes>, Reply>> {
-        let request = RequestBody::of(request, BODY_BYTES_MAX as u64, PACE);
+    async fn handle(&self, request: Request<Incoming>) -> Answer {
+        let mut request = RequestBody::of(request, BODY_BYTES_MAX as u64, PACE);
+        let caller = Caller {
+            address: Ipv4Addr::LOCALHOST.into(),
+            request_id: HeaderValue::from_static("id-1"),
+            place: Arc::clone(&self.place),
+        };
+        let mut under_way = self.place.request();
+        under_way.is_ours();
+        let upgrade = prepare(&mut request, &caller, self.payload);
         let deadline = Instant::now() + self.timeout;
         let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64).await {
             Ok((response, exchange)) => {
-                let under_way = self.place.request();
-                return response
-                    .map(|incoming| Either::Right(Reply::new(incoming, exchange, under_way, deadline, PACE)));
+                let answered = Answered { response, exchange, under_way, deadline, upgrade };
+                return answered.deliver(self.metrics.watch(None), &caller, PACE);
             }
             Err(ExchangeError::Failed(error)) => error,
             Err(ExchangeError::Unsent(unsent)) => InferenceError::Unreachable(unsent.1),

@@ -30,6 +30,13 @@ impl Replica {
         String::from_utf8(received).unwrap()
     }
 
+    /// So many bytes as they came.
+    pub(super) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut received = vec![0; count];
+        timeout(PATIENCE, self.stream.read_exact(&mut received)).await.unwrap().unwrap();
+        received
+    }
+
     /// How many bytes come before the connection ends.
     pub(super) async fn read_to_end(&mut self) -> usize {
         let mut received = Vec::new();

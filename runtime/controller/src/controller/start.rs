@@ -24,8 +24,8 @@ use crate::{
     node::{Node, Serials},
     policy::{Owner, Usage},
     preparation::{Preparation, Preparations, prepare_missing},
-    revision::Revision,
-    store::{Desired, Store, StoreError},
+    revision::{Content, ImageContent, ModelContent, ProcessError, Revision},
+    store::{Desired, DesiredContent, DesiredModel, Store, StoreError},
 };
 
 /// Why a node cannot begin to serve.
@@ -82,7 +82,7 @@ pub(super) async fn start(
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
     let layers = Layers::new(&settings.data, outbox.clone(), layers);
-    let images = open_images(settings.images.clone(), images, layers, drained).await?;
+    let images = open_images(settings.images.clone(), images, layers, store.clone(), drained).await?;
     let settings = Arc::new(settings);
     // Else their files would stay until the next start.
     for (replica, log) in logs_of_strays {
@@ -104,7 +104,15 @@ pub(super) async fn start(
         // without the replicas that it has.
         handle.unleased().await;
     }
-    let deploys = Deploys { node, directory, store, models, preparations, commit: Arc::new(Mutex::new(())) };
+    let deploys = Deploys {
+        node,
+        directory,
+        store,
+        models,
+        preparations,
+        images: images.clone(),
+        commit: Arc::new(Mutex::new(())),
+    };
     collect_garbage(&deploys).await;
     tokio::spawn(prepare_missing(deploys.clone(), missing));
     tokio::spawn(images.clone().collect_garbage());
@@ -115,13 +123,15 @@ pub(super) async fn start(
 async fn find_prepared(revisions: &mut [Revision], preparations: &Preparations) -> Vec<Revision> {
     let mut missing = Vec::new();
     for revision in revisions {
-        match (preparations.find(revision, None).await, preparations.refusal()) {
-            (Some(there), _) => revision.preparation = there.preparation,
-            (None, Some(refusal)) => revision.preparation = refusal,
+        let there = preparations.find(revision, None).await;
+        let Some(model) = revision.model_mut() else { continue };
+        match (there, preparations.refusal()) {
+            (Some(there), _) => model.preparation = there.preparation,
+            (None, Some(refusal)) => model.preparation = refusal,
             (None, None) => {
                 // What was prepared for another machine is not used on this one.
-                if revision.preparation.key().is_some() {
-                    revision.preparation = Preparation::not_yet();
+                if model.preparation.key().is_some() {
+                    model.preparation = Preparation::not_yet();
                 }
                 missing.push(revision.clone());
             }
@@ -143,9 +153,10 @@ async fn open_images(
     settings: ImageSettings,
     store: ImageStore,
     layers: Layers,
+    endpoints: Store,
     draining: watch::Receiver<bool>,
 ) -> Result<Images, StartError> {
-    let open = move || Images::new(settings, store, layers, draining);
+    let open = move || Images::new(settings, store, layers, endpoints, draining);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Registries(error.into()))?;
     opened.map_err(|error| StartError::Registries(error.into()))
 }
@@ -170,7 +181,7 @@ async fn load(
     let loaded = store.load().await.map_err(|error| StartError::DesiredState(error.into()))?;
     let mut revisions = Vec::new();
     for (name, desired) in loaded {
-        match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings).map_err(Unserved::from)) {
+        match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings)) {
             Ok(revision) => revisions.push(revision),
             Err(error) => {
                 tracing::error!(endpoint = %name, error = &error as &dyn std::error::Error, "an endpoint cannot be served");
@@ -188,13 +199,27 @@ enum Unserved {
     File(#[from] StoreError),
     #[error("its settings do not fit this node: {0}")]
     Settings(#[from] EndpointError),
+    #[error("its image cannot be run: {0}")]
+    Process(#[from] ProcessError),
 }
 
-fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, EndpointError> {
-    let endpoint = desired.request.resolve(&settings.defaults, desired.model_bytes, settings.node_cpus)?;
-    let Desired { revision: number, model, model_bytes, metadata, preparation, .. } = desired;
-    let preparation = preparation.unwrap_or_else(Preparation::not_yet);
-    Ok(Revision { number, endpoint: Arc::new(endpoint), model, model_bytes, preparation, metadata })
+fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, Unserved> {
+    let bytes = desired.model().map(|model| model.bytes).unwrap_or_default();
+    let endpoint = desired.request.resolve(&settings.defaults, bytes, settings.node_cpus)?;
+    let Desired { request, revision: number, content } = desired;
+    let content = match (content, request.container) {
+        (DesiredContent::Image(image), Some(container)) => {
+            Content::Image(Arc::new(ImageContent::new(&endpoint, number, &container, *image)?))
+        }
+        // Of a container that has no image no desired state is read.
+        (DesiredContent::Image(_), None) => return Err(Unserved::Process(ProcessError::NoCommand)),
+        (DesiredContent::Model(of), _) => {
+            let DesiredModel { model, bytes, metadata, preparation, .. } = *of;
+            let preparation = preparation.unwrap_or_else(Preparation::not_yet);
+            Content::Model(ModelContent { model, bytes, preparation, metadata })
+        }
+    };
+    Ok(Revision { number, endpoint: Arc::new(endpoint), content })
 }
 
 fn show_failed(
@@ -251,17 +276,17 @@ async fn enter_memory(node: &Node, found: &[Found]) -> Vec<Account> {
         let account = node.memory.open(Owner::Endpoint(name), floor, facts_sender.clone()).await;
         for (ReplicaReport { spec, .. }, _) in replicas {
             // What it does is told by its endpoint's task, which judges its state.
-            account.adopt(spec.replica.clone(), spec.limits.memory, usage_until_judged(&spec.work)).await;
+            account.adopt(spec.replica.clone(), spec.limits.memory, usage_until_judged(spec.work())).await;
         }
         accounts.push(account);
     }
     accounts
 }
 
-fn usage_until_judged(work: &Work) -> Usage {
+fn usage_until_judged(work: Option<&Work>) -> Usage {
     match work {
-        Work::Template { .. } => Usage::TemplateInUse,
-        Work::Serve { .. } | Work::Fork { .. } | Work::Prepare {} => Usage::Starting,
+        Some(Work::Template { .. }) => Usage::TemplateInUse,
+        Some(Work::Serve { .. } | Work::Fork { .. } | Work::Prepare {}) | None => Usage::Starting,
     }
 }
 

@@ -1,22 +1,26 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use dormouse_image::{ModelStore, StoreError as ModelStoreError, StoredModel};
+use dormouse_image::ModelStore;
 use dormouse_sandbox::messages::Request;
-use dormouse_spec::{Bytes, Endpoint};
+use dormouse_spec::{Bytes, Container, Endpoint};
 use tokio::sync::Mutex;
 
-use super::{DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile, probe::probe};
+use super::{
+    DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, ModelFile,
+    model::{self, read_sample},
+    probe::probe_image,
+};
 use crate::{
-    EndpointView, Metadata,
+    EndpointView, Images,
     directory::{Claim, ClaimError, Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
     error_chain::one_line,
     link::fact_inbox,
     node::Node,
     policy::Owner,
-    preparation::{Outcome, Preparation, Preparations, Sample},
-    revision::Revision,
-    store::{Desired, Store},
+    preparation::{Preparations, Sample},
+    revision::{Content, ImageContent, ModelContent, Revision},
+    store::{Desired, DesiredContent, DesiredModel, Store},
 };
 
 /// What a deploy brings besides what it says.
@@ -33,6 +37,7 @@ pub(crate) struct Deploys {
     pub(crate) store: Store,
     pub(crate) models: ModelStore,
     pub(crate) preparations: Preparations,
+    pub(crate) images: Images,
     /// Held from writing a revision down until the directory shows it, and while unreachable models
     /// are deleted: a model committed in between would be taken for unreachable.
     pub(crate) commit: Arc<Mutex<()>>,
@@ -84,68 +89,57 @@ impl Deploys {
         brought: Brought,
         progress: &DeployProgress,
     ) -> Result<Deployed, DeployError> {
-        let served = claim.entry().and_then(Entry::served);
+        match &request.endpoint.container {
+            None => self.deploy_model(claim, request, brought, progress).await,
+            Some(_) if !brought.files.is_empty() || brought.sample.is_some() => {
+                Err(DeployError::Invalid("an image has no model files and no sample".to_owned()))
+            }
+            Some(container) => self.deploy_image(claim, request, container, progress).await,
+        }
+    }
+
+    async fn deploy_model(
+        &self,
+        claim: &Claim,
+        request: &DeployRequest,
+        brought: Brought,
+        progress: &DeployProgress,
+    ) -> Result<Deployed, DeployError> {
         let sample = read_sample(brought.sample).await?;
         let model = self.store_model(brought.files, progress).await?;
         let endpoint = self.resolve(request, model.bytes)?;
         self.check_fits(&endpoint)?;
-        let number = served.as_ref().map_or(0, |handle| handle.view().revision).saturating_add(1);
-        let mut revision = Revision {
-            number,
-            endpoint: Arc::new(endpoint),
-            model: model.digest,
-            model_bytes: model.bytes,
-            preparation: Preparation::not_yet(),
-            metadata: Metadata::default(),
-        };
+        let (number, content) = (next_number(claim), model::unprobed(&model));
+        let mut revision = Revision { number, endpoint: Arc::new(endpoint), content };
         let held = self.probe_and_prepare(&mut revision, sample.as_ref(), progress).await?;
-        let _ = progress.send(DeployStep::Committing).await;
-        self.commit(claim, request, revision.clone(), sample, served).await?;
+        let deployed = self.commit(claim, request, revision, sample, progress).await;
         // Until here they were pinned: from here on the directory names them.
         drop((model, held));
-        let Revision { endpoint, model, model_bytes, preparation, .. } = revision;
-        Ok(Deployed { name: endpoint.name.clone(), revision: number, model, model_bytes, preparation })
+        deployed
     }
 
-    /// Completes the revision. A model that was prepared before is probed as it will start.
-    async fn probe_and_prepare(
+    async fn deploy_image(
         &self,
-        revision: &mut Revision,
-        sample: Option<&Sample>,
+        claim: &Claim,
+        request: &DeployRequest,
+        container: &Container,
         progress: &DeployProgress,
-    ) -> Result<Option<Outcome>, DeployError> {
-        let there = self.preparations.find(revision, sample).await;
-        let settled = there.as_ref().map(|outcome| outcome.preparation.clone()).or_else(|| self.preparations.refusal());
-        let is_settled = settled.is_some();
-        revision.preparation = settled.unwrap_or_else(Preparation::not_yet);
+    ) -> Result<Deployed, DeployError> {
+        let held = self.images.hold(&container.image).await?;
+        let endpoint = self.resolve(request, Bytes::new(0))?;
+        self.check_fits(&endpoint)?;
+        let number = next_number(claim);
+        let unusable = |error| DeployError::Image { reason: one_line(&error) };
+        let pinned = held.pin().map_err(unusable)?;
+        let image = ImageContent::new(&endpoint, number, container, pinned).map_err(unusable)?;
+        let revision = Revision { number, endpoint: Arc::new(endpoint), content: Content::Image(Arc::new(image)) };
         // Whoever does not listen any more does not stop the deploy.
         let _ = progress.send(DeployStep::Probing).await;
-        let (metadata, probed) = probe(&self.node, revision).await?;
-        revision.metadata = metadata;
-        if is_settled {
-            return Ok(there);
-        }
-        let _ = progress.send(DeployStep::Preparing).await;
-        let prepared = self.preparations.prepare(&self.node, revision, sample, probed).await;
-        let outcome = prepared.map_err(DeployError::Invalid)?;
-        revision.preparation = outcome.preparation.clone();
-        Ok(Some(outcome))
-    }
-
-    async fn store_model(&self, files: Vec<ModelFile>, progress: &DeployProgress) -> Result<StoredModel, DeployError> {
-        let files = files.into_iter().map(|ModelFile { path, file }| {
-            let path = path.parse().map_err(|error: dormouse_image::RelativePathError| invalid(&error))?;
-            Ok(dormouse_image::ModelFile { path, file })
-        });
-        let files = files.collect::<Result<Vec<_>, DeployError>>()?;
-        let progress = progress.clone();
-        let told = move |done: Bytes, total: Bytes| {
-            // Told again with the next chunk where the listener is behind.
-            let _ = progress.try_send(DeployStep::Storing { bytes_done: done.get(), bytes_total: total.get() });
-        };
-        self.models.add(files, told).await.map_err(|error: ModelStoreError| {
-            if error.is_invalid_input() { invalid(&error) } else { failed("storing the model", error) }
-        })
+        probe_image(&self.node, &revision).await?;
+        let deployed = self.commit(claim, request, revision, None, progress).await;
+        // Until here nothing was collected: from here on it is written down.
+        drop(held);
+        deployed
     }
 
     fn resolve(&self, request: &DeployRequest, model: Bytes) -> Result<Endpoint, DeployError> {
@@ -173,14 +167,18 @@ impl Deploys {
         request: &DeployRequest,
         revision: Revision,
         sample: Option<Sample>,
-        served: Option<EndpointHandle>,
-    ) -> Result<(), DeployError> {
+        progress: &DeployProgress,
+    ) -> Result<Deployed, DeployError> {
+        let _ = progress.send(DeployStep::Committing).await;
         let _committing = self.commit.lock().await;
-        let Revision { number, model, model_bytes, metadata, preparation, .. } = revision.clone();
-        let desired = Desired::new(request.endpoint.clone(), number, model, model_bytes, metadata)
-            .with_preparation(preparation, sample.map(Sample::into_text));
+        let desired = Desired {
+            request: request.endpoint.clone(),
+            revision: revision.number,
+            content: desired_content(&revision.content, sample),
+        };
         self.store.write(&desired).await.map_err(|error| failed("writing desired state", error))?;
-        let handle = match served {
+        let deployed = Deployed::of(&revision);
+        let handle = match claim.entry().and_then(Entry::served) {
             Some(handle) => {
                 handle.revise(revision).await;
                 handle
@@ -188,7 +186,7 @@ impl Deploys {
             None => self.start(revision).await,
         };
         claim.set(Entry::Served(handle), request.endpoint.alias.as_ref());
-        Ok(())
+        Ok(deployed)
     }
 
     async fn start(&self, revision: Revision) -> EndpointHandle {
@@ -210,12 +208,32 @@ impl Deploys {
     }
 }
 
+fn next_number(claim: &Claim) -> u32 {
+    let served = claim.entry().and_then(Entry::served);
+    served.map_or(0, |handle| handle.view().revision).saturating_add(1)
+}
+
+fn desired_content(content: &Content, sample: Option<Sample>) -> DesiredContent {
+    match content {
+        Content::Image(image) => DesiredContent::Image(Box::new(image.image.clone())),
+        Content::Model(ModelContent { model, bytes, preparation, metadata }) => {
+            DesiredContent::Model(Box::new(DesiredModel {
+                model: *model,
+                bytes: *bytes,
+                metadata: metadata.clone(),
+                preparation: Some(preparation.clone()),
+                sample: sample.map(Sample::into_text),
+            }))
+        }
+    }
+}
+
 /// Deletes models that no endpoint has any more, by what serves and by what is written down. A
 /// failure costs disk space only.
 pub(crate) async fn collect_garbage(deploys: &Deploys) {
     let _committing = deploys.commit.lock().await;
-    let mut needed = match deploys.store.models().await {
-        Ok(models) => models,
+    let mut needed = match deploys.store.digests().await {
+        Ok(digests) => digests,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "no model is deleted: which of them are needed cannot be read");
@@ -233,16 +251,10 @@ pub(crate) async fn collect_garbage(deploys: &Deploys) {
     }
 }
 
-fn invalid(error: &dyn std::error::Error) -> DeployError {
+pub(super) fn invalid(error: &dyn std::error::Error) -> DeployError {
     DeployError::Invalid(one_line(error))
 }
 
-fn failed(operation: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeployError {
+pub(super) fn failed(operation: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeployError {
     DeployError::Failed { operation: operation.to_owned(), source: source.into() }
-}
-
-async fn read_sample(file: Option<OwnedFd>) -> Result<Option<Sample>, DeployError> {
-    let Some(file) = file else { return Ok(None) };
-    let read = tokio::task::spawn_blocking(move || Sample::read(file)).await;
-    read.map_err(|error| failed("reading the sample", error))?.map(Some).map_err(|error| invalid(&error))
 }

@@ -6,7 +6,7 @@ use std::{
 use dormouse_sandbox::messages::{Premade, ReplicaId};
 use dormouse_spec::Bytes;
 
-use crate::{lease::Leased, policy::ReplicaKey};
+use crate::{lease::Leased, policy::ReplicaKey, readiness::Looking};
 
 /// What the task keeps of a replica beside what the policy knows.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Member {
     pub(super) revision: u32,
     pub(super) memory: Bytes,
     pub(super) started_at_ms: u64,
+    /// Looks whether it is ready, where it cannot say so.
+    pub(super) _looking: Option<Looking>,
     /// Its control group, where that was made before it was known for whom.
     pub(super) premade: Option<Premade>,
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, Work};
+use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, ReplicaState, Work};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -71,20 +71,24 @@ impl EndpointTask {
         let mut members = Members::default();
         let adopted: Vec<_> = adopted.into_iter().map(|report| (policy.new_key(), report)).collect();
         let mut ahead = adoptions(&revision, &node, &adopted);
+        let mut started = Vec::new();
         for (key, report) in adopted {
             let id = report.spec.replica.clone();
-            let leased = Arc::new(Leased::new(id.clone(), node.socket(&id), Arc::clone(returns.wake())));
-            let (revision, memory) = (id.revision(), report.spec.limits.memory);
+            let leased = Arc::new(Leased::new(id.clone(), node.address(&revision, &id), Arc::clone(returns.wake())));
+            let (number, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
-            let member = Member { leased, revision, memory, started_at_ms, premade };
+            let member = Member { leased, revision: number, memory, started_at_ms, _looking: None, premade };
             members.insert(key, member);
+            if report.state == ReplicaState::Starting {
+                started.push(key);
+            }
         }
         ahead.push(Event::Tick);
         let wakes = Wakes::new(node.metrics.clone());
         let view = snapshot(&revision, &policy, &members, &wakes, None, node.clock.now());
         let (publisher, view) = Publisher::new(view);
         let metrics = node.metrics.endpoint(&revision.endpoint.name);
-        let task = Self {
+        let mut task = Self {
             node,
             revision,
             policy,
@@ -103,6 +107,9 @@ impl EndpointTask {
             publisher,
             ahead,
         };
+        for key in started {
+            task.look(key);
+        }
         (task, view)
     }
 
@@ -188,14 +195,14 @@ fn adoptions(revision: &Revision, node: &Node, adopted: &[(ReplicaKey, ReplicaRe
     let (mut replicas, mut templates) = (Vec::new(), Vec::new());
     for (key, report) in adopted {
         let (key, state) = (*key, adopted_state(revision, node, report));
-        match &report.spec.work {
-            Work::Template { prepared } => {
+        match report.spec.work() {
+            Some(Work::Template { prepared }) => {
                 templates.push(Event::AdoptTemplate { template: key, state, prepared: *prepared });
             }
-            Work::Fork { template } => {
+            Some(Work::Fork { template }) => {
                 replicas.push(Event::Adopt { replica: key, state, template: key_of(template) });
             }
-            Work::Serve { .. } | Work::Prepare {} => {
+            Some(Work::Serve { .. } | Work::Prepare {}) | None => {
                 replicas.push(Event::Adopt { replica: key, state, template: None });
             }
         }

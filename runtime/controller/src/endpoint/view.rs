@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use dormouse_spec::Bytes;
 use tokio::{sync::watch, time::Instant};
 
 use super::{members::Members, wakes::Wakes};
@@ -79,13 +80,15 @@ pub(super) fn snapshot(
             control_group: member.control_group(),
         })
     });
+    let model = revision.model();
     EndpointView {
         endpoint: Arc::clone(&revision.endpoint),
         revision: revision.number,
-        model: Some(revision.model),
-        model_bytes: revision.model_bytes,
-        preparation: Some(revision.preparation.clone()),
-        metadata: revision.metadata.clone(),
+        model: model.map(|model| model.model),
+        image: revision.image().map(|image| image.served.clone()),
+        model_bytes: model.map_or(Bytes::new(0), |model| model.bytes),
+        preparation: model.map(|model| model.preparation.clone()),
+        metadata: model.map(|model| model.metadata.clone()).unwrap_or_default(),
         condition: condition(policy, now),
         replicas: replicas.collect(),
         template: template(revision, policy, now),

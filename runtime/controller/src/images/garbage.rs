@@ -4,8 +4,8 @@ use std::{
     sync::Arc,
 };
 
-use dormouse_image::Freed;
-use dormouse_spec::{Bytes, Digest, ImageReference};
+use dormouse_image::{Freed, oci::Descriptor};
+use dormouse_spec::{Bytes, Digest, EndpointName, ImageReference};
 
 use super::{ImageError, Images, Inner, content::Content};
 
@@ -28,11 +28,19 @@ pub struct Collected {
     pub is_incomplete: bool,
 }
 
-/// What names lead to.
+/// What names lead to, and what endpoints run.
 #[derive(Debug, Default)]
 struct Reachable {
     blobs: HashSet<Digest>,
     layers: HashSet<Digest>,
+}
+
+impl Reachable {
+    fn add(&mut self, Content { manifest, layers, .. }: &Content) {
+        self.blobs.insert(manifest.config.digest);
+        self.blobs.extend(layers.iter().map(|layer| layer.blob.digest));
+        self.layers.extend(layers.iter().map(|layer| layer.diff_id));
+    }
 }
 
 impl Images {
@@ -53,13 +61,14 @@ impl Images {
         self.take_away(named).await
     }
 
-    /// Takes every image away.
+    /// Takes every image away that no endpoint runs.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub async fn prune(&self) -> Result<Removed, ImageError> {
-        let all = self.inner.store.names()?.into_iter().map(|named| named.reference).collect();
-        self.take_away(all).await
+        let run = self.inner.run_by_endpoints().await?;
+        let unused = self.inner.store.names()?.into_iter().filter(|named| !run.contains(&named.manifest.digest));
+        self.take_away(unused.map(|named| named.reference).collect()).await
     }
 
     /// In a task of its own: who asked may go away, and must not leave it half done.
@@ -124,13 +133,39 @@ impl Inner {
     /// Where an image cannot be read: what it needs is not known then.
     async fn reachable(&self) -> Result<Reachable, ImageError> {
         let mut reachable = Reachable::default();
+        // A replica needs layers alone; what it was unpacked from is kept as far as it is known.
+        let run = self.run_by_endpoints().await?;
+        for (name, manifest) in self.manifests_of_endpoints().await? {
+            match Content::read(&self.store, &manifest, name.as_str()).await {
+                Ok(content) => reachable.add(&content),
+                Err(error) => {
+                    tracing::debug!(endpoint = %name, error = &error as &dyn Error, "not all of its image is stored");
+                }
+            }
+        }
+        reachable.blobs.extend(&run);
+        reachable.layers.extend(run);
         for named in self.store.names()? {
-            let Content { manifest, layers, .. } =
-                Content::read(&self.store, &named.manifest, &named.reference.familiar()).await?;
-            reachable.blobs.extend([named.manifest.digest, manifest.config.digest]);
-            reachable.blobs.extend(layers.iter().map(|layer| layer.blob.digest));
-            reachable.layers.extend(layers.iter().map(|layer| layer.diff_id));
+            let content = Content::read(&self.store, &named.manifest, &named.reference.familiar()).await?;
+            reachable.blobs.insert(named.manifest.digest);
+            reachable.add(&content);
         }
         Ok(reachable)
+    }
+
+    /// Every digest that desired state names: of manifests and of layers, and of models.
+    async fn run_by_endpoints(&self) -> Result<HashSet<Digest>, ImageError> {
+        self.endpoints.digests().await.map_err(|error| ImageError::Endpoints(Box::new(error)))
+    }
+
+    async fn manifests_of_endpoints(&self) -> Result<Vec<(EndpointName, Descriptor)>, ImageError> {
+        let loaded = self.endpoints.load().await.map_err(|error| ImageError::Endpoints(Box::new(error)))?;
+        let images = loaded.into_iter().filter_map(|(name, desired)| {
+            let desired = desired.ok()?;
+            let image = desired.image()?;
+            // Its size is looked at where it is fetched, not where it is read.
+            Some((name, Descriptor { media_type: image.media_type.clone(), digest: image.manifest, size: 0 }))
+        });
+        Ok(images.collect())
     }
 }

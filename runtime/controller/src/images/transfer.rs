@@ -17,6 +17,12 @@ pub(super) struct Unnamed {
     guard: Option<OwnedRwLockReadGuard<()>>,
 }
 
+impl Unnamed {
+    pub(super) fn new(images: Images, guard: OwnedRwLockReadGuard<()>) -> Self {
+        Self { images, guard: Some(guard) }
+    }
+}
+
 impl Drop for Unnamed {
     fn drop(&mut self) {
         drop(self.guard.take());
@@ -83,7 +89,7 @@ impl Images {
             let turn = async { images.inner.transfers.acquire().await.map_err(|_| ImageError::Draining) };
             let _turn = caller.while_there(turn).await?;
             let guard = Arc::clone(&images.inner.unnamed).read_owned().await;
-            let unnamed = Arc::new(Unnamed { images: images.clone(), guard: Some(guard) });
+            let unnamed = Arc::new(Unnamed::new(images.clone(), guard));
             work(Arc::clone(&images.inner), unnamed, caller).await
         });
         let done = task.await.map_err(ImageError::Task)?;

@@ -178,6 +178,8 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
         | Event::Ready { replica, .. }
+        | Event::Socket { replica }
+        | Event::NoSocket { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }
         | Event::Thawed { replica, .. }

@@ -164,6 +164,7 @@ impl EndpointPolicy {
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),
             Event::Created { replica, claimed } => self.created(replica, claimed),
+            Event::Seen { replica, what } => self.seen(replica, what),
             Event::Ready { replica } => self.ready(now, replica, actions),
             Event::LoadFailed { replica, reason } => self.load_failed(now, replica, reason, actions),
             Event::Frozen { replica } => self.frozen(replica, actions),

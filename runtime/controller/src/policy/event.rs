@@ -63,6 +63,11 @@ pub(crate) enum Event {
         replica: ReplicaKey,
         claimed: bool,
     },
+    /// It was looked at while it starts, and is not ready: what was seen is the cause should it never be.
+    Seen {
+        replica: ReplicaKey,
+        what: String,
+    },
     Ready {
         replica: ReplicaKey,
     },
@@ -125,6 +130,7 @@ impl Event {
             | Self::MemoryShort { replica, .. }
             | Self::Evict { replica }
             | Self::Created { replica, .. }
+            | Self::Seen { replica, .. }
             | Self::Ready { replica }
             | Self::LoadFailed { replica, .. }
             | Self::Frozen { replica }

@@ -51,6 +51,8 @@ pub(super) struct Replica {
     pub(super) current: bool,
     /// Its container waited for a model before.
     pub(super) claimed: bool,
+    /// What was seen of it last while it was not ready.
+    pub(super) seen: Option<String>,
     /// What it was forked from.
     pub(super) template: Option<ReplicaKey>,
     pub(super) leases: u32,
@@ -69,6 +71,7 @@ impl Replica {
             state,
             current: true,
             claimed: false,
+            seen: None,
             template: None,
             leases: 0,
             last_used: now,

@@ -8,6 +8,7 @@ use crate::{
     deploy::{Deploys, collect_garbage},
     directory::Entry,
     revision::Revision,
+    store::Desired,
 };
 
 /// Prepares these revisions. Each is given to new replicas only; those that run stay as they are.
@@ -17,8 +18,10 @@ pub(crate) async fn prepare_missing(deploys: Deploys, missing: Vec<Revision>) {
         if !is_served(&deploys, &revision) {
             continue;
         }
-        let sample = deploys.store.read(&name).await.ok().and_then(|desired| desired.sample).map(Sample::kept);
-        let outcome = deploys.preparations.prepare(&deploys.node, &revision, sample.as_ref(), None).await;
+        let Some(model) = revision.model() else { continue };
+        let kept = deploys.store.read(&name).await.ok().and_then(|desired| desired.model()?.sample.clone());
+        let sample = kept.map(Sample::kept);
+        let outcome = deploys.preparations.prepare(&deploys.node, (&revision, model), sample.as_ref(), None).await;
         let preparation = match &outcome {
             Ok(outcome) => outcome.preparation.clone(),
             Err(reason) => Preparation::Original { reason: reason.clone() },
@@ -33,7 +36,7 @@ fn is_served(deploys: &Deploys, revision: &Revision) -> bool {
     let served = deploys.directory.find(revision.endpoint.name.as_str()).and_then(Entry::served);
     served.is_some_and(|handle| {
         let view = handle.view();
-        view.revision == revision.number && view.model == Some(revision.model)
+        view.revision == revision.number && view.model == revision.model().map(|model| model.model)
     })
 }
 
@@ -47,7 +50,7 @@ async fn settle(deploys: &Deploys, revision: &Revision, preparation: Preparation
         return;
     }
     if preparation.key().is_some()
-        && let Err(error) = deploys.store.change(name, |desired| desired.preparation = Some(preparation.clone())).await
+        && let Err(error) = deploys.store.change(name, |desired| note(desired, &preparation)).await
     {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(endpoint = %name, error, "a prepared model is not used: desired state cannot be written");
@@ -55,5 +58,11 @@ async fn settle(deploys: &Deploys, revision: &Revision, preparation: Preparation
     }
     if let Some(Entry::Served(handle)) = claim.entry() {
         handle.prepared(revision.number, preparation).await;
+    }
+}
+
+fn note(desired: &mut Desired, preparation: &Preparation) {
+    if let Some(model) = desired.model_mut() {
+        model.preparation = Some(preparation.clone());
     }
 }

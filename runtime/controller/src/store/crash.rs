@@ -7,7 +7,7 @@ use dormouse_faults::{Call, End, Experiment, at_every_call};
 use dormouse_spec::{Bytes, Digest, EndpointName, EndpointRequest};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Desired, Loaded, Store, StoreError};
+use super::{Desired, DesiredContent, DesiredModel, Loaded, Store, StoreError};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
@@ -23,8 +23,14 @@ fn name(text: &str) -> EndpointName {
 
 fn desired(endpoint: &str, revision: u32) -> Desired {
     let request = EndpointRequest::named(name(endpoint));
-    let metadata = serde_json::json!({"name": endpoint, "inputs": []});
-    Desired::new(request, revision, Digest::from_sha256([7; 32]), Bytes::from_mebibytes(2), metadata.into())
+    let model = DesiredModel {
+        model: Digest::from_sha256([7; 32]),
+        bytes: Bytes::from_mebibytes(2),
+        metadata: serde_json::json!({"name": endpoint, "inputs": []}).into(),
+        preparation: None,
+        sample: None,
+    };
+    Desired { request, revision, content: DesiredContent::Model(Box::new(model)) }
 }
 
 fn write(place: &Path, desired: &Desired) -> Result<(), StoreError> {
@@ -142,7 +148,7 @@ impl Experiment for Start {
         for (_, desired) in runtime.block_on(store.load())? {
             desired?;
         }
-        assert_eq!(runtime.block_on(store.models())?.len(), 1);
+        assert_eq!(runtime.block_on(store.digests())?.len(), 1);
         Ok(())
     }
 

@@ -21,7 +21,7 @@ impl Replica {
     pub(crate) fn start(spec: ReplicaSpec, run: &Path, output: std::io::PipeWriter) -> Self {
         let path = run.join("sockets").join(format!("{}.sock", spec.replica));
         let listener = UnixListener::bind(path).unwrap();
-        let server = tokio::spawn(match spec.work {
+        let server = tokio::spawn(match spec.work().unwrap() {
             Work::Prepare {} => serve(listener, "POST", "dormouse-verified: seeded\r\n", "optimised".to_owned()),
             Work::Serve { .. } | Work::Template { .. } | Work::Fork { .. } => {
                 serve(listener, "GET", "", metadata(&spec))

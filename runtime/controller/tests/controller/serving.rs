@@ -1,4 +1,4 @@
-use dormouse_controller::{AcquireError, Phase, Place};
+use dormouse_controller::{AcquireError, Address, Phase, Place};
 use dormouse_sandbox::messages::Request;
 use dormouse_spec::EndpointRequest;
 
@@ -30,7 +30,8 @@ async fn an_idle_replica_is_frozen_then_gone_and_each_time_the_next_request_wake
 
     let lease = node.acquire("demo").await.unwrap();
     let first = lease.replica().clone();
-    assert!(lease.socket().ends_with(format!("sockets/{first}.sock")));
+    let Address::Unix(socket) = lease.address() else { panic!("a worker serves on a Unix socket") };
+    assert!(socket.ends_with(format!("sockets/{first}.sock")));
     drop(lease);
     node.wait_for("demo", |view| view.replicas.iter().any(|it| it.phase == Phase::Frozen)).await;
 

@@ -133,7 +133,7 @@ impl Spawner {
     }
 
     fn forks_of(&self, template: &ReplicaId) -> Vec<ReplicaId> {
-        let of = |it: &Replica| matches!(&it.spec.work, Work::Fork { template: its } if its == template);
+        let of = |it: &Replica| matches!(it.spec.work(), Some(Work::Fork { template: its }) if its == template);
         self.look(|state| state.replicas.values().filter(|it| of(it)).map(|it| it.spec.replica.clone()).collect())
     }
 
@@ -208,7 +208,11 @@ impl Spawner {
             Request::Freeze { replica } => self.set(&replica, ReplicaState::Frozen),
             Request::Thaw { replica } => self.set(&replica, ReplicaState::Ready),
             Request::Stop { replica, grace_ms } => self.stop(&replica, grace_ms),
-            Request::Forget { .. } | Request::UnpackLayer { .. } | Request::RemoveLayer { .. } | Request::Drained => {}
+            Request::Socket { .. }
+            | Request::Forget { .. }
+            | Request::UnpackLayer { .. }
+            | Request::RemoveLayer { .. }
+            | Request::Drained => {}
         }
     }
 
@@ -284,13 +288,13 @@ impl Spawner {
 /// A fork is of a template that is ready, and differs from it in nothing else.
 fn origin(state: &State, id: &ReplicaId) -> Origin {
     let spec = &state.replicas[id].spec;
-    let Work::Fork { template } = &spec.work else {
+    let Some(Work::Fork { template }) = spec.work() else {
         return Origin::Created(CreatePhases { fork_us: 1, cgroup_us: 2, container_us: 3, release_us: 4 });
     };
     let template = &state.replicas[template];
     assert_eq!(template.state, ReplicaState::Ready);
-    let (replica, work) = (template.spec.replica.clone(), template.spec.work.clone());
+    let (replica, work) = (template.spec.replica.clone(), template.spec.work().unwrap().clone());
     assert!(matches!(work, Work::Template { .. }));
-    assert_eq!(ReplicaSpec { replica, work, ..spec.clone() }, template.spec);
+    assert_eq!(ReplicaSpec { replica, ..spec.clone() }.with_work(work), template.spec);
     Origin::Forked(Fork { fork: 1, order_us: 300 })
 }

@@ -39,18 +39,18 @@ async fn deployed(disk: &Disk) -> Node {
 }
 
 fn works(node: &Node) -> Vec<Work> {
-    node.spawner.created().into_iter().map(|spec| spec.work).collect()
+    node.spawner.created().into_iter().map(|spec| spec.work().unwrap().clone()).collect()
 }
 
 fn template_of(node: &Node) -> ReplicaId {
-    let is_template = |spec: &ReplicaSpec| matches!(spec.work, Work::Template { .. });
+    let is_template = |spec: &ReplicaSpec| matches!(spec.work(), Some(Work::Template { .. }));
     node.spawner.created().into_iter().rfind(is_template).expect("a template was created").replica
 }
 
 fn is_fork(node: &Node, lease: &Lease, template: &ReplicaId) -> bool {
     let of = |spec: &ReplicaSpec| spec.replica == *lease.replica();
     let fork = Work::Fork { template: template.clone() };
-    node.spawner.created().into_iter().find(of).is_some_and(|spec| spec.work == fork)
+    node.spawner.created().into_iter().find(of).is_some_and(|spec| spec.work() == Some(&fork))
 }
 
 fn stopped(requests: &[Request], replica: &ReplicaId) -> bool {
@@ -259,14 +259,13 @@ fn a_template_that_outlived_the_node_is_forked_from_and_one_of_no_endpoint_ends(
     for entry in std::fs::read_dir(disk.run.path().join("sockets")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let renamed = |id: &str, work: Work| ReplicaSpec {
-        replica: ReplicaId::try_from(id.to_owned()).unwrap(),
-        work,
-        ..template.clone()
+    let renamed = |id: &str, work: Work| {
+        ReplicaSpec { replica: ReplicaId::try_from(id.to_owned()).unwrap(), ..template.clone() }.with_work(work)
     };
-    let stray = renamed("stranger-1-1", template.work.clone());
+    let work_of_template = template.work().unwrap().clone();
+    let stray = renamed("stranger-1-1", work_of_template.clone());
     let of_stray = renamed("stranger-1-2", Work::Fork { template: stray.replica.clone() });
-    let outdated = renamed("demo-7-1", template.work.clone());
+    let outdated = renamed("demo-7-1", work_of_template.clone());
     // What was prepared then is not what is prepared now; what was forked from it serves as well as any.
     let other = renamed("demo-1-5", Work::Template { prepared: Digest::from_sha256([9; 32]) });
     let of_other = renamed("demo-1-6", Work::Fork { template: other.replica.clone() });

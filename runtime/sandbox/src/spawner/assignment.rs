@@ -8,7 +8,7 @@ use super::sandbox::Workshop;
 use crate::{
     channel::{self, ChannelError},
     error_chain,
-    messages::{ReplicaSpec, Work},
+    messages::{ModelPayload, ReplicaId, Work},
     rootfs::MODEL_DIRECTORY,
     stored,
 };
@@ -64,21 +64,21 @@ enum Original {
 
 impl Sources {
     /// For a container that is made with the model in it.
-    pub(super) fn mounted(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Self {
-        Self { prepared: open_prepared(workshop, spec), original: Original::Mounted }
+    pub(super) fn mounted(workshop: &Workshop<'_>, replica: &ReplicaId, payload: &ModelPayload) -> Self {
+        Self { prepared: open_prepared(workshop, replica, payload), original: Original::Mounted }
     }
 
     /// For one that was made before it was known which. `None` where nothing can be handed over; what is
     /// wrong with the model, if anything, is told by the creation that follows.
-    pub(super) fn by_descriptor(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Option<Self> {
-        let Work::Serve { .. } = spec.work else { return None };
-        let is_one_file = stored::is_one_file(workshop.store, &spec.model).ok()?;
+    pub(super) fn by_descriptor(workshop: &Workshop<'_>, replica: &ReplicaId, payload: &ModelPayload) -> Option<Self> {
+        let Work::Serve { .. } = payload.work else { return None };
+        let is_one_file = stored::is_one_file(workshop.store, &payload.model).ok()?;
         let original = if is_one_file {
-            Original::Open(stored::open(workshop.store, &spec.model, stored::ORIGINAL).ok()?)
+            Original::Open(stored::open(workshop.store, &payload.model, stored::ORIGINAL).ok()?)
         } else {
             Original::OutOfReach
         };
-        let prepared = open_prepared(workshop, spec);
+        let prepared = open_prepared(workshop, replica, payload);
         let is_enough = prepared.is_some() || is_one_file;
         is_enough.then_some(Self { prepared, original })
     }
@@ -105,29 +105,29 @@ impl Sources {
 }
 
 /// One that is not there, or is not what it should be, costs time and nothing else.
-fn open_prepared(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Option<OwnedFd> {
-    let (Work::Serve { prepared: Some(name) } | Work::Template { prepared: name }) = &spec.work else { return None };
+fn open_prepared(workshop: &Workshop<'_>, replica: &ReplicaId, payload: &ModelPayload) -> Option<OwnedFd> {
+    let (Work::Serve { prepared: Some(name) } | Work::Template { prepared: name }) = &payload.work else { return None };
     let opened = stored::open(workshop.prepared, name, stored::PREPARED).inspect_err(|error| {
-        let replica = spec.replica.as_str();
+        let replica = replica.as_str();
         tracing::warn!(replica, "the original model serves: {}", error_chain::one_line(error));
     });
     opened.ok()
 }
 
 impl Assignment {
-    pub(super) fn of(spec: &ReplicaSpec, sources: &Sources) -> Self {
+    pub(super) fn of(replica: &ReplicaId, payload: &ModelPayload, concurrency: u32, sources: &Sources) -> Self {
         Self {
-            name: spec.replica.endpoint().to_string(),
-            version: spec.replica.revision().to_string(),
-            work: match spec.work {
+            name: replica.endpoint().to_string(),
+            version: replica.revision().to_string(),
+            work: match payload.work {
                 Work::Serve { .. } | Work::Fork { .. } => AssignedWork::Serve,
                 Work::Template { .. } => AssignedWork::Template,
                 Work::Prepare {} => AssignedWork::Prepare,
             },
             sources: sources.named(),
-            intra_op_threads: spec.intra_op_threads,
-            body_bytes_max: spec.body_bytes_max,
-            concurrency: spec.concurrency,
+            intra_op_threads: payload.intra_op_threads,
+            body_bytes_max: payload.body_bytes_max,
+            concurrency,
         }
     }
 }

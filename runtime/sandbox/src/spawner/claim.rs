@@ -29,9 +29,10 @@ pub(super) struct Claiming {
 impl Claiming {
     /// `None` where the model cannot be handed over by descriptors; then it has to be mounted.
     pub(super) fn prepare(workshop: &Workshop<'_>, spec: &ReplicaSpec) -> Result<Option<Self>, ListenError> {
-        let Some(sources) = Sources::by_descriptor(workshop, spec) else { return Ok(None) };
+        let Some(payload) = spec.payload.model() else { return Ok(None) };
+        let Some(sources) = Sources::by_descriptor(workshop, &spec.replica, payload) else { return Ok(None) };
         let listener = listen_unix(&workshop.instance.socket_of(spec.replica.as_str()), workshop.node_gid)?;
-        let assignment = Assignment::of(spec, &sources);
+        let assignment = Assignment::of(&spec.replica, payload, spec.concurrency, &sources);
         Ok(Some(Self { listener, sources, assignment }))
     }
 

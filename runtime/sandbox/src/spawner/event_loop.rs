@@ -343,6 +343,9 @@ impl Loop<'_> {
             Request::Freeze { replica } => self.on_freeze(replica),
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
+            Request::Socket { replica } => {
+                self.tell(Event::NoSocket { replica, reason: "images are not run yet".to_owned() }, None)
+            }
             Request::Forget { endpoint } => self.on_forget(endpoint),
             Request::UnpackLayer { blob, diff_id, compression, bytes_max } => {
                 self.on_layer_task(Task::Unpack(Asked { blob, diff_id, compression, bytes_max }));

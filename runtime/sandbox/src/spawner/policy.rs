@@ -48,9 +48,10 @@ impl ReplicaPolicy {
         within("pids", limits.pids, self.pids)?;
         // Its pages count as memory of the replica.
         within("a /tmp", limits.tmp, limits.memory)?;
-        within("intra-op threads", spec.intra_op_threads, limits.pids)?;
         within("a concurrency", spec.concurrency, self.concurrency)?;
-        within("a largest body", Bytes::new(spec.body_bytes_max), Bytes::new(self.body_bytes_max))
+        let Some(payload) = spec.payload.model() else { return Ok(()) };
+        within("intra-op threads", payload.intra_op_threads, limits.pids)?;
+        within("a largest body", Bytes::new(payload.body_bytes_max), Bytes::new(self.body_bytes_max))
     }
 
     /// Whether a layer may unpack to so many bytes.
@@ -72,7 +73,7 @@ mod tests {
     use dormouse_spec::{Digest, Limits};
 
     use super::*;
-    use crate::messages::{ReplicaId, Work};
+    use crate::messages::{ModelPayload, Payload, ReplicaId, Work};
 
     const POLICY: ReplicaPolicy = ReplicaPolicy {
         memory: Bytes::from_mebibytes(100),
@@ -88,12 +89,14 @@ mod tests {
         let (memory, cpu, pids) = (POLICY.memory, POLICY.cpu, POLICY.pids);
         ReplicaSpec {
             replica: ReplicaId::new(&"a".parse().unwrap(), 1, 1),
-            model: Digest::from_sha256([0; 32]),
-            work: Work::Prepare {},
+            payload: Payload::Model(ModelPayload {
+                model: Digest::from_sha256([0; 32]),
+                work: Work::Prepare {},
+                intra_op_threads: pids,
+                body_bytes_max: POLICY.body_bytes_max,
+            }),
             limits: Limits { cpu, memory, pids, tmp: memory },
-            intra_op_threads: pids,
             concurrency: POLICY.concurrency,
-            body_bytes_max: POLICY.body_bytes_max,
         }
     }
 
@@ -107,9 +110,9 @@ mod tests {
             ("cpu", |spec| spec.limits.cpu = MilliCpu::from_milli(2_001)),
             ("pids", |spec| spec.limits.pids = u32::MAX),
             ("/tmp", |spec| spec.limits.tmp = Bytes::new(u64::MAX)),
-            ("threads", |spec| spec.intra_op_threads += 1),
+            ("threads", |spec| spec.payload.model_mut().unwrap().intra_op_threads += 1),
             ("concurrency", |spec| spec.concurrency += 1),
-            ("body", |spec| spec.body_bytes_max += 1),
+            ("body", |spec| spec.payload.model_mut().unwrap().body_bytes_max += 1),
         ];
         for (what, raise) in more {
             let mut spec = greatest();

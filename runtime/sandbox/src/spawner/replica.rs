@@ -11,7 +11,7 @@ use super::{
     order::ServerNumber,
     sandbox::{BeginError, Plan, Sandbox, Workshop},
 };
-use crate::messages::{Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
+use crate::messages::{ModelPayload, Payload, Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
 
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -23,19 +23,31 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Begins a sandbox for it, with its model mounted and its assignment waiting.
+    /// Begins a sandbox for it.
     pub(crate) fn begin(workshop: &Workshop<'_>, spec: ReplicaSpec, uid: u32) -> Result<Self, BeginError> {
-        let sources = Sources::mounted(workshop, &spec);
-        let assignment = Assignment::of(&spec, &sources);
-        let is_template = matches!(spec.work, Work::Template { .. });
-        let plan =
-            Plan { name: spec.replica.as_str(), uid, limits: spec.limits, model: Some(&spec.model), is_template };
-        // Nobody connects to a template.
-        let listener = if is_template { None } else { Some(listen(workshop, &spec)?) };
-        let listener = listener.as_ref().map(AsFd::as_fd);
-        let sandbox =
-            Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))?;
+        let sandbox = match &spec.payload {
+            Payload::Model(payload) => Self::begin_worker(workshop, &spec, payload, uid)?,
+            Payload::Image(_) => return Err(BeginError::NoImages),
+        };
         Ok(Self::of(spec, sandbox, None))
+    }
+
+    /// With its model mounted and its assignment waiting.
+    fn begin_worker(
+        workshop: &Workshop<'_>,
+        spec: &ReplicaSpec,
+        payload: &ModelPayload,
+        uid: u32,
+    ) -> Result<Sandbox, BeginError> {
+        let sources = Sources::mounted(workshop, &spec.replica, payload);
+        let assignment = Assignment::of(&spec.replica, payload, spec.concurrency, &sources);
+        let is_template = matches!(payload.work, Work::Template { .. });
+        let plan =
+            Plan { name: spec.replica.as_str(), uid, limits: spec.limits, model: Some(&payload.model), is_template };
+        // Nobody connects to a template.
+        let listener = if is_template { None } else { Some(listen(workshop, spec)?) };
+        let listener = listener.as_ref().map(AsFd::as_fd);
+        Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))
     }
 
     /// A fork of `template`, called `number` if it is forked only now. It differs from its template in nothing but its
@@ -60,7 +72,8 @@ impl Replica {
 
     /// Whether `spec` can be forked of it.
     pub(crate) fn is_template_of(&self, spec: &ReplicaSpec) -> bool {
-        let mine = ReplicaSpec { replica: spec.replica.clone(), work: spec.work.clone(), ..self.spec.clone() };
+        let Some(work) = spec.work() else { return false };
+        let mine = ReplicaSpec { replica: spec.replica.clone(), ..self.spec.clone() }.with_work(work.clone());
         let of = |id: &ReplicaId| (id.endpoint().clone(), id.revision());
         self.sandbox.is_template() && mine == *spec && of(&self.spec.replica) == of(&spec.replica)
     }

@@ -15,10 +15,11 @@ pub(crate) fn of_an_unknown_model_fails() {
     let mut daemon = Daemon::start();
     let mut node = daemon.node();
     let mut spec = replica();
-    spec.model = Digest::from_sha256([9; 32]);
+    let unknown = Digest::from_sha256([9; 32]);
+    spec.payload.model_mut().unwrap().model = unknown;
     node.create(&spec);
     let ExitCause::NotCreated { reason } = node.exit_cause(&spec.replica) else { panic!("there is no such model") };
-    assert!(reason.contains(&spec.model.directory_name()), "{reason}");
+    assert!(reason.contains(&unknown.directory_name()), "{reason}");
     assert!(machine::groups(&daemon.group()).iter().all(|group| !group.join(spec.replica.as_str()).exists()));
     // The same id with a model that is there.
     node.start(&replica());

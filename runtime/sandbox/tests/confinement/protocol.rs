@@ -14,7 +14,7 @@ use dormouse_driver::{
     Daemon, Node,
     daemon::{IMAGE_ID_BASE, Settings},
     machine::{self, status_of, until},
-    script::{LIMITS, replica, replica_of},
+    script::{LIMITS, model, replica, replica_of},
 };
 use dormouse_sandbox::{
     channel::{ChannelError, MESSAGE_BYTES_MAX},
@@ -75,9 +75,9 @@ pub(crate) fn what_is_no_message_ends_the_node_and_nothing_else() {
         vec![b'['; MESSAGE_BYTES_MAX],
         [json(&Request::Drained).as_bytes(), &vec![b' '; MESSAGE_BYTES_MAX]].concat(),
         create.as_bytes()[..create.len() / 2].to_vec(),
-        create.replace(&replica().model.hex(), &format!("{:0<64}", "../../../etc")).into_bytes(),
+        create.replace(&model().hex(), &format!("{:0<64}", "../../../etc")).into_bytes(),
         // Its own endpoint beside the one that its id names.
-        create.replace(r#""model""#, r#""endpoint":"living","model""#).into_bytes(),
+        create.replace(r#""payload""#, r#""endpoint":"living","payload""#).into_bytes(),
         // The control group of the node itself, had ids any other form.
         create.replace("another-1-1", "node").into_bytes(),
     ];
@@ -179,9 +179,9 @@ pub(crate) fn limits_end_at_the_policy() {
         ("cpu", |spec| spec.limits.cpu = MilliCpu::from_milli(1_001)),
         ("pids", |spec| spec.limits.pids = u32::MAX),
         ("/tmp", |spec| spec.limits.tmp = Bytes::new(u64::MAX)),
-        ("threads", |spec| spec.intra_op_threads = u32::MAX),
+        ("threads", |spec| spec.payload.model_mut().unwrap().intra_op_threads = u32::MAX),
         ("concurrency", |spec| spec.concurrency = 9),
-        ("body", |spec| spec.body_bytes_max = u64::MAX),
+        ("body", |spec| spec.payload.model_mut().unwrap().body_bytes_max = u64::MAX),
     ];
     for (serial, (what, raise)) in (1..).zip(raises) {
         let mut spec = replica_of("greedy", serial);
@@ -268,7 +268,7 @@ pub(crate) fn a_flood_holds_up_nobody() {
         &mut node,
         (0..FLOOD).inspect(|serial| kill_in_the_middle(*serial)).map(|serial| {
             let mut spec = replica_of(&format!("flood-{serial}"), serial);
-            spec.model = unknown;
+            spec.payload.model_mut().unwrap().model = unknown;
             match serial % 4 {
                 0 => Request::Create(Box::new(spec)),
                 1 => Request::Forget { endpoint: spec.replica.endpoint().clone() },
@@ -396,7 +396,7 @@ pub(crate) fn names_use_up_no_uids() {
     // Never forgotten, and more than there are uids; the next in turn would be that of the living one.
     for serial in 1..9 {
         let mut spec = replica_of(&format!("named-{serial}"), serial);
-        spec.model = Digest::from_sha256([9; 32]);
+        spec.payload.model_mut().unwrap().model = Digest::from_sha256([9; 32]);
         node.create(&spec);
         let reason = refusal(&mut node, &spec);
         assert!(reason.contains("opening the stored model"), "{reason}");

@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use dormouse_sandbox::messages::{PROTOCOL_VERSION, Premade, ReplicaSpec, ReplicaState, Request, Work};
+use dormouse_sandbox::messages::{PROTOCOL_VERSION, Premade, ReplicaState, Request, Work};
 use rustix::process::Signal;
 
 use dormouse_driver::{
@@ -33,18 +33,20 @@ pub(crate) fn a_killed_node_finds_its_replicas() {
     assert_eq!(status_of(node.pid(), "CapEff:"), "0000000000000000");
     let (mut adopted, templates): (Vec<_>, Vec<_>) = std::mem::take(&mut node.adopted)
         .into_iter()
-        .partition(|(report, _)| !matches!(report.spec.work, Work::Template { .. }));
+        .partition(|(report, _)| !matches!(report.spec.work(), Some(Work::Template { .. })));
     assert_eq!(templates.len(), if is_forked() { before.len() } else { 0 });
     assert!(templates.iter().all(|(report, _)| report.state == ReplicaState::Ready));
     adopted.sort_by(|(one, _), (other, _)| one.spec.replica.cmp(&other.spec.replica));
     before.sort_by(|(one, ..), (other, ..)| one.replica.cmp(&other.replica));
     assert_eq!(adopted.len(), before.len());
     for ((report, log), (spec, started_at_ms, pid)) in adopted.into_iter().zip(before) {
-        let work = match &report.spec.work {
-            Work::Fork { template } if is_forked() => Work::Fork { template: template.clone() },
-            _ => spec.work.clone(),
+        let expected = match report.spec.work() {
+            Some(Work::Fork { template }) if is_forked() => {
+                spec.clone().with_work(Work::Fork { template: template.clone() })
+            }
+            _ => spec.clone(),
         };
-        assert_eq!(report.spec, ReplicaSpec { work, ..spec.clone() });
+        assert_eq!(report.spec, expected);
         assert_eq!(report.started_at_ms, started_at_ms);
         let told = report.premade.map_or_else(|| spec.replica.to_string(), Premade::name);
         assert_eq!(told, machine::group_of(&daemon.group(), &spec.replica));

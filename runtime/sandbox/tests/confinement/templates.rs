@@ -30,7 +30,7 @@ impl Stage {
 
     fn fork_of(&self, serial: u64) -> ReplicaSpec {
         let work = Work::Fork { template: self.template.replica.clone() };
-        ReplicaSpec { work, ..replica_of(self.template.replica.endpoint().as_str(), serial) }
+        replica_of(self.template.replica.endpoint().as_str(), serial).with_work(work)
     }
 
     fn fork(&mut self, serial: u64) -> ReplicaId {
@@ -164,10 +164,10 @@ pub(crate) fn what_is_no_template_of_it_forks_nothing() {
     stage.is_refused(&other_endpoint);
     let revised = ReplicaSpec { replica: ReplicaId::new(good.replica.endpoint(), 2, 4), ..good.clone() };
     stage.is_refused(&revised);
-    let of_nobody = ReplicaSpec { work: Work::Fork { template: replica_of("plain", 5).replica }, ..stage.fork_of(6) };
+    let of_nobody = stage.fork_of(6).with_work(Work::Fork { template: replica_of("plain", 5).replica });
     stage.is_refused(&of_nobody);
     let server = stage.fork(7);
-    let of_a_server = ReplicaSpec { work: Work::Fork { template: server }, ..stage.fork_of(8) };
+    let of_a_server = stage.fork_of(8).with_work(Work::Fork { template: server });
     stage.is_refused(&of_a_server);
     let template = stage.template.replica.clone();
     stage.node.freeze(&template);
@@ -183,8 +183,7 @@ pub(crate) fn a_server_that_does_not_load_says_why() {
     let mut node = daemon.node();
     let template = template_of(&replica_of(FAILS_TO_LOAD, 1));
     node.start(&template);
-    let server =
-        ReplicaSpec { work: Work::Fork { template: template.replica.clone() }, ..replica_of(FAILS_TO_LOAD, 1) };
+    let server = replica_of(FAILS_TO_LOAD, 1).with_work(Work::Fork { template: template.replica.clone() });
     node.create(&server);
     let log = node.created(&server.replica).log;
     let Event::LoadFailed { reason, .. } = node.of(&server.replica) else { panic!("it does not serve") };

@@ -2,13 +2,13 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::{DOCUMENTS_MAX, MANIFEST_BYTES_MAX, ManifestError, Position};
 
-/// Mappings and lists inside one another. An InferenceService needs about ten.
+/// Mappings and lists inside one another. The deepest of a manifest needs about ten.
 const DEPTH_MAX: usize = 32;
 /// Scalars, mappings and lists of all documents, each use of an alias counted anew.
 const NODES_MAX: usize = 20_000;
@@ -29,13 +29,12 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
-    Bool,
+    Bool(bool),
     Integer(i64),
     /// A number that is no `i64`.
     Float(f64),
     Text(String),
-    /// No list is honoured, so none is kept.
-    List,
+    List(Vec<Node>),
     Mapping(Vec<(String, Node)>),
 }
 
@@ -43,11 +42,11 @@ impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Bool => "true or false",
+            Self::Bool(_) => "true or false",
             Self::Integer(_) => "a whole number",
             Self::Float(_) => "a number",
             Self::Text(_) => "text",
-            Self::List => "a list",
+            Self::List(_) => "a list",
             Self::Mapping(_) => "a mapping",
         }
     }
@@ -124,8 +123,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Value::deserialize(deserializer)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
@@ -157,8 +156,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::List)
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {

@@ -1,6 +1,8 @@
 use std::fmt;
 
-use crate::{AnnotationError, EndpointName, NameError, QuantityError};
+use crate::{
+    AnnotationError, EndpointName, EnvVarError, ImageReferenceError, NameError, PROCESS_BYTES_MAX, QuantityError,
+};
 
 use super::{DOCUMENTS_MAX, FileUriError, MANIFEST_BYTES_MAX};
 
@@ -53,12 +55,23 @@ pub enum Problem {
     TooLong { bytes: usize, max: usize },
     #[error("{value} is out of range: {expected}")]
     OutOfRange { value: i64, expected: &'static str },
+    #[error("there are {count}, more than {max}")]
+    TooMany { count: usize, max: usize },
+    /// Variables can name each other, so that few bytes become many.
+    #[error("`command`, `args` and `env` have more than {PROCESS_BYTES_MAX} bytes together")]
+    ProcessTooLarge,
+    #[error("no process can be given a text with a NUL")]
+    Nul,
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
     Quantity(#[from] QuantityError),
     #[error(transparent)]
     FileUri(#[from] FileUriError),
+    #[error(transparent)]
+    Image(#[from] ImageReferenceError),
+    #[error(transparent)]
+    EnvVar(#[from] EnvVarError),
     #[error("{source}{}", did_you_mean(*.nearest))]
     Annotation { source: AnnotationError, nearest: Option<&'static str> },
 }

@@ -1,14 +1,18 @@
+use std::time::Duration;
+
 use crate::EndpointRequest;
 
 use super::{
     ManifestError, Note, Position, Problem,
     document::{Node, Value},
-    kserve::{Known, Treatment},
+    known::{Known, Treatment},
     spelling,
 };
 
 /// As long as a path may be.
 const TEXT_BYTES_MAX: usize = 4096;
+/// A year, as for every other duration.
+pub(super) const SECONDS_MAX: u32 = 366 * 24 * 3600;
 
 /// A field that is present: an explicit null counts as absent, as it does to Kubernetes.
 #[derive(Debug)]
@@ -40,6 +44,10 @@ impl Field {
         }
     }
 
+    pub(super) fn unsupported(&self, reason: impl Into<String>) -> ManifestError {
+        self.fail(Problem::Unsupported(reason.into()))
+    }
+
     fn wrong_type(&self, expected: &'static str) -> ManifestError {
         self.fail(Problem::WrongType { expected, found: self.value.kind() })
     }
@@ -65,7 +73,7 @@ impl Field {
     pub(super) fn any_text(&self) -> Result<&str, ManifestError> {
         match &self.value {
             Value::Text(text) => Ok(text),
-            Value::Bool | Value::Integer(_) | Value::Float(_) => Err(self.wrong_type("text, in quotes")),
+            Value::Bool(_) | Value::Integer(_) | Value::Float(_) => Err(self.wrong_type("text, in quotes")),
             _ => Err(self.wrong_type("text")),
         }
     }
@@ -87,6 +95,40 @@ impl Field {
             .ok()
             .filter(|count| (min..=max).contains(count))
             .ok_or_else(|| self.fail(Problem::OutOfRange { value, expected }))
+    }
+
+    /// Whole seconds from `min` to a year; `expected` says so in words.
+    pub(super) fn seconds(&self, min: u32, expected: &'static str) -> Result<Duration, ManifestError> {
+        self.count(min, SECONDS_MAX, expected).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, ManifestError> {
+        match self.value {
+            Value::Bool(value) => Ok(value),
+            _ => Err(self.wrong_type("true or false")),
+        }
+    }
+
+    pub(super) fn list(self) -> Result<Vec<Self>, ManifestError> {
+        let Value::List(items) = self.value else { return Err(self.wrong_type("a list")) };
+        let item = |(index, node): (usize, Node)| Self {
+            path: format!("{}[{index}]", self.path),
+            at: node.at,
+            value: node.value,
+        };
+        Ok(items.into_iter().enumerate().map(item).collect())
+    }
+
+    /// The items of a list that is honoured, `max` of them at most.
+    pub(super) fn list_of(self, max: usize) -> Result<Vec<Self>, ManifestError> {
+        match &self.value {
+            Value::List(items) if items.len() > max => Err(self.fail(Problem::TooMany { count: items.len(), max })),
+            _ => self.list(),
+        }
+    }
+
+    pub(super) fn is_integer(&self) -> bool {
+        matches!(self.value, Value::Integer(_))
     }
 
     pub(super) fn mapping(self) -> Result<Mapping, ManifestError> {
@@ -114,7 +156,11 @@ impl Mapping {
     }
 
     pub(super) fn missing(&self, name: &'static str) -> ManifestError {
-        Field { path: self.path.clone(), at: self.at, value: Value::Null }.fail(Problem::Missing(name))
+        self.fail(Problem::Missing(name))
+    }
+
+    pub(super) fn fail(&self, problem: Problem) -> ManifestError {
+        Field { path: self.path.clone(), at: self.at, value: Value::Null }.fail(problem)
     }
 
     pub(super) fn required(&mut self, name: &'static str) -> Result<Field, ManifestError> {
@@ -135,8 +181,9 @@ impl Mapping {
 
     /// Deals with the fields that nobody took: a known one is noted or refused as `known` says, any
     /// other is an error, as it is to `kubectl apply`.
-    pub(super) fn finish(self, known: &'static [Known], notes: &mut Vec<Note>) -> Result<(), ManifestError> {
-        let names = self.asked_for.clone().into_iter().chain(known.iter().flat_map(|group| group.names).copied());
+    pub(super) fn finish(self, known: &[&'static [Known]], notes: &mut Vec<Note>) -> Result<(), ManifestError> {
+        let known_names = known.iter().copied().flatten().flat_map(|group| group.names).copied();
+        let names = self.asked_for.clone().into_iter().chain(known_names);
         let names: Vec<&'static str> = names.collect();
         self.finish_where(known, notes, |key, field, _| {
             Err(field.fail(Problem::Unknown { nearest: spelling::nearest(key, names.iter().copied()) }))
@@ -146,15 +193,16 @@ impl Mapping {
     /// As [`Self::finish`], where `otherwise` deals with the fields that are not in `known`.
     pub(super) fn finish_where(
         self,
-        known: &'static [Known],
+        known: &[&'static [Known]],
         notes: &mut Vec<Note>,
         otherwise: impl Fn(&str, &Field, &mut Vec<Note>) -> Result<(), ManifestError>,
     ) -> Result<(), ManifestError> {
         for (key, field) in self.into_fields() {
-            match known.iter().find(|group| group.names.contains(&key.as_str())) {
+            match known.iter().copied().flatten().find(|group| group.names.contains(&key.as_str())) {
+                Some(group) if group.is_done_anyway(&field.value) => {}
                 Some(Known { treatment: Treatment::Ignored, reason, .. }) => field.note_ignored(reason, notes),
                 Some(Known { treatment: Treatment::Refused, reason, .. }) => {
-                    return Err(field.fail(Problem::Unsupported((*reason).to_owned())));
+                    return Err(field.unsupported(*reason));
                 }
                 None => otherwise(&key, &field, notes)?,
             }

@@ -1,59 +1,59 @@
-use std::time::Duration;
-
 use crate::EndpointRequest;
 
 use super::{
-    FileUri, Manifest, ManifestError, Note, Problem, document::Node, field::Field, field::Mapping, kserve, metadata,
-    resources,
+    FileUri, Manifest, ManifestError, Note, Problem, Source,
+    field::{Field, Mapping},
+    kserve, kubernetes,
+    metadata::{self, Metadata},
+    pod_spec::{self, Owner, Standard},
+    resources::{self, Bounded},
 };
 
-const API_VERSION: &str = "serving.kserve.io/v1beta1";
-const KIND: &str = "InferenceService";
+pub(super) const API_VERSION: &str = "serving.kserve.io/v1beta1";
+pub(super) const KIND: &str = "InferenceService";
 const MODEL_FORMAT: &str = "onnx";
 const PROTOCOL_VERSION: &str = "v2";
-/// A year, as for every other duration.
-const TIMEOUT_SECONDS_MAX: u32 = 366 * 24 * 3600;
 const MIN_REPLICAS_PATH: &str = "spec.predictor.minReplicas";
 const PROTOCOL_VERSION_PATH: &str = "spec.predictor.model.protocolVersion";
 
-pub(super) fn read(document: Node) -> Result<Manifest, ManifestError> {
-    let mut root = Field::root(document).mapping()?;
+pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
     let mut notes = Vec::new();
-    expect(&root.required("apiVersion")?, API_VERSION, "only serving.kserve.io/v1beta1 InferenceService is read")?;
-    expect(&root.required("kind")?, KIND, "only serving.kserve.io/v1beta1 InferenceService is read")?;
     let metadata = metadata::read(root.required("metadata")?.mapping()?, &mut notes)?;
     let spec = root.required("spec")?.mapping()?;
-    root.finish(kserve::ROOT, &mut notes)?;
+    root.finish(&[kubernetes::ROOT], &mut notes)?;
 
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
-    let storage = read_spec(spec, &mut endpoint, &mut notes)?;
+    let source = read_spec(spec, &metadata, &mut endpoint, &mut notes)?;
     metadata.annotate(&mut endpoint, &mut notes)?;
     if endpoint.min_replicas.is_none() {
         notes.push(Note::Differs {
             path: MIN_REPLICAS_PATH.to_owned(),
             here: "0 (the node's default)".to_owned(),
-            kserve: "1".to_owned(),
+            standard: "KServe",
+            there: "1".to_owned(),
         });
     }
-    Ok(Manifest { endpoint, storage, notes })
+    Ok(Manifest { endpoint, source, notes })
 }
 
 fn read_spec(
     mut spec: Mapping,
+    metadata: &Metadata,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
-) -> Result<FileUri, ManifestError> {
+) -> Result<Source, ManifestError> {
     let predictor = spec.take("predictor");
     let missing = spec.missing("predictor");
-    spec.finish(kserve::SPEC, notes)?;
-    read_predictor(predictor.ok_or(missing)?.mapping()?, endpoint, notes)
+    spec.finish(&[kserve::SPEC], notes)?;
+    read_predictor(predictor.ok_or(missing)?.mapping()?, metadata, endpoint, notes)
 }
 
 fn read_predictor(
     mut predictor: Mapping,
+    metadata: &Metadata,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
-) -> Result<FileUri, ManifestError> {
+) -> Result<Source, ManifestError> {
     let at_least_one = "at least 1; leave it out for as many as the node has processors";
     let one_to_1000 = "from 1 to 1000; a replica never serves without a bound";
     endpoint.min_replicas =
@@ -62,19 +62,26 @@ fn read_predictor(
         predictor.take("maxReplicas").map(|field| field.count(1, u32::MAX, at_least_one)).transpose()?;
     endpoint.container_concurrency =
         predictor.take("containerConcurrency").map(|field| field.count(1, 1_000, one_to_1000)).transpose()?;
-    endpoint.timeout = predictor
-        .take("timeout")
-        .map(|field| field.count(1, TIMEOUT_SECONDS_MAX, "seconds from 1 to a year"))
-        .transpose()?
-        .map(|seconds| Duration::from_secs(seconds.into()));
+    endpoint.timeout =
+        predictor.take("timeout").map(|field| field.seconds(1, "seconds from 1 to a year")).transpose()?;
     if let Some(annotations) = predictor.take("annotations") {
         metadata::component_annotations(annotations, notes)?;
     }
     let model = predictor.take("model");
+    if let Some(containers) = predictor.take("containers") {
+        if model.is_some() {
+            return Err(containers.unsupported("the predictor has a `model`: write one of the two"));
+        }
+        let owner = Owner { standard: Standard::KServe, name: &metadata.name, namespace: &metadata.namespace };
+        let container = pod_spec::read(predictor, containers, kserve::COMPONENT, &owner, endpoint, notes)?;
+        let source = Source::Image(container.image.clone());
+        endpoint.container = Some(Box::new(container));
+        return Ok(source);
+    }
     let missing = predictor.missing("model");
     // First what is refused: `onnx:` in place of `model:` deserves better than "`model` is missing".
-    predictor.finish(kserve::PREDICTOR, notes)?;
-    read_model(model.ok_or(missing)?.mapping()?, endpoint, notes)
+    predictor.finish(&[kserve::COMPONENT, kserve::POD_OF_MODEL], notes)?;
+    read_model(model.ok_or(missing)?.mapping()?, endpoint, notes).map(Source::Model)
 }
 
 fn read_model(
@@ -89,18 +96,19 @@ fn read_model(
         None => notes.push(Note::Differs {
             path: PROTOCOL_VERSION_PATH.to_owned(),
             here: PROTOCOL_VERSION.to_owned(),
-            kserve: "v1".to_owned(),
+            standard: "KServe",
+            there: "v1".to_owned(),
         }),
     }
     if let Some(field) = model.take("resources") {
-        resources::read(field.mapping()?, endpoint, notes)?;
+        resources::read(field.mapping()?, Bounded::Model, endpoint, notes)?;
     }
     let (no_format, no_storage) = (model.missing("modelFormat"), model.missing("storageUri"));
-    model.finish(kserve::MODEL, notes)?;
+    model.finish(&[kserve::MODEL], notes)?;
 
     let mut format = format.ok_or(no_format)?.mapping()?;
     expect(&format.required("name")?, MODEL_FORMAT, "only onnx is served")?;
-    format.finish(kserve::MODEL_FORMAT, notes)?;
+    format.finish(&[kserve::MODEL_FORMAT], notes)?;
     let storage = storage.ok_or(no_storage)?;
     storage.text()?.parse().map_err(|error| storage.fail(Problem::FileUri(error)))
 }
@@ -108,5 +116,5 @@ fn read_model(
 /// Checks a field that has one value only.
 fn expect(field: &Field, supported: &str, reason: &str) -> Result<(), ManifestError> {
     let text = field.text()?;
-    if text == supported { Ok(()) } else { Err(field.fail(Problem::Unsupported(format!("`{text}`: {reason}")))) }
+    if text == supported { Ok(()) } else { Err(field.unsupported(format!("`{text}`: {reason}"))) }
 }

@@ -1,69 +1,22 @@
-//! The fields of KServe's and Kubernetes' types that this runtime does not honour, and what it does
-//! about each. A field is refused where leaving it out would change what clients are answered, or
-//! promise a device that is not given; it is noted where it only says how a cluster would run it.
+//! The fields of KServe's types that this runtime does not honour, and those of Kubernetes' that it
+//! does not honour beside a model.
 
-/// What happens to fields that are known and not honoured.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Treatment {
-    Ignored,
-    Refused,
-}
-
-/// Fields of one mapping that share a reason.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) treatment: Treatment,
-    pub(super) reason: &'static str,
-    pub(super) names: &'static [&'static str],
-}
-
-const fn ignored(reason: &'static str, names: &'static [&'static str]) -> Known {
-    Known { treatment: Treatment::Ignored, reason, names }
-}
-
-const fn refused(reason: &'static str, names: &'static [&'static str]) -> Known {
-    Known { treatment: Treatment::Refused, reason, names }
-}
-
-pub(super) const ROOT: &[Known] = &[ignored("the status is written by the server", &["status"])];
-
-pub(super) const METADATA: &[Known] = &[
-    refused("an endpoint has the name it is given; write `name`", &["generateName"]),
-    ignored(
-        "it is written by a cluster's API server",
-        &[
-            "creationTimestamp",
-            "deletionGracePeriodSeconds",
-            "deletionTimestamp",
-            "finalizers",
-            "generation",
-            "managedFields",
-            "ownerReferences",
-            "resourceVersion",
-            "selfLink",
-            "uid",
-        ],
-    ),
-];
+use super::known::{Known, ignored, refused};
 
 pub(super) const SPEC: &[Known] = &[
     refused("only a predictor is served; answers would lack this step", &["explainer", "transformer"]),
     refused("one revision takes all traffic", &["canary"]),
 ];
 
-pub(super) const PREDICTOR: &[Known] = &[
+/// Fields of a predictor that are KServe's own.
+pub(super) const COMPONENT: &[Known] = &[
     refused(
         "write the predictor as `model` with `modelFormat: {name: onnx}`",
         &["huggingface", "lightgbm", "onnx", "paddle", "pmml", "pytorch", "sklearn", "tensorflow", "triton", "xgboost"],
     ),
-    refused(
-        "the built-in ONNX worker is the only program of a replica",
-        &["containers", "ephemeralContainers", "initContainers"],
-    ),
     refused("one revision takes all traffic", &["canary", "canaryTrafficPercent"]),
     refused("one model with one `storageUri` is served", &["storageUris"]),
     refused("a replica runs on one node", &["workerSpec"]),
-    refused("replicas get no devices", &["resourceClaims"]),
     refused("memory is not encrypted here", &["confidential"]),
     ignored(
         "replicas are added by the requests that wait and run",
@@ -74,6 +27,12 @@ pub(super) const PREDICTOR: &[Known] = &[
     ignored("a replica has no labels", &["labels"]),
     ignored("the new revision starts before the old one drains", &["deploymentStrategy"]),
     ignored("storage is read by whoever deploys", &["storageContainerName"]),
+];
+
+/// The pod's fields of a predictor that has a model.
+pub(super) const POD_OF_MODEL: &[Known] = &[
+    refused("the built-in ONNX worker is the only program of a replica", &["ephemeralContainers", "initContainers"]),
+    refused("replicas get no devices", &["resourceClaims"]),
     ignored("the drain is bounded by the annotation `dormouse.dev/drain-deadline`", &["terminationGracePeriodSeconds"]),
     ignored("`spec.predictor.model.resources.limits` is what bounds a replica", &["overhead", "resources"]),
     ignored(
@@ -111,6 +70,7 @@ pub(super) const PREDICTOR: &[Known] = &[
         "there is one node and nothing to schedule",
         &[
             "affinity",
+            "evictionResponders",
             "nodeName",
             "nodeSelector",
             "os",
@@ -159,20 +119,6 @@ pub(super) const MODEL: &[Known] = &[
 
 pub(super) const MODEL_FORMAT: &[Known] =
     &[ignored("the model file itself says which operator sets it needs", &["version"])];
-
-pub(super) const RESOURCES: &[Known] = &[
-    ignored("the node sets aside what `limits` says", &["requests"]),
-    refused("replicas get no devices", &["claims"]),
-];
-
-pub(super) const LIMITS: &[Known] = &[ignored(
-    "a replica writes to its /tmp only; its size is the annotation `dormouse.dev/tmp`",
-    &["ephemeral-storage"],
-)];
-
-/// Resources that are given in whole devices, or not at all.
-pub(super) const DEVICE_REASON: &str = "replicas get no devices";
-pub(super) const HUGE_PAGES_REASON: &str = "huge pages are not set aside";
 
 /// Annotations under these domains, or under a domain below one of them, steer a cluster.
 pub(super) const ANNOTATION_DOMAINS: [&str; 2] = ["kserve.io", "knative.dev"];

@@ -3,14 +3,18 @@ use crate::{ANNOTATION_PREFIX, EndpointName, EndpointRequest};
 use super::{
     ManifestError, Note, Problem,
     field::{Field, Mapping},
-    kserve,
+    kserve, kubernetes,
 };
 
 /// An endpoint has one namespace, the one that `kubectl` uses when told none.
 const NAMESPACE: &str = "default";
+/// Where a setting goes that is written beside a pod.
+pub(super) const ELSEWHERE: &str = "write it under `metadata.annotations`";
 
 pub(super) struct Metadata {
     pub(super) name: EndpointName,
+    /// As it is written: it has no meaning of its own here.
+    pub(super) namespace: String,
     annotations: Option<Field>,
 }
 
@@ -21,15 +25,18 @@ pub(super) fn read(mut metadata: Mapping, notes: &mut Vec<Note>) -> Result<Metad
     if let Some(labels) = metadata.take("labels") {
         texts(labels)?;
     }
-    if let Some(namespace) = metadata.take("namespace").filter(|field| !field.is(NAMESPACE)) {
-        namespace.any_text()?;
-        namespace.note_ignored("endpoints of this node share one namespace", notes);
-    }
+    let namespace = match metadata.take("namespace").filter(|field| !field.is(NAMESPACE)) {
+        Some(namespace) => {
+            namespace.note_ignored("endpoints of this node share one namespace", notes);
+            namespace.any_text()?.to_owned()
+        }
+        None => NAMESPACE.to_owned(),
+    };
     let missing = metadata.missing("name");
-    metadata.finish(kserve::METADATA, notes)?;
+    metadata.finish(&[kubernetes::METADATA], notes)?;
     let name = name.ok_or(missing)?;
     let name = name.text()?.parse().map_err(|error| name.fail(Problem::Name(error)))?;
-    Ok(Metadata { name, annotations })
+    Ok(Metadata { name, namespace, annotations })
 }
 
 impl Metadata {
@@ -41,7 +48,7 @@ impl Metadata {
             if let Some(setting) = key.strip_prefix(ANNOTATION_PREFIX) {
                 field.annotate(setting, request)?;
             } else if key == kserve::STOP_ANNOTATION && field.is("true") {
-                return Err(field.fail(Problem::Unsupported("`dormouse delete` stops an endpoint".to_owned())));
+                return Err(field.unsupported("`dormouse delete` stops an endpoint"));
             } else if steers_a_cluster(&key) {
                 field.note_ignored(kserve::ANNOTATION_REASON, notes);
             }
@@ -55,14 +62,14 @@ pub(super) fn component_annotations(annotations: Field, notes: &mut Vec<Note>) -
     annotations.note_ignored("a replica has no annotations", notes);
     for (key, field) in texts(annotations)? {
         if key.starts_with(ANNOTATION_PREFIX) {
-            return Err(field.fail(Problem::Unsupported("write it under `metadata.annotations`".to_owned())));
+            return Err(field.unsupported(ELSEWHERE));
         }
     }
     Ok(())
 }
 
 /// The fields of a mapping from names to texts, such as labels.
-fn texts(field: Field) -> Result<Vec<(String, Field)>, ManifestError> {
+pub(super) fn texts(field: Field) -> Result<Vec<(String, Field)>, ManifestError> {
     let fields: Vec<_> = field.mapping()?.into_fields().collect();
     for (_, field) in &fields {
         field.any_text()?;
@@ -70,7 +77,7 @@ fn texts(field: Field) -> Result<Vec<(String, Field)>, ManifestError> {
     Ok(fields)
 }
 
-fn steers_a_cluster(key: &str) -> bool {
+pub(super) fn steers_a_cluster(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
     kserve::ANNOTATION_DOMAINS
         .iter()

@@ -8,16 +8,16 @@ use serde::Serialize;
 pub enum Note {
     /// The manifest says something that has no effect here.
     Ignored { path: String, reason: String },
-    /// The manifest is silent, and what that means here is not what it means to KServe.
-    Differs { path: String, here: String, kserve: String },
+    /// The manifest is silent, and what that means here is not what it means to its `standard`.
+    Differs { path: String, here: String, standard: &'static str, there: String },
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ignored { path, reason } => write!(f, "{path} is not honoured: {reason}"),
-            Self::Differs { path, here, kserve } => {
-                write!(f, "{path} is not set: {here} is used, where KServe would use {kserve}")
+            Self::Differs { path, here, standard, there } => {
+                write!(f, "{path} is not set: {here} is used, where {standard} would use {there}")
             }
         }
     }

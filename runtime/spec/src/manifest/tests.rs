@@ -1,4 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod container;
+mod knative;
+mod known_fields;
+mod not_honoured;
+mod pod;
+mod predictor;
+
 use std::{path::Path, time::Duration};
 
 use proptest::prelude::*;
@@ -42,6 +49,13 @@ fn only(text: &str) -> Manifest {
     manifests.remove(0)
 }
 
+fn model(manifest: &Manifest) -> &Path {
+    match &manifest.source {
+        Source::Model(uri) => uri.path(),
+        Source::Image(_) => panic!("{manifest:?}"),
+    }
+}
+
 fn ignored(manifest: &Manifest) -> Vec<&str> {
     let ignored = manifest.notes.iter().filter_map(|note| match note {
         Note::Ignored { path, .. } => Some(path.as_str()),
@@ -54,7 +68,7 @@ fn ignored(manifest: &Manifest) -> Vec<&str> {
 fn a_silent_manifest_names_where_it_differs_from_kserve() {
     let manifest = only(MINIMAL);
     assert_eq!(manifest.endpoint, EndpointRequest::named("demo".parse().unwrap()));
-    assert_eq!(manifest.storage.path(), Path::new("/models/demo.onnx"));
+    assert_eq!(model(&manifest), Path::new("/models/demo.onnx"));
     let notes: Vec<String> = manifest.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
@@ -157,6 +171,7 @@ fn what_is_absent_or_foreign_is_not_noted() {
         ("metadata", "labels: {app: x}\nannotations: {kubectl.kubernetes.io/last-applied-configuration: '{}'}"),
         ("metadata", "annotations: {notkserve.io/a: b, kserve.io.example.org/a: b}"),
         ("predictor", "logger:"),
+        ("predictor", "initContainers: []"),
         ("model", "resources: {}"),
     ] {
         assert!(ignored(&only(&with(parent, lines))).is_empty(), "{lines}");
@@ -171,7 +186,8 @@ fn what_cannot_be_honoured_is_an_error_that_names_the_field() {
         ("spec", "explainer: {}", "spec.explainer", "only a predictor"),
         ("spec", "predicter: {}", "spec.predicter", "did you mean `predictor`?"),
         ("predictor", "onnx: {}", "spec.predictor.onnx", "modelFormat"),
-        ("predictor", "containers: []", "spec.predictor.containers", "only program"),
+        ("predictor", "containers: [{image: a}]", "spec.predictor.containers", "one of the two"),
+        ("predictor", "initContainers: [{image: a}]", "spec.predictor.initContainers", "only program"),
         ("predictor", "canaryTrafficPercent: 10", "spec.predictor.canaryTrafficPercent", "all traffic"),
         ("predictor", "workerSpec: {}", "spec.predictor.workerSpec", "one node"),
         ("predictor", "minReplica: 1", "spec.predictor.minReplica", "did you mean `minReplicas`?"),
@@ -220,7 +236,13 @@ fn what_is_missing_or_another_kind_is_an_error() {
         ("name: onnx", "name: pytorch", "modelFormat.name: not supported: `pytorch`"),
         ("file:///models", "s3://models", "storageUri: `s3://models/demo.onnx` cannot be fetched"),
         ("file:///models", "file://models", "storageUri: `file://models/demo.onnx` names a host"),
-        ("serving.kserve.io/v1beta1", "serving.knative.dev/v1", "apiVersion: not supported"),
+        (
+            "serving.kserve.io/v1beta1",
+            "serving.kserve.io/v1alpha1",
+            "apiVersion: not supported: `serving.kserve.io/v1a",
+        ),
+        ("serving.kserve.io/v1beta1", "serving.knative.dev/v1", "kind: not supported: `InferenceService`"),
+        ("serving.kserve.io/v1beta1", "apps/v1", "v1 Pod"),
         ("kind: InferenceService", "kind: Service", "kind: not supported: `Service`"),
         ("kind: InferenceService\n", "", "the document: `kind` is missing"),
         ("      storageUri: file:///models/demo.onnx\n", "", "spec.predictor.model: `storageUri` is missing"),
@@ -333,6 +355,15 @@ fn the_examples_are_manifests_without_a_warning() {
         }
     }
     assert!(count >= 4, "{count} examples");
+}
+
+#[test]
+fn the_seeds_of_the_fuzzer_are_manifests() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/manifests");
+    for kind in ["knative", "pod", "predictor"] {
+        let text = std::fs::read_to_string(folder.join(kind)).unwrap();
+        assert!(matches!(only(&text).source, Source::Image(_)), "{kind}");
+    }
 }
 
 #[test]

@@ -11,8 +11,10 @@ use crate::{
     AcquireError, Asked, Lease, Rung,
     endpoint::members::Member,
     lease::Leased,
+    link::Fact,
     metrics::Outcome,
     policy::{Action, Note, Refusal, ReplicaKey, Role, Usage, WaiterId},
+    readiness::Looking,
 };
 
 impl EndpointTask {
@@ -65,24 +67,40 @@ impl EndpointTask {
     fn new_member(&mut self, key: ReplicaKey) -> (ReplicaId, Bytes) {
         let (endpoint, revision) = (&self.revision.endpoint, self.revision.number);
         let id = self.node.new_id(&endpoint.name, revision);
-        let leased = Arc::new(Leased::new(id.clone(), self.node.socket(&id), Arc::clone(self.returns.wake())));
+        let leased =
+            Arc::new(Leased::new(id.clone(), self.node.address(&self.revision, &id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, premade: None });
+        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, _looking: None, premade: None });
         (id, memory)
     }
 
     async fn create(&mut self, replica: ReplicaKey, role: Role) {
-        let work = match role {
-            Role::Serve => Some(self.revision.work()),
-            Role::Template { prepared } => Some(Work::Template { prepared }),
-            Role::Fork { template } => self.members.id(template).map(|template| Work::Fork { template }),
+        let body_bytes_max = self.node.settings.body_bytes_max;
+        let working = |work| self.revision.working(work, body_bytes_max);
+        let payload = match role {
+            Role::Serve => Some(self.revision.serving(body_bytes_max)),
+            Role::Template { prepared } => working(Work::Template { prepared }),
+            Role::Fork { template } => self.members.id(template).and_then(|template| working(Work::Fork { template })),
         };
-        if let (Some(id), Some(work)) = (self.members.id(replica), work) {
+        if let (Some(id), Some(payload)) = (self.members.id(replica), payload) {
             self.wakes.create(replica, Instant::now());
             let limits = self.revision.endpoint.limits;
-            let spec = self.node.replica_spec_for(&self.revision, id, work, limits);
+            let spec = self.node.replica_spec_for(&self.revision, id, payload, limits);
             self.node.outbox.create(spec, self.facts_sender.clone()).await;
         }
+    }
+
+    /// Begins to look whether a process of an image takes requests. A worker says so itself.
+    pub(super) fn look(&mut self, replica: ReplicaKey) {
+        let Some(image) = self.revision.image() else { return };
+        let Some(member) = self.members.get_mut(replica) else { return };
+        let Some(inside) = member.leased.address().inside() else { return };
+        let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
+        let looking = Looking::begin(Arc::clone(inside), image.readiness.clone(), move |look| {
+            // An inbox that is full is of a spawner that is about to be given up.
+            let _ = facts.tell(Fact::Looked(id.clone(), look));
+        });
+        member._looking = Some(looking);
     }
 
     /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.

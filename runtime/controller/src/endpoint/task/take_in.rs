@@ -1,15 +1,20 @@
 //! From messages to the policy's events.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering},
+};
 
-use dormouse_sandbox::messages::{Event as Told, ExitCause, Origin};
+use dormouse_sandbox::messages::{Event as Told, ExitCause, LoadPhases, Origin, ReplicaId};
 use tokio::time::Instant;
 
 use super::{EndpointTask, Expected, Waiter};
 use crate::{
+    Inside,
     endpoint::inbox::Call,
     link::{Fact, MemoryFact},
     policy::{Event, ExpectationId, ReplicaKey, WaiterId},
+    readiness::Look,
 };
 
 impl EndpointTask {
@@ -45,8 +50,10 @@ impl EndpointTask {
                 self.publisher.changed(true);
             }
             Call::Prepared { revision, preparation } => {
-                if revision == self.revision.number {
-                    self.revision.preparation = preparation;
+                if revision == self.revision.number
+                    && let Some(model) = self.revision.model_mut()
+                {
+                    model.preparation = preparation;
                     self.happen(Event::Prepared { templates: self.revision.templates().unwrap_or_default() }).await;
                 }
             }
@@ -96,19 +103,54 @@ impl EndpointTask {
     pub(super) async fn take_fact(&mut self, fact: Fact) {
         let event = match fact {
             Fact::Memory(fact) => self.memory_event(&fact),
-            Fact::Spawner(told, log) => {
+            Fact::Spawner(told, descriptor) => {
                 self.note_times(&told);
-                if let (Told::Created { replica, .. }, Some(log)) = (&told, log)
-                    && self.members.key(replica).is_some()
-                {
-                    self.node.logs.keep(&self.revision.endpoint.name, replica, log);
-                }
+                self.take_descriptor(&told, descriptor);
                 self.replica_event(told)
             }
+            Fact::Looked(replica, look) => self.looked(&replica, look),
         };
         if let Some(event) = event {
             self.happen(event).await;
         }
+    }
+
+    /// What came with it: a log, or a socket.
+    fn take_descriptor(&mut self, told: &Told, descriptor: Option<OwnedFd>) {
+        match (told, descriptor) {
+            (Told::Created { replica, .. }, Some(log)) => {
+                if let Some(key) = self.members.key(replica) {
+                    self.node.logs.keep(&self.revision.endpoint.name, replica, log);
+                    self.look(key);
+                }
+            }
+            (Told::Socket { replica }, Some(socket)) => {
+                if let Some(inside) = self.inside(replica) {
+                    inside.put(socket);
+                }
+            }
+            (Told::NoSocket { replica, reason }, _) => {
+                if let Some(inside) = self.inside(replica) {
+                    inside.fail(reason.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn inside(&self, replica: &ReplicaId) -> Option<&Arc<Inside>> {
+        self.members.get(self.members.key(replica)?)?.leased.address().inside()
+    }
+
+    fn looked(&mut self, replica: &ReplicaId, look: Look) -> Option<Event> {
+        let replica = self.members.key(replica)?;
+        Some(match look {
+            Look::NotReady(what) => Event::Seen { replica, what },
+            Look::Ready => {
+                self.wakes.ready(replica, LoadPhases::default(), Instant::now());
+                Event::Ready { replica }
+            }
+        })
     }
 
     fn note_times(&mut self, told: &Told) {
@@ -175,6 +217,8 @@ impl EndpointTask {
             | Told::Synced
             | Told::Blanks { .. }
             | Told::SlowTurn { .. }
+            | Told::Socket { .. }
+            | Told::NoSocket { .. }
             | Told::LayerUnpacked { .. }
             | Told::LayerFailed { .. }
             | Told::LayerRemoved { .. }

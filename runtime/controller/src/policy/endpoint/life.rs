@@ -263,6 +263,13 @@ impl EndpointPolicy {
         }
     }
 
+    /// Is of use only until it is ready.
+    pub(super) fn seen(&mut self, key: ReplicaKey, what: String) {
+        if let Some(replica) = self.replicas.get_mut(&key).filter(|replica| replica.starts()) {
+            replica.seen = Some(what);
+        }
+    }
+
     /// Stops what is drained, what drained too long, and what did not start in time.
     pub(super) fn end_drained(&mut self, now: Time, actions: &mut Vec<Action>) {
         let mut late = Vec::new();
@@ -285,7 +292,9 @@ impl EndpointPolicy {
         }
         for key in late {
             let waited = format_duration(self.settings.start_deadline);
-            self.not_started(now, key, format!("it was not ready within {waited}"), actions);
+            let seen = self.replicas.get_mut(&key).and_then(|replica| replica.seen.take());
+            let seen = seen.map_or_else(String::new, |seen| format!(": {seen}"));
+            self.not_started(now, key, format!("it was not ready within {waited}{seen}"), actions);
         }
     }
 }

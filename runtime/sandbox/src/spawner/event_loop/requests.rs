@@ -124,7 +124,7 @@ impl Loop<'_> {
         if self.replicas.len() + self.pool.blanks.len() >= self.spawner.replicas_max {
             return Err(CreateError::TooMany(self.spawner.replicas_max));
         }
-        if let Work::Fork { template } = &spec.work {
+        if let Some(Work::Fork { template }) = spec.work() {
             let template = template.clone();
             let (replica, fork) = self.fork(spec, &template)?;
             let order_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);

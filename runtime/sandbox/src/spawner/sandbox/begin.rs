@@ -27,6 +27,8 @@ use crate::{
 pub(crate) enum BeginError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error("images are not run yet")]
+    NoImages,
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("making the control channel failed")]

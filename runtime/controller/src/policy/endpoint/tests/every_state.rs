@@ -120,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => adopted.clone().prop_map(|state| Step::Adopt { state }),
         1 => (adopted, 0..3_u8).prop_map(|(state, forks)| Step::AdoptTemplate { state, forks }),
         1 => any_templates().prop_map(|templates| Step::Prepared { templates }),
-        4 => (any::<usize>(), 0..5_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
+        4 => (any::<usize>(), 0..6_u8).prop_map(|(index, fact)| Step::Stray { index, fact }),
         10 => prop_oneof![Just(1_u64), Just(10), Just(61), Just(301)].prop_map(|seconds| Step::Pass { seconds }),
         1 => any_settings().prop_map(|settings| Step::NewRevision { settings }),
         1 => Just(Step::Drain),
@@ -387,6 +387,7 @@ impl World {
                     1 => Event::Thawed { replica, unasked: true },
                     2 => Event::Thawed { replica, unasked: false },
                     3 => Event::Created { replica, claimed: false },
+                    4 => Event::Seen { replica, what: "nothing listens".to_owned() },
                     _ => Event::MemoryGranted { replica: ReplicaKey(999_999) },
                 });
             }

@@ -1,0 +1,204 @@
+//! How a replica is reached: by the Unix socket that a worker serves on, or by sockets that were made where a
+//! process of an image listens.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dormouse_sandbox::messages::{ReplicaId, Request};
+use tokio::{
+    net::{TcpSocket, TcpStream, UnixStream},
+    sync::Notify,
+};
+
+use crate::link::Outbox;
+
+/// Sockets of one replica that wait to be connected, so that a connection need not wait for the spawner.
+const SOCKETS_AHEAD: usize = 2;
+
+/// Where a replica takes requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// The Unix socket that a worker serves on.
+    Unix(PathBuf),
+    /// A port in the replica's own network namespace.
+    Inside(Arc<Inside>),
+}
+
+/// A connection to a replica.
+#[derive(Debug)]
+pub enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Address {
+    /// # Errors
+    /// Where the kernel refuses the connection, or no socket can be had.
+    pub async fn connect(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            Self::Inside(inside) => Ok(Stream::Tcp(inside.connect(inside.port).await?)),
+        }
+    }
+
+    /// Where it is a port inside the replica.
+    pub(crate) fn inside(&self) -> Option<&Arc<Inside>> {
+        match self {
+            Self::Inside(inside) => Some(inside),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// The network namespace of one replica, as far as this process gets: TCP sockets that the spawner makes in it.
+#[derive(Debug)]
+pub struct Inside {
+    replica: ReplicaId,
+    port: u16,
+    outbox: Outbox,
+    stock: Mutex<Stock>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    ready: VecDeque<OwnedFd>,
+    /// On their way.
+    asked: usize,
+    /// Connections that wait for one.
+    waiting: usize,
+    /// Why the last one that was asked for is not there. Told to one who waits.
+    failed: VecDeque<String>,
+}
+
+impl Stock {
+    /// Of use at the moment.
+    fn wanted(&self) -> usize {
+        SOCKETS_AHEAD + self.waiting
+    }
+}
+
+/// One that is being asked for. Dropped, it was not asked for.
+struct Asking<'a>(&'a Inside);
+
+impl<'a> Asking<'a> {
+    /// None where enough are there or on their way.
+    fn begin(inside: &'a Inside) -> Option<Self> {
+        let mut stock = inside.lock();
+        let is_missing = stock.ready.len() + stock.asked < stock.wanted();
+        stock.asked += usize::from(is_missing);
+        is_missing.then_some(Self(inside))
+    }
+
+    fn asked(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.lock().asked -= 1;
+    }
+}
+
+/// One who waits, from its first look until it has a socket or gives up.
+struct Waiting<'a>(&'a Inside);
+
+impl<'a> Waiting<'a> {
+    fn begin(inside: &'a Inside) -> Self {
+        inside.lock().waiting += 1;
+        Self(inside)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+        // What woke this one may have been for another.
+        self.0.changed.notify_one();
+    }
+}
+
+impl Inside {
+    pub(crate) fn new(replica: ReplicaId, port: u16, outbox: Outbox) -> Arc<Self> {
+        Arc::new(Self { replica, port, outbox, stock: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Where requests go.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Connects to any port inside.
+    pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let socket = self.socket().await?;
+        let socket = TcpSocket::from_std_stream(socket.into());
+        let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        // What is written is a whole message or a part that somebody waits for.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Has some made ahead: the replica is there now.
+    pub(crate) async fn fill(&self) {
+        while let Some(asking) = Asking::begin(self) {
+            self.outbox.send(Request::Socket { replica: self.replica.clone() }).await;
+            asking.asked();
+        }
+    }
+
+    /// One that was asked for is there.
+    pub(crate) fn put(&self, socket: OwnedFd) {
+        let mut stock = self.lock();
+        stock.asked = stock.asked.saturating_sub(1);
+        // Those who waited for the rest gave up.
+        if stock.ready.len() < stock.wanted() {
+            stock.ready.push_back(socket);
+        }
+        drop(stock);
+        self.changed.notify_one();
+    }
+
+    /// One that was asked for will not come.
+    pub(crate) fn fail(&self, reason: String) {
+        let mut stock = self.lock();
+        stock.asked = stock.asked.saturating_sub(1);
+        if stock.waiting > 0 {
+            stock.failed.push_back(reason);
+        }
+        drop(stock);
+        self.changed.notify_one();
+    }
+
+    async fn socket(&self) -> io::Result<OwnedFd> {
+        let _waiting = Waiting::begin(self);
+        self.fill().await;
+        loop {
+            let changed = self.changed.notified();
+            if let Some(settled) = self.take() {
+                return settled;
+            }
+            changed.await;
+        }
+    }
+
+    /// None where it is still to come.
+    fn take(&self) -> Option<io::Result<OwnedFd>> {
+        let mut stock = self.lock();
+        let failed = |reason| Err(io::Error::other(reason));
+        stock.ready.pop_front().map(Ok).or_else(|| stock.failed.pop_front().map(failed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,121 @@
+#![allow(clippy::unwrap_used)]
+use std::{
+    net::{TcpListener, TcpStream as StdStream},
+    os::fd::AsFd,
+};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::link::{Requests, outbox};
+
+/// As the spawner makes it, but in this namespace.
+pub(crate) fn socket() -> OwnedFd {
+    socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap()
+}
+
+pub(crate) fn replica() -> ReplicaId {
+    ReplicaId::new(&"hello".parse().unwrap(), 1, 1)
+}
+
+/// A replica that listens, and a spawner that makes sockets for it; the task tells how many.
+pub(crate) fn inside(port: u16) -> (Arc<Inside>, JoinHandle<usize>) {
+    let (outbox, requests) = outbox();
+    let inside = Inside::new(replica(), port, outbox);
+    let made = tokio::spawn(make_sockets(Arc::downgrade(&inside), requests));
+    (inside, made)
+}
+
+async fn make_sockets(inside: std::sync::Weak<Inside>, mut requests: Requests) -> usize {
+    let mut made = 0;
+    while let Some(request) = requests.next().await {
+        assert_eq!(request, Request::Socket { replica: replica() });
+        let Some(inside) = inside.upgrade() else { break };
+        inside.put(socket());
+        made += 1;
+    }
+    made
+}
+
+#[tokio::test]
+async fn connections_are_made_of_sockets_that_were_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (inside, made) = inside(listener.local_addr().unwrap().port());
+    inside.fill().await;
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        connections.push(inside.connect(inside.port()).await.unwrap());
+    }
+    let (mut accepted, _) = listener.accept().unwrap();
+    let mut first = connections.remove(0);
+    first.write_all(b"a").await.unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut accepted, &mut byte).unwrap();
+    std::io::Write::write_all(&mut accepted, b"b").unwrap();
+    first.read_exact(&mut byte).await.unwrap();
+    assert_eq!((byte, first.nodelay().unwrap()), (*b"b", true));
+    drop(inside);
+    let made = made.await.unwrap();
+    assert!((3..=3 + SOCKETS_AHEAD).contains(&made), "{made}");
+}
+
+#[tokio::test]
+async fn those_who_give_up_leave_no_heap_of_sockets() {
+    let (outbox, mut requests) = outbox();
+    let inside = Inside::new(replica(), 1, outbox);
+    let mut waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let inside = Arc::clone(&inside);
+            tokio::spawn(async move { inside.connect(1).await.map(drop) })
+        })
+        .collect();
+    for _ in 0..5 + SOCKETS_AHEAD {
+        requests.next().await.unwrap();
+    }
+    for task in waiting.drain(..) {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    let mut kept = Vec::new();
+    for _ in 0..5 + SOCKETS_AHEAD {
+        let socket = socket();
+        kept.push(std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&socket))).unwrap());
+        inside.put(socket);
+    }
+    assert_eq!(inside.lock().ready.len(), SOCKETS_AHEAD);
+    assert_eq!((inside.lock().waiting, inside.lock().asked), (0, 0));
+}
+
+#[tokio::test]
+async fn who_waits_is_told_why_there_is_none_and_nobody_else() {
+    let (outbox, mut requests) = outbox();
+    let inside = Inside::new(replica(), 1, outbox);
+    let waits = tokio::spawn({
+        let inside = Arc::clone(&inside);
+        async move { inside.connect(1).await }
+    });
+    requests.next().await.unwrap();
+    inside.fail("there is no such replica".to_owned());
+    let error = waits.await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "there is no such replica");
+    inside.fail("again".to_owned());
+    assert!(inside.lock().failed.is_empty());
+}
+
+#[tokio::test]
+async fn an_address_leads_to_what_serves_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("replica.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(Address::Unix(path).connect().await.unwrap(), Stream::Unix(_)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (inside, _made) = inside(listener.local_addr().unwrap().port());
+    let connected = Address::Inside(inside).connect().await.unwrap();
+    let Stream::Tcp(stream) = connected else { panic!("it is a port") };
+    let peer = StdStream::from(stream.as_fd().try_clone_to_owned().unwrap()).peer_addr().unwrap();
+    assert_eq!(peer, listener.local_addr().unwrap());
+}

@@ -1,0 +1,47 @@
+//! An image that is about to be run: all of it is there, and stays while it is held.
+
+use std::sync::Arc;
+
+use dormouse_image::oci::{Descriptor, ImageConfig};
+use dormouse_spec::{Bytes, ImageReference};
+
+use super::{ImageError, Images, Unnamed, content::Content};
+use crate::revision::{PinnedImage, ProcessError};
+
+#[derive(Debug)]
+pub(crate) struct HeldImage {
+    manifest: Descriptor,
+    config: ImageConfig,
+    bytes: Bytes,
+    _unnamed: Arc<Unnamed>,
+}
+
+impl HeldImage {
+    /// What an endpoint keeps of it.
+    ///
+    /// # Errors
+    /// Where its configuration says something that cannot be done.
+    pub(crate) fn pin(&self) -> Result<PinnedImage, ProcessError> {
+        PinnedImage::of(self.manifest.digest, self.manifest.media_type.clone(), self.bytes, &self.config)
+    }
+}
+
+impl Images {
+    /// The image that has this name. Layers of it that are not unpacked, as after a damage, are.
+    ///
+    /// # Errors
+    /// Where there is none of this name, or something of it is not there.
+    pub(crate) async fn hold(&self, reference: &ImageReference) -> Result<HeldImage, ImageError> {
+        let inner = &self.inner;
+        let guard = Arc::clone(&inner.unnamed).read_owned().await;
+        let unnamed = Arc::new(Unnamed::new(self.clone(), guard));
+        let (image, named) = (reference.familiar(), inner.store.named(reference)?);
+        let Content { config, layers, .. } = Content::read(&inner.store, &named.manifest, &image).await?;
+        for layer in &layers {
+            inner.layers.unpack(layer, inner.settings.layer_bytes_max, &image, &unnamed).await?;
+        }
+        let view = super::content::view(&inner.store, &inner.layers, &named).await?;
+        let bytes = view.unpacked_bytes().unwrap_or_default();
+        Ok(HeldImage { manifest: named.manifest, config, bytes, _unnamed: unnamed })
+    }
+}

@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration;
+
+/// How it is seen that a container takes requests. Names and defaults are Kubernetes', but for the period:
+/// as with Knative, a container is looked at as often as it takes for its first request not to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    pub handler: ProbeHandler,
+    /// Before the first look.
+    #[serde(default, with = "duration::text")]
+    pub initial_delay: Duration,
+    /// Between two looks. Zero: as often as is sensible.
+    #[serde(default, with = "duration::text")]
+    pub period: Duration,
+    /// The longest that an answer may take.
+    #[serde(with = "duration::text")]
+    pub timeout: Duration,
+    /// Looks in a row that have to go well.
+    pub success_threshold: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ProbeHandler {
+    /// Something listens.
+    TcpSocket {
+        /// None: where requests go.
+        port: Option<u16>,
+    },
+    /// A GET is answered with a status from 200 to 399.
+    HttpGet {
+        /// None: where requests go.
+        port: Option<u16>,
+        path: String,
+        /// In their order.
+        headers: Vec<(String, String)>,
+    },
+}
+
+impl Probe {
+    /// Kubernetes' default.
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
+    /// Something listens where requests go.
+    #[must_use]
+    pub fn tcp() -> Self {
+        Self::with(ProbeHandler::TcpSocket { port: None })
+    }
+
+    #[must_use]
+    pub fn with(handler: ProbeHandler) -> Self {
+        Self {
+            handler,
+            initial_delay: Duration::ZERO,
+            period: Duration::ZERO,
+            timeout: Self::TIMEOUT_DEFAULT,
+            success_threshold: 1,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! How it is seen that a container takes requests: `readinessProbe` and `startupProbe`.
+
+use std::time::Duration;
+
+use crate::{EndpointRequest, Probe, ProbeHandler};
+
+use super::{
+    super::{
+        ManifestError, Note, Problem,
+        field::{Field, Mapping, SECONDS_MAX},
+        kubernetes,
+    },
+    http_get,
+    port::Port,
+};
+
+/// Kubernetes' defaults of a startup probe, which make its deadline.
+const PERIOD_DEFAULT: Duration = Duration::from_secs(10);
+const FAILURE_THRESHOLD_DEFAULT: u32 = 3;
+const THRESHOLD_MAX: u32 = 1_000_000;
+const READINESS_ALONE: &str = "the readiness probe says when it is ready; from this, only the deadline is taken";
+
+/// The probe that says when a replica takes requests. A startup probe sets the deadline of starts, and is that probe
+/// where it is the only one: once it went well, Kubernetes too sends requests.
+pub(super) fn read(
+    readiness: Option<Field>,
+    startup: Option<Field>,
+    port: &Port,
+    endpoint: &mut EndpointRequest,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Probe>, ManifestError> {
+    let mut not_asked = Vec::new();
+    if let Some(startup) = &startup {
+        startup.note_ignored(READINESS_ALONE, &mut not_asked);
+    }
+    let startup = startup.map(|startup| read_startup(startup, port, endpoint, notes)).transpose()?;
+    let readiness = readiness.map(|readiness| read_readiness(readiness, port, notes)).transpose()?;
+    match (readiness, startup) {
+        (Some(readiness), startup) => {
+            if startup.is_some_and(|startup| startup.handler != readiness.handler) {
+                notes.append(&mut not_asked);
+            }
+            Ok(Some(readiness))
+        }
+        (None, startup) => Ok(startup),
+    }
+}
+
+fn read_readiness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
+    let mut probe = field.mapping()?;
+    let successes =
+        probe.take("successThreshold").map(|field| field.count(1, THRESHOLD_MAX, "at least 1")).transpose()?;
+    let read = read_probe(&mut probe, port, notes)?;
+    probe.finish(&[kubernetes::PROBE], notes)?;
+    Ok(Probe { success_threshold: successes.unwrap_or(1), ..read })
+}
+
+fn read_startup(
+    field: Field,
+    port: &Port,
+    endpoint: &mut EndpointRequest,
+    notes: &mut Vec<Note>,
+) -> Result<Probe, ManifestError> {
+    let mut probe = field.mapping()?;
+    if let Some(successes) = probe.take("successThreshold") {
+        successes.count(1, 1, "1; a container starts once")?;
+    }
+    let failures = probe.take("failureThreshold");
+    let read = read_probe(&mut probe, port, notes)?;
+    let period = Some(read.period).filter(|period| !period.is_zero()).unwrap_or(PERIOD_DEFAULT);
+    let count = failures.as_ref().map(|field| field.count(1, THRESHOLD_MAX, "at least 1")).transpose()?;
+    let deadline = period.saturating_mul(count.unwrap_or(FAILURE_THRESHOLD_DEFAULT)).saturating_add(read.initial_delay);
+    let too_long = probe.fail(Problem::Unsupported("a start of more than a year".to_owned()));
+    probe.finish(&[kubernetes::PROBE], notes)?;
+    if deadline > Duration::from_secs(SECONDS_MAX.into()) {
+        return Err(too_long);
+    }
+    endpoint.start_deadline = Some(deadline);
+    Ok(read)
+}
+
+/// What both kinds of probes have. One that asks for nothing in particular looks whether something listens, as
+/// Knative has it.
+fn read_probe(probe: &mut Mapping, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
+    let mut seconds = |name, min, expected| probe.take(name).map(|field| field.seconds(min, expected)).transpose();
+    let initial_delay = seconds("initialDelaySeconds", 0, "seconds from 0 to a year")?;
+    let period = seconds("periodSeconds", 0, "seconds from 0 to a year")?;
+    let timeout = seconds("timeoutSeconds", 1, "seconds from 1 to a year")?;
+    let handler = match (probe.take("httpGet"), probe.take("tcpSocket")) {
+        (Some(_), Some(tcp)) => return Err(tcp.unsupported("the probe has an `httpGet` too")),
+        (Some(http), None) => http_get::read(http, port, notes)?,
+        (None, Some(tcp)) => read_tcp(tcp, port, notes)?,
+        (None, None) => ProbeHandler::TcpSocket { port: None },
+    };
+    Ok(Probe {
+        initial_delay: initial_delay.unwrap_or_default(),
+        period: period.unwrap_or_default(),
+        timeout: timeout.unwrap_or(Probe::TIMEOUT_DEFAULT),
+        ..Probe::with(handler)
+    })
+}
+
+fn read_tcp(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<ProbeHandler, ManifestError> {
+    let mut socket = field.mapping()?;
+    let number = socket.take("port");
+    socket.finish(&[kubernetes::TCP_SOCKET], notes)?;
+    Ok(ProbeHandler::TcpSocket { port: port.named_by(number.as_ref())? })
+}

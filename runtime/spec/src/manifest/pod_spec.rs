@@ -1,0 +1,75 @@
+//! A `PodSpec` of Kubernetes with one container, whichever kind of manifest it is in.
+
+use crate::{Container, EndpointName, EndpointRequest};
+
+use super::{
+    ManifestError, Note,
+    container::{
+        self, Shared,
+        security::{self, Security},
+        volumes,
+    },
+    field::{Field, Mapping},
+    known::Known,
+    kubernetes,
+};
+
+/// Whose kind of manifest it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standard {
+    Knative,
+    KServe,
+    Kubernetes,
+}
+
+/// What a pod takes from the object that it is of.
+#[derive(Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) standard: Standard,
+    pub(super) name: &'a EndpointName,
+    pub(super) namespace: &'a str,
+}
+
+impl Owner<'_> {
+    /// Variables that a cluster gives a container beside those it is written with.
+    pub(super) fn given_variables(&self, port: Option<u16>) -> Vec<(&'static str, String)> {
+        let port = port.filter(|_| self.standard != Standard::Kubernetes).map(|port| ("PORT", port.to_string()));
+        let names: &[&str] = if self.standard == Standard::Knative { &["K_SERVICE", "K_CONFIGURATION"] } else { &[] };
+        port.into_iter().chain(names.iter().map(|name| (*name, self.name.to_string()))).collect()
+    }
+}
+
+/// Reads what is left in `spec` of a pod's fields, beside its `containers`. Those in `known` are its owner's.
+pub(super) fn read(
+    mut spec: Mapping,
+    containers: Field,
+    known: &'static [Known],
+    owner: &Owner<'_>,
+    endpoint: &mut EndpointRequest,
+    notes: &mut Vec<Note>,
+) -> Result<Container, ManifestError> {
+    let (security, volumes) = (spec.take("securityContext"), spec.take("volumes"));
+    let (grace, os) = (spec.take("terminationGracePeriodSeconds"), spec.take("os"));
+    spec.finish(&[known, kubernetes::POD_SPEC], notes)?;
+
+    if let Some(os) = os {
+        os.mapping()?.finish(&[kubernetes::OS], notes)?;
+    }
+    endpoint.drain_deadline = grace.map(|field| field.seconds(0, "seconds from 0 to a year")).transpose()?;
+    let shared = Shared {
+        security: security.map(|field| security::of_pod(field, notes)).transpose()?.unwrap_or_else(Security::default),
+        volumes: volumes.map(|field| volumes::of_pod(field, notes)).transpose()?.unwrap_or_default(),
+    };
+    let container = only(containers)?;
+    container::read(container, shared, owner, endpoint, notes)
+}
+
+fn only(containers: Field) -> Result<Field, ManifestError> {
+    let none = containers.unsupported("there is no container in it");
+    let mut containers = containers.list()?.into_iter();
+    match (containers.next(), containers.next()) {
+        (Some(_), Some(second)) => Err(second.unsupported("one container is run: others beside it not yet")),
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(none),
+    }
+}
