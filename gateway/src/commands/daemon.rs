@@ -61,5 +61,6 @@ fn policy(node: &NodeSettings) -> ReplicaPolicy {
         pids: PIDS_MAX,
         concurrency: CONTAINER_CONCURRENCY_MAX,
         body_bytes_max: node.gateway.body_bytes_max,
+        layer_bytes_max: node.images.layer_bytes_max.get(),
     }
 }

@@ -4,6 +4,8 @@
 //! archive can make longer has a limit of its own.
 
 mod entry;
+mod error;
+mod extensions;
 mod header;
 mod name;
 mod pax;
@@ -14,10 +16,12 @@ use std::io::{self, BufRead};
 
 pub use self::{
     entry::{Attributes, Entry, EntryError, ExtendedAttribute, ImageId, Timestamp, What},
+    error::ArchiveError,
     name::{NAME_BYTES_MAX, Name, NameError},
     pax::PaxError,
 };
 use self::{
+    extensions::{Extensions, Unread},
     header::{Extension, Found, Said},
     name::quoted,
     pax::Pax,
@@ -26,41 +30,12 @@ use self::{
 /// Headers and data are padded to whole blocks, in bytes.
 const BLOCK: usize = 512;
 
-/// Extended headers of one entry, and their bytes together.
-const EXTENSIONS_MAX: u32 = 8;
-const EXTENSIONS_BYTES_MAX: u64 = 2 << 20;
-
 /// What an archive may have at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub entries: u64,
     /// The names of all entries together, in bytes.
     pub names_bytes: u64,
-}
-
-/// Why an archive cannot be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    #[error("reading the archive failed")]
-    Read(#[source] io::Error),
-    #[error("the archive is cut off{after}", after = after(.0))]
-    CutOff(Option<String>),
-    #[error("the archive is damaged{after}: there is no header where one has to be", after = after(.0))]
-    Damaged(Option<String>),
-    #[error("entry `{name}` is refused")]
-    Entry {
-        name: String,
-        #[source]
-        source: EntryError,
-    },
-    #[error("the archive has more than {0} entries")]
-    Entries(u64),
-    #[error("the names of the archive's entries take more than {0} bytes")]
-    Names(u64),
-}
-
-fn after(last: &Option<String>) -> String {
-    last.as_ref().map(|name| format!(" after `{name}`")).unwrap_or_default()
 }
 
 /// A reader of archives.
@@ -114,18 +89,15 @@ impl<R: BufRead> Archive<R> {
             skipped => skipped?,
         }
         let mut said = Said { pax: self.global.clone(), ..Said::default() };
-        let (mut is_extended, mut extensions, mut extension_bytes) = (false, 0, 0);
+        let (mut is_extended, mut extensions) = (false, Extensions::default());
         while let Some(block) = self.next_header()? {
             let found = header::read(&block, &said).map_err(|source| self.refused(&block, &said, source))?;
             match found {
                 Found::Extension { what, bytes } => {
-                    let text = self.extension(what, bytes).map_err(|error| self.extend(&block, &said, error))?;
-                    extensions += 1;
-                    extension_bytes += bytes;
-                    if extensions > EXTENSIONS_MAX || extension_bytes > EXTENSIONS_BYTES_MAX {
-                        return Err(self.refused(&block, &said, EntryError::Extensions));
-                    }
-                    self.take(what, &text, &mut said).map_err(|source| self.refused(&block, &said, source))?;
+                    self.extend(what, bytes, &mut said, &mut extensions).map_err(|error| match error {
+                        Unread::Archive(error) => error,
+                        Unread::Refused(source) => self.refused(&block, &said, source),
+                    })?;
                     is_extended = !matches!(what, Extension::GlobalPax);
                 }
                 Found::Entry { entry, data } => return self.found(entry, data).map(Some),
@@ -213,34 +185,6 @@ impl<R: BufRead> Archive<R> {
         Ok(Some(block))
     }
 
-    /// The text of an extension.
-    fn extension(&mut self, what: Extension, bytes: u64) -> Result<Vec<u8>, Unread> {
-        let max = what.bytes_max();
-        let over = || EntryError::Extension { what: what.name(), bytes, max };
-        let length = usize::try_from(bytes).ok().filter(|_| bytes <= max).ok_or_else(over).map_err(Unread::Refused)?;
-        let mut text = vec![0; length];
-        self.read_exact(&mut text).map_err(Unread::Archive)?;
-        self.padding = bytes.wrapping_neg() % BLOCK as u64;
-        self.skip_padding().map_err(Unread::Archive)?;
-        Ok(text)
-    }
-
-    fn take(&mut self, what: Extension, text: &[u8], said: &mut Said) -> Result<(), EntryError> {
-        let until_nul = || text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-        match what {
-            Extension::LongName => said.long_name = Some(until_nul()),
-            Extension::LongLink => said.long_link = Some(until_nul()),
-            Extension::Pax => said.pax.read(text)?,
-            Extension::GlobalPax => {
-                self.global.read(text)?;
-                // Else a header for each of many entries could make it longer and longer.
-                self.global.attributes.clear();
-                said.pax.read(text)?;
-            }
-        }
-        Ok(())
-    }
-
     fn skip_padding(&mut self) -> Result<(), ArchiveError> {
         let mut block = [0; BLOCK];
         let padding = usize::try_from(std::mem::take(&mut self.padding)).unwrap_or(0);
@@ -257,19 +201,6 @@ impl<R: BufRead> Archive<R> {
     fn refused(&self, block: &[u8; BLOCK], said: &Said, source: EntryError) -> ArchiveError {
         ArchiveError::Entry { name: quoted(&header::spelt_name(block, said)), source }
     }
-
-    fn extend(&self, block: &[u8; BLOCK], said: &Said, error: Unread) -> ArchiveError {
-        match error {
-            Unread::Archive(error) => error,
-            Unread::Refused(source) => self.refused(block, said, source),
-        }
-    }
-}
-
-/// Why an extension was not read.
-enum Unread {
-    Archive(ArchiveError),
-    Refused(EntryError),
 }
 
 fn fill<R: BufRead>(source: &mut R) -> Result<&[u8], ArchiveError> {

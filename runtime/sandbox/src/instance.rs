@@ -29,6 +29,8 @@ pub enum InstanceError {
     },
     #[error("another daemon runs in `{0}`: stop it, or give this one its own --run directory")]
     Running(PathBuf),
+    #[error("another daemon keeps its layers in `{0}`: stop it, or give this one its own --data directory")]
+    DataInUse(PathBuf),
     #[error("the run directory `{0}` is too long for socket names: use one of at most {RUN_PATH_BYTES_MAX} bytes")]
     RunPathTooLong(PathBuf),
 }
@@ -107,6 +109,15 @@ impl Instance {
     }
 }
 
+/// Takes what must not be two daemons' for as long as the value lives: its directories are swept at a start.
+pub(crate) fn lock_directory(path: &Path) -> Result<Flock<File>, InstanceError> {
+    let directory = File::open(path).map_err(in_path("opening", path))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => InstanceError::DataInUse(path.to_owned()),
+        _ => in_path("locking", path)(error.into()),
+    })
+}
+
 fn id_of(run: &Path) -> String {
     let hash = Sha256::digest(AsRef::<OsStr>::as_ref(run).as_encoded_bytes());
     let mut digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -116,6 +127,8 @@ fn id_of(run: &Path) -> String {
 
 /// Makes a directory with exactly this mode and owner, whether it was there or not. One that is as it
 /// should be is not touched: its disk may be one that cannot be written.
+///
+/// Links are followed: whoever may change the directory that it is in has to be root.
 pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), InstanceError> {
     if !path.is_dir() {
         fs::create_dir_all(path).map_err(in_path("making directory", path))?;

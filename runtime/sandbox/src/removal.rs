@@ -1,14 +1,11 @@
 //! Removing a tree that somebody else has shaped.
 //!
-//! However deep it is, three descriptors are open and nothing calls itself: what is deep is moved to the top
-//! first. No link is followed.
+//! However deep it is, few descriptors are open and nothing calls itself: what is deep is moved to the top
+//! first. However wide it is, a directory is read about once. No link is followed.
 
 use std::{
-    ffi::OsString,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStringExt,
-    },
+    ffi::CStr,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use rustix::{
@@ -17,8 +14,6 @@ use rustix::{
     path::Arg,
 };
 
-/// Names read at a time: removing changes what is read.
-const NAMES_AT_A_TIME: usize = 256;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Removes what has this name in the directory, whatever it is; what is not there is removed.
@@ -30,21 +25,25 @@ pub(crate) fn whole<P: Arg + Copy>(directory: BorrowedFd<'_>, name: P) -> Result
         return Ok(());
     }
     let top = openat(directory, name, DIRECTORY, Mode::empty())?;
-    let mut moved = 0_u64;
-    each(top.as_fd(), |name| {
-        if is_directory_left(top.as_fd(), name)? {
-            let inside = openat(&top, name, DIRECTORY, Mode::empty())?;
-            each(inside.as_fd(), |name| {
-                if is_directory_left(inside.as_fd(), name)? {
-                    move_to(inside.as_fd(), name, top.as_fd(), &mut moved)?;
-                }
-                Ok(())
-            })?;
-            unlinkat(&top, name, AtFlags::REMOVEDIR)?;
+    let mut moved = Moved::default();
+    remove_directory(directory, name, top.as_fd(), |name| {
+        flatten(top.as_fd(), name, &mut moved)?;
+        while let Some(name) = moved.next() {
+            flatten(top.as_fd(), name.as_str(), &mut moved)?;
         }
         Ok(())
-    })?;
-    unlinkat(directory, name, AtFlags::REMOVEDIR)
+    })
+}
+
+/// Removes what has this name at the top, but for the directories in it, which are moved there.
+fn flatten<P: Arg + Copy>(top: BorrowedFd<'_>, name: P, moved: &mut Moved) -> Result<()> {
+    if !is_directory_left(top, name)? {
+        return Ok(());
+    }
+    let inside = openat(top, name, DIRECTORY, Mode::empty())?;
+    remove_directory(top, name, inside.as_fd(), |name| {
+        if is_directory_left(inside.as_fd(), name)? { moved.take(inside.as_fd(), name, top) } else { Ok(()) }
+    })
 }
 
 /// Removes all but a directory.
@@ -56,40 +55,59 @@ fn is_directory_left<P: Arg>(directory: BorrowedFd<'_>, name: P) -> Result<bool>
     }
 }
 
-/// Calls `remove` for everything in a directory until nothing is left.
-fn each(directory: BorrowedFd<'_>, mut remove: impl FnMut(&OsString) -> Result<()>) -> Result<()> {
+/// Removes a directory, of which `inside` is open, after `remove` has removed what is in it.
+fn remove_directory<P: Arg + Copy>(
+    above: BorrowedFd<'_>,
+    name: P,
+    inside: BorrowedFd<'_>,
+    mut remove: impl FnMut(&CStr) -> Result<()>,
+) -> Result<()> {
     loop {
-        let names = some_names(directory)?;
-        if names.is_empty() {
-            return Ok(());
+        let mut is_empty = true;
+        for entry in Dir::read_from(inside)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                is_empty = false;
+                remove(entry.file_name())?;
+            }
         }
-        names.iter().try_for_each(&mut remove)?;
-    }
-}
-
-fn some_names(directory: BorrowedFd<'_>) -> Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-        if names.len() == NAMES_AT_A_TIME {
-            break;
-        }
-    }
-    Ok(names)
-}
-
-/// Gives it a name that nothing has there.
-fn move_to(from: BorrowedFd<'_>, name: &OsString, to: BorrowedFd<'_>, moved: &mut u64) -> Result<()> {
-    loop {
-        *moved += 1;
-        match renameat_with(from, name, to, format!(".moved-{moved}"), RenameFlags::NOREPLACE) {
-            Err(Errno::EXIST) => {}
+        match unlinkat(above, name, AtFlags::REMOVEDIR) {
+            // Some file systems pass over names while others are removed.
+            Err(Errno::NOTEMPTY | Errno::EXIST) if !is_empty => {}
             other => return other,
         }
+    }
+}
+
+/// Directories that were moved to the top, and wait to be removed there: those of `removed + 1` to `moved`.
+#[derive(Debug, Default)]
+struct Moved {
+    moved: u64,
+    removed: u64,
+}
+
+impl Moved {
+    /// Gives it a name that nothing has there.
+    fn take(&mut self, from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            self.moved += 1;
+            match renameat_with(from, name, to, Self::name(self.moved), RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<String> {
+        if self.removed == self.moved {
+            return None;
+        }
+        self.removed += 1;
+        Some(Self::name(self.removed))
+    }
+
+    fn name(number: u64) -> String {
+        format!(".moved-{number}")
     }
 }
 
@@ -119,6 +137,20 @@ mod tests {
         whole(CWD, &place.path().join("nothing")).unwrap();
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(beside.join("file")).unwrap(), "stays");
+    }
+
+    /// More names than one reading of a directory tells, at the top and below it, directories among them.
+    #[test]
+    fn width_costs_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let tree = place.path().join("tree");
+        for directory in [tree.clone(), tree.join("below")] {
+            fs::create_dir(&directory).unwrap();
+            (0..20_000).for_each(|number| fs::write(directory.join(format!("a name of a file {number}")), "").unwrap());
+            (0..2_000).for_each(|number| fs::create_dir_all(directory.join(format!("{number}/a/b"))).unwrap());
+        }
+        whole(CWD, &tree).unwrap();
+        assert!(!tree.exists());
     }
 
     /// Deeper than a stack takes calls, than descriptors may be open, and than any path can name.

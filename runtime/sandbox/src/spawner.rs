@@ -34,12 +34,8 @@ use std::{
     time::Duration,
 };
 
+use nix::fcntl::Flock;
 use rustix::fs::CWD;
-
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
 
 pub(crate) use self::{
     child::{close_all_but, fork_child},
@@ -65,7 +61,7 @@ pub use self::{
 use crate::{
     cgroup::{CgroupError, Hierarchy},
     error_chain,
-    instance::{Instance, InstanceError, make_directory},
+    instance::{Instance, InstanceError, lock_directory, make_directory},
     removal,
     rootfs::{Rootfs, RootfsError},
     seccomp::{Profiles, SeccompError},
@@ -126,8 +122,6 @@ pub enum SpawnerError {
     Uids(#[from] UidError),
     #[error(transparent)]
     Node(#[from] NodeError),
-    #[error("`{}` is in use by another daemon: give this one its own --data directory", .0.display())]
-    DataInUse(PathBuf),
     #[error("{operation} failed")]
     Io {
         operation: &'static str,
@@ -185,7 +179,6 @@ fn serve(
     }
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let stores = make_directories(&settings.data, instance, node_user)?;
-    let _only_ours = lock_layers(&stores.layers)?;
     let block = UidBlock::claim(found.uids, instance.id())?;
     let uids = UidRecord::open(&settings.data.join("uids.json"), block.range);
     let seccomp = Profiles::built_in()?;
@@ -213,12 +206,17 @@ fn serve(
         image_ids: found.image_ids,
         network: HostNetwork::open().map_err(io("opening the daemon's network namespace"))?,
     };
+<<<<<<< HEAD
     let (layers, present) = LayerStore::open(&spawner.stores.layers);
     let ranges = image_support::ranges(found.image_ids, found.uids, &spawner.stores.layers, spawner.rootfs.scratch());
     if let ImageRanges::Shared { reason, .. } = &ranges {
         tracing::warn!("processes of all images have the same ids of the host's: {reason}");
     }
     let result = spawner.run(uids, ranges, signals, Layers::new(layers, present));
+=======
+    let layers = Layers::new(LayerStore::open(&spawner.stores.layers));
+    let result = spawner.run(uids, signals, layers);
+>>>>>>> wt-layers
     if let Err(error) = groups.remove() {
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }
@@ -236,10 +234,12 @@ fn check_single_thread() -> Result<(), SpawnerError> {
 struct Stores {
     models: PathBuf,
     prepared: PathBuf,
-    /// An OCI image layout, with the blobs of images in it.
+    /// Of images: what is below this directory is the node's to make and to change.
     images: PathBuf,
     /// What was unpacked of them, which is the spawner's own.
     layers: PathBuf,
+    /// No other daemon has the same data while this one lives.
+    _lock: Flock<File>,
 }
 
 /// Directories of both halves.
@@ -250,11 +250,12 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     make_directory(&models, 0o755, nodes)?;
     let prepared = data.join("prepared");
     make_directory(&prepared, 0o755, nodes)?;
-    // What is in it the node makes for itself: in a directory of the node's, root makes and changes nothing.
+    // Nothing below: it would be made and given away where a link of the node's leads.
     let images = data.join("images");
     make_directory(&images, 0o755, nodes)?;
     let layers = data.join("layers");
     make_directory(&layers, 0o755, Some((0, 0)))?;
+    let lock = lock_directory(&layers)?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
     make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
     make_directory(&instance.run().join("logs"), 0o700, nodes)?;
@@ -263,17 +264,7 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
     let images = fs::canonicalize(&images).map_err(io("resolving the store of images"))?;
     let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
-    Ok(Stores { models, prepared, images, layers })
-}
-
-/// Another daemon with this data would take what this one is unpacking for what was left behind. The kernel gives the
-/// lock back whatever ends us.
-fn lock_layers(layers: &Path) -> Result<Flock<File>, SpawnerError> {
-    let directory = File::open(layers).map_err(io("opening the directory of layers"))?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        Errno::EWOULDBLOCK => SpawnerError::DataInUse(layers.to_owned()),
-        error => io("locking the directory of layers")(error.into()),
-    })
+    Ok(Stores { models, prepared, images, layers, _lock: lock })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

@@ -16,6 +16,8 @@ use rustix::{
 pub(crate) const PREPARED: &str = "model.ort";
 /// What a model is called as it was deployed; external data lies beside it.
 pub(crate) const ORIGINAL: &str = "model.onnx";
+/// Where blobs are in the store of images; their names are their digests in hex.
+const BLOBS: &str = "blobs/sha256";
 /// A directory is looked through no further: one with more than this has more than a model.
 const ENTRIES_LOOKED_AT: usize = 4;
 
@@ -32,7 +34,7 @@ pub(crate) enum StoredError {
     },
     #[error("`{}` is no regular file", path.display())]
     NotRegular { path: PathBuf },
-    #[error("`{}` belongs to user {found}, and not to user {expected} as its store does", path.display())]
+    #[error("`{}` belongs to user {found}, and not to user {expected}, whose store it is in", path.display())]
     NotTheStores { path: PathBuf, found: u32, expected: u32 },
 }
 
@@ -41,15 +43,17 @@ pub(crate) enum StoredError {
 /// opened here is opened by root, so it has to be the node's own as well: a second name of somebody
 /// else's file would be one that the node itself may not read.
 pub(crate) fn open(store: &Path, name: &Digest, file: &'static str) -> Result<OwnedFd, StoredError> {
-    open_beneath(store, &Path::new(&name.directory_name()).join(file))
+    open_beneath(store, &Path::new(&name.directory_name()).join(file), None)
 }
 
-/// The same of a blob of an image, whose name is its digest in hex.
-pub(crate) fn open_blob(images: &Path, name: &Digest) -> Result<OwnedFd, StoredError> {
-    open_beneath(images, &Path::new("blobs/sha256").join(name.hex()))
+/// The same of a blob in the store of images. Of that the node may exchange all but the store's own name, and
+/// so whose it has to be is not read from there.
+pub(crate) fn open_blob(images: &Path, name: &Digest, node: u32) -> Result<OwnedFd, StoredError> {
+    open_beneath(images, &Path::new(BLOBS).join(name.hex()), Some(node))
 }
 
-fn open_beneath(store: &Path, below: &Path) -> Result<OwnedFd, StoredError> {
+/// Where no owner is said, it is the store's.
+fn open_beneath(store: &Path, below: &Path, owner: Option<u32>) -> Result<OwnedFd, StoredError> {
     let path = store.join(below);
     let failed = |source: rustix::io::Errno| StoredError::Open { path: path.clone(), source: source.into() };
     #[cfg(weakened)]
@@ -61,7 +65,10 @@ fn open_beneath(store: &Path, below: &Path) -> Result<OwnedFd, StoredError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =
         retry_on_intr(|| rustix::fs::openat2(root.as_fd(), below, flags, Mode::empty(), BENEATH)).map_err(failed)?;
-    let owner = rustix::fs::fstat(&root).map_err(failed)?.st_uid;
+    let owner = match owner {
+        Some(owner) => owner,
+        None => rustix::fs::fstat(&root).map_err(failed)?.st_uid,
+    };
     let stat = rustix::fs::fstat(&file).map_err(failed)?;
     check(path.clone(), &stat, owner)?;
     Ok(file)
@@ -120,6 +127,23 @@ mod tests {
         for byte in 2..=6 {
             assert!(open(&store, &name(byte), PREPARED).is_err(), "{byte}");
         }
+    }
+
+    #[test]
+    fn a_blob_is_reached_by_no_link() {
+        let place = tempfile::tempdir().unwrap();
+        let (images, elsewhere) = (place.path().join("images"), place.path().join("elsewhere"));
+        let name = Digest::from_sha256([1; 32]);
+        for store in [images.join(BLOBS), elsewhere.join("sha256")] {
+            fs::create_dir_all(&store).unwrap();
+            fs::write(store.join(name.hex()), "blob").unwrap();
+        }
+        let us = nix::unistd::geteuid().as_raw();
+        assert!(open_blob(&images, &name, us).is_ok());
+        assert!(matches!(open_blob(&images, &name, us + 1), Err(StoredError::NotTheStores { .. })));
+        fs::rename(images.join("blobs"), images.join("aside")).unwrap();
+        symlink(&elsewhere, images.join("blobs")).unwrap();
+        assert!(matches!(open_blob(&images, &name, us), Err(StoredError::Open { .. })));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
     path::Path,
 };
 
-use dormouse_spec::{Digest, printable};
+use dormouse_spec::Digest;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +46,9 @@ use crate::{
 pub(crate) const ENTRIES_MAX: u64 = 1_000_000;
 /// The names of one layer's entries together, in bytes.
 pub(crate) const NAMES_BYTES_MAX: u64 = 256 << 20;
-/// Of a name of what was left out.
-const NAMED_CHARS_MAX: usize = 192;
-/// What compression may add to what cannot be compressed, in bytes.
-const BLOB_OVERHEAD_MAX: u64 = 16 << 20;
+
+/// What a compressor may add to bytes that it cannot make fewer, with tens of gigabytes to spare.
+const PACKING_BYTES_MAX: u64 = 16 << 20;
 
 /// What a layer is known to be, beside its tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,8 +84,9 @@ pub(crate) struct Asked {
 pub(crate) struct Unpacking<'a> {
     pub(crate) asked: &'a Asked,
     pub(crate) group: &'a ReplicaGroup,
-    /// The node's store of images, whose own parent is root's.
+    /// The node's store of images, and the node's user, whose its blobs have to be.
     pub(crate) images: &'a Path,
+    pub(crate) node: u32,
     /// The spawner's own directory of layers.
     pub(crate) layers: &'a Path,
     /// Of the unfinished layer in it; nothing has this name.
@@ -112,6 +112,8 @@ enum UnpackError {
         #[source]
         source: io::Error,
     },
+    #[error("the blob has {bytes} bytes, over the limit of {most} for what this layer may unpack to")]
+    Long { bytes: u64, most: u64 },
     /// As it said.
     #[error("{0}")]
     Refused(String),
@@ -121,8 +123,6 @@ enum UnpackError {
         "the blob's bytes are {found}, and not {expected} as its name says: it was damaged or exchanged; pull it again"
     )]
     Blobs { found: Digest, expected: Digest },
-    #[error("the blob has {bytes} bytes, and the layer may hold only {max}")]
-    LargeBlob { bytes: u64, max: u64 },
     #[error("the layer's contents are {found}, and not {expected} as the image says: the image is damaged")]
     Contents { found: Digest, expected: Digest },
 }
@@ -155,13 +155,21 @@ impl Unpacking<'_> {
         }
         std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
             .map_err(io("giving way when memory is short"))?;
-        let blob = stored::open_blob(self.images, &self.asked.blob)?;
-        self.check_size(&blob)?;
+        let blob = stored::open_blob(self.images, &self.asked.blob, self.node)?;
+        self.check_length(&blob)?;
         let place = Place::make(self.layers, self.unfinished, self.ids)?;
         let unpacked = self.have_it_filled(&place, blob)?;
         let layer = self.checked(unpacked)?;
         place.finish(&layer)?;
         Ok(layer)
+    }
+
+    /// A blob that cannot be right is not read to its end to be told so.
+    fn check_length(&self, blob: &OwnedFd) -> Result<(), UnpackError> {
+        let found = rustix::fs::fstat(blob).map_err(|error| io("looking at the blob")(error.into()))?;
+        let bytes = u64::try_from(found.st_size).unwrap_or(u64::MAX);
+        let most = self.asked.bytes_max.saturating_add(PACKING_BYTES_MAX);
+        if bytes > most { Err(UnpackError::Long { bytes, most }) } else { Ok(()) }
     }
 
     /// Forks the process that reads the layer, and hears it to its end.
@@ -179,7 +187,7 @@ impl Unpacking<'_> {
         let child = filling.fork().map_err(io("forking the unpacking process"))?;
         let heard = self.hear(&ours, place);
         drop(ours);
-        // It has said its last word, or will never. It can only fail where it has ended by itself.
+        // It has no more to say, and may not go on. One that ended has its own status still.
         let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
         let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
             .map_err(|error| io("waiting for the unpacking process")(error.into()))?;
@@ -187,13 +195,6 @@ impl Unpacking<'_> {
             Some(unpacked) => Ok(unpacked),
             None => Err(UnpackError::Ended(ended.map(|(_, status)| how_ended(status)).unwrap_or_default())),
         }
-    }
-
-    /// What follows the end of an archive is hashed as well, and a file without contents can be of any length.
-    fn check_size(&self, blob: &OwnedFd) -> Result<(), UnpackError> {
-        let found = rustix::fs::fstat(blob).map_err(|error| io("looking at the blob")(error.into()))?;
-        let (bytes, max) = (u64::try_from(found.st_size).unwrap_or(0), self.asked.bytes_max);
-        if bytes > max.saturating_add(BLOB_OVERHEAD_MAX) { Err(UnpackError::LargeBlob { bytes, max }) } else { Ok(()) }
     }
 
     /// Until its last word; `None` where it ended without one.
@@ -214,6 +215,8 @@ impl Unpacking<'_> {
 
     fn checked(&self, unpacked: Unpacked) -> Result<Layer, UnpackError> {
         let Asked { blob, diff_id, .. } = *self.asked;
+        let mut left_out = unpacked.left_out;
+        fill::limit(&mut left_out);
         if Defence::DigestsChecked.stands() {
             if unpacked.blob != blob {
                 return Err(UnpackError::Blobs { found: unpacked.blob, expected: blob });
@@ -222,10 +225,6 @@ impl Unpacking<'_> {
                 return Err(UnpackError::Contents { found: unpacked.diff_id, expected: diff_id });
             }
         }
-        let mut left_out = unpacked.left_out;
-        // Names are what the process says that read the layer.
-        left_out.named.truncate(fill::NAMED_MAX);
-        left_out.named.iter_mut().for_each(|name| *name = printable(name).chars().take(NAMED_CHARS_MAX).collect());
         Ok(Layer { diff_id, bytes: unpacked.bytes, entries: unpacked.entries, left_out })
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::{
+    layers,
     machine::{self, until},
     node::Node,
     script,
@@ -162,6 +163,7 @@ macro_rules! run_daemon {
                 pids: 64,
                 concurrency: 8,
                 body_bytes_max: 1 << 20,
+                layer_bytes_max: $crate::layers::LAYER_BYTES_MAX,
             },
             pool: $sandbox::spawner::PoolSettings {
                 size: settings.pool,
@@ -265,6 +267,7 @@ impl Daemon {
     pub fn node(&mut self) -> Node {
         let mut node = self.next_node();
         node.greet(&self.settings.run);
+        layers::make_store(&self.settings.data);
         self.instance = Some(node.instance().to_owned());
         node
     }

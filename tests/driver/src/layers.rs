@@ -18,6 +18,9 @@ use crate::{daemon::NODE_USER, node::Node};
 /// More than any layer here unpacks to, in bytes.
 pub const BYTES_MAX: u64 = 64 << 20;
 
+/// What the node may ask a layer to be, in bytes.
+pub const LAYER_BYTES_MAX: u64 = 16 << 30;
+
 /// An archive that is being made.
 #[derive(Debug, Clone, Default)]
 pub struct Archive(Vec<u8>);
@@ -132,20 +135,17 @@ pub fn store(data: &Path, contents: &[u8], compression: Compression) -> Blob {
     };
     let blob = digest(&bytes);
     let path = blob_path(data, &blob);
-    make_store(data);
     fs::write(&path, bytes).unwrap();
     give_to_node(&path);
     Blob { blob, diff_id: digest(contents), compression }
 }
 
-/// What the node makes of its own in the directory that it is given.
+/// Makes what the node's store of images has, where there is nothing of it.
 pub fn make_store(data: &Path) {
-    for directory in ["images/blobs", "images/blobs/sha256"] {
-        let path = data.join(directory);
-        if !path.exists() {
-            fs::create_dir(&path).unwrap();
-            give_to_node(&path);
-        }
+    let blobs = data.join("images/blobs");
+    if fs::symlink_metadata(&blobs).is_err() {
+        fs::create_dir_all(blobs.join("sha256")).unwrap();
+        [blobs.join("sha256"), blobs].iter().for_each(|directory| give_to_node(directory));
     }
 }
 

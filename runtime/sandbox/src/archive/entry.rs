@@ -1,6 +1,7 @@
 //! What one entry of an archive asks for, checked.
 
 use super::{
+    extensions::{EXTENSIONS_BYTES_MAX, EXTENSIONS_MAX},
     name::{Name, NameError},
     pax::PaxError,
 };
@@ -92,8 +93,6 @@ pub struct ExtendedAttribute {
 /// Why an entry is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    #[error("its extended headers are too many or too long")]
-    Extensions,
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -120,6 +119,8 @@ pub enum EntryError {
     Type(u8),
     #[error("its {what} has {bytes} bytes, over the limit of {max}")]
     Extension { what: &'static str, bytes: u64, max: u64 },
+    #[error("its extended headers are over the limit of {EXTENSIONS_MAX}, or of {EXTENSIONS_BYTES_MAX} bytes together")]
+    Extensions,
 }
 
 impl Entry {

@@ -1,6 +1,9 @@
 //! Extended headers of POSIX archives: records of `length key=value`.
 
-use super::entry::{ExtendedAttribute, Timestamp};
+use super::{
+    NAME_BYTES_MAX,
+    entry::{ExtendedAttribute, Timestamp},
+};
 
 /// An extended header is read no further, in bytes.
 pub(super) const PAX_BYTES_MAX: u64 = 1 << 20;
@@ -34,6 +37,8 @@ pub enum PaxError {
     Record,
     #[error("`{0}` in its extended header is no number")]
     Number(&'static str),
+    #[error("`{key}` in its extended header has {bytes} bytes, over the limit of {NAME_BYTES_MAX}")]
+    Long { key: &'static str, bytes: usize },
 }
 
 impl Pax {
@@ -49,10 +54,9 @@ impl Pax {
     }
 
     fn take(&mut self, key: &str, value: &[u8]) -> Result<(), PaxError> {
-        let text = || (!value.is_empty()).then(|| value.to_vec());
         match key {
-            "path" => self.path = text(),
-            "linkpath" => self.link_path = text(),
+            "path" => self.path = text("path", value)?,
+            "linkpath" => self.link_path = text("linkpath", value)?,
             "size" => self.size = number("size", value)?,
             "uid" => self.uid = number("uid", value)?,
             "gid" => self.gid = number("gid", value)?,
@@ -81,6 +85,13 @@ fn first_record(records: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     let equals = record.iter().position(|byte| *byte == b'=')?;
     let key = str::from_utf8(record.get(..equals)?).ok().filter(|key| !key.is_empty())?;
     Some((key, record.get(equals + 1..)?, records.get(length..)?))
+}
+
+fn text(key: &'static str, value: &[u8]) -> Result<Option<Vec<u8>>, PaxError> {
+    if value.len() > NAME_BYTES_MAX {
+        return Err(PaxError::Long { key, bytes: value.len() });
+    }
+    Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
 fn number(key: &'static str, value: &[u8]) -> Result<Option<u64>, PaxError> {

@@ -200,6 +200,16 @@ fn everything_has_a_limit() {
     let long =
         Made::default().entry(EntryType::XHeader, "pax", format!("4111 path={}\n", "a".repeat(4_100)).as_bytes());
     assert!(refusal(&long.file("x", b"").end()).contains("4100 bytes, over the limit of 4095"));
+    let extended = |count, text: &[u8]| {
+        let made = (0..count).fold(Made::default(), |made, _| made.entry(EntryType::XHeader, "pax", text));
+        within(&made.file("x", b"").end(), LIMITS)
+    };
+    let comment = [b"600000 comment=".as_slice(), &[b'a'; 599_984], b"\n"].concat();
+    assert!(extended(8, b"9 path=a\n").is_ok() && extended(1, &comment).is_ok());
+    for refused in [extended(9, b"9 path=a\n"), extended(2, &comment)] {
+        let is_told = matches!(&refused, Err(ArchiveError::Entry { source: EntryError::Extensions, .. }));
+        assert!(is_told, "{refused:?}");
+    }
 }
 
 #[test]

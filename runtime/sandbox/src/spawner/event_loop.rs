@@ -189,6 +189,7 @@ impl Spawner<'_> {
         };
         turn.forget_undesired();
         turn.start_node()?;
+        turn.layers.clear_leftovers();
         let result = turn.until_done();
         turn.remove_node_group();
         result
@@ -284,10 +285,20 @@ impl Loop<'_> {
         let blank = self.blank_due(Instant::now());
         let server = self.next_server_due(Instant::now());
         let reaps = self.replicas.values().filter_map(|replica| replica.sandbox.waits_until()).min();
-        [looks, kills, blank, server, reaps, self.restart_node_at, self.hello_due(), self.ending.next_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            looks,
+            kills,
+            blank,
+            server,
+            reaps,
+            self.layers.next_due(),
+            self.restart_node_at,
+            self.hello_due(),
+            self.ending.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// When a node that has said nothing is given up.
@@ -426,6 +437,7 @@ impl Loop<'_> {
             tracing::error!("the node process is replaced: it did not say hello in time");
             self.drop_node();
         }
+        self.layers.kill_overdue(now);
         self.end_what_is_due(now);
         Ok(())
     }

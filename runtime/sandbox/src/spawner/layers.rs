@@ -1,18 +1,29 @@
 //! The layers of images: which are on the disk, what is done to which, and what waits for that.
 
 mod job;
+mod leftovers;
 mod store;
+mod workshop;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use dormouse_spec::Digest;
 use nix::unistd::Pid;
+use rustix::process::WaitStatus;
 
+use self::leftovers::Leftovers;
 pub(super) use self::{
-    job::{Ended, Job, Workshop},
-    store::LayerStore,
+    job::{Ended, Job},
+    store::{Found, LayerStore},
+    workshop::Workshop,
 };
-use crate::unpack::{Asked, Layer};
+use crate::{
+    error_chain,
+    unpack::{Asked, Layer},
+};
 
 /// Layers that are unpacked or removed at a time: one decompresses while the other waits for the disk.
 const JOBS_MAX: usize = 2;
@@ -42,6 +53,8 @@ pub(super) enum Turn {
     Present(Layer),
     /// It is not there to be removed.
     Absent(Digest),
+    /// Its name is taken by what cannot be read.
+    Unreadable(Digest, String),
     /// A child has to do it.
     Work(Task),
 }
@@ -57,11 +70,25 @@ pub(super) struct Layers {
     pub(super) present: BTreeMap<Digest, Layer>,
     jobs: Vec<Job>,
     waiting: VecDeque<Task>,
+    leftovers: Leftovers,
+    is_stopping: bool,
 }
 
 impl Layers {
-    pub(super) fn new(store: LayerStore, present: BTreeMap<Digest, Layer>) -> Self {
-        Self { store, present, jobs: Vec::new(), waiting: VecDeque::new() }
+    pub(super) fn new(found: Found) -> Self {
+        let Found { store, present, leftovers } = found;
+        let leftovers = Leftovers::new(leftovers);
+        Self { store, present, jobs: Vec::new(), waiting: VecDeque::new(), leftovers, is_stopping: false }
+    }
+
+    /// Begins to remove what an earlier daemon left.
+    pub(super) fn clear_leftovers(&mut self) {
+        self.leftovers.begin_next(&self.store);
+    }
+
+    /// Whether it was a child that removed what was left.
+    pub(super) fn on_leftover_child_ended(&mut self, child: Pid, status: WaitStatus) -> bool {
+        self.leftovers.on_child_ended(child, status, &self.store)
     }
 
     /// Puts a task behind those that were asked for before.
@@ -84,9 +111,9 @@ impl Layers {
         Some(match &task {
             Task::Unpack(asked) => match self.present.get(&asked.diff_id) {
                 Some(layer) => Turn::Present(layer.clone()),
-                None => Turn::Work(task),
+                None => self.look_again(asked.diff_id).unwrap_or(Turn::Work(task)),
             },
-            Task::Remove(diff_id) if self.present.contains_key(diff_id) => Turn::Work(task),
+            Task::Remove(diff_id) if self.present.contains_key(diff_id) || self.store.has(diff_id) => Turn::Work(task),
             Task::Remove(diff_id) => Turn::Absent(*diff_id),
         })
     }
@@ -95,6 +122,20 @@ impl Layers {
     pub(super) fn can_be_used(&self, layer: &Digest) -> bool {
         let is_removed = |job: &Job| job.task == Task::Remove(*layer);
         self.present.contains_key(layer) && !self.jobs.iter().any(is_removed)
+    }
+
+    /// What could not be read when the daemon started may be readable now.
+    fn look_again(&mut self, diff_id: Digest) -> Option<Turn> {
+        if !self.store.has(&diff_id) {
+            return None;
+        }
+        Some(match self.store.read(diff_id) {
+            Ok(layer) => {
+                self.present.insert(diff_id, layer.clone());
+                Turn::Present(layer)
+            }
+            Err(error) => Turn::Unreadable(diff_id, error_chain::one_line(&error)),
+        })
     }
 
     pub(super) fn begun(&mut self, job: Job) {
@@ -108,7 +149,20 @@ impl Layers {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
+        self.jobs.is_empty() && self.leftovers.is_idle()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// When the next job will have taken too long.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.jobs.iter().filter_map(Job::due).min()
+    }
+
+    pub(super) fn kill_overdue(&mut self, now: Instant) {
+        self.jobs.iter_mut().for_each(|job| job.kill_overdue(now));
     }
 
     /// Nobody is left who asked for any of it. What is being done goes on.
@@ -119,7 +173,9 @@ impl Layers {
 
     /// Ends what is being done, and begins nothing more.
     pub(super) fn stop(&mut self) {
+        self.is_stopping = true;
         self.waiting.clear();
+        self.leftovers.stop();
         self.jobs.iter_mut().for_each(Job::kill);
     }
 }

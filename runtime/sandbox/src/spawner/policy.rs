@@ -24,6 +24,8 @@ pub struct ReplicaPolicy {
     pub concurrency: u32,
     /// The largest body of a request.
     pub body_bytes_max: u64,
+    /// What one layer of an image may unpack to.
+    pub layer_bytes_max: u64,
 }
 
 /// As of Linux.
@@ -61,6 +63,11 @@ impl ReplicaPolicy {
             }
             Payload::Image(payload) => admit_image(payload),
         }
+    }
+
+    /// Whether a layer may unpack to so many bytes.
+    pub(crate) fn admit_layer(&self, bytes_max: u64) -> Result<(), PolicyError> {
+        within("a largest layer", Bytes::new(bytes_max), Bytes::new(self.layer_bytes_max))
     }
 }
 
@@ -101,6 +108,7 @@ mod tests {
         pids: 100,
         concurrency: 10,
         body_bytes_max: 1_000,
+        layer_bytes_max: 1_000,
     };
 
     /// Everything at its ceiling.

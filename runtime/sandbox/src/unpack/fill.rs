@@ -13,11 +13,12 @@ use super::{
 };
 use crate::{
     archive::{Archive, ArchiveError, Entry, Limits, Name, What},
+    error_chain,
     messages::{Compression, LeftOut},
 };
 
 /// How many things that were left out are named.
-pub(super) const NAMED_MAX: usize = 8;
+const NAMED_MAX: usize = 8;
 /// The longest of their names with what they are, in bytes.
 const NAMED_BYTES_MAX: usize = 192;
 
@@ -55,7 +56,7 @@ pub(super) fn fill(
     let contents = Contents::open(blob, compression, bytes_max).map_err(FillError::Blob)?;
     let mut archive = Archive::new(contents, Limits { entries: ENTRIES_MAX, names_bytes: NAMES_BYTES_MAX });
     let hand_over = |directory: BorrowedFd<'_>| word::hand_over(words, directory).map_err(io::Error::other);
-    let mut tree = Tree::new(root, &hand_over);
+    let mut tree = Tree::new(root, ENTRIES_MAX, &hand_over);
     let mut left_out = LeftOut::default();
     while let Some(Entry { name, what }) = archive.next_entry()? {
         unpack(&mut tree, &mut archive, &name, what, &mut left_out)?;
@@ -118,6 +119,12 @@ pub(super) fn note(left_out: &mut LeftOut, what: &str) {
         let end = what.floor_char_boundary(NAMED_BYTES_MAX);
         left_out.named.push(what.get(..end).unwrap_or_default().to_owned());
     }
+}
+
+/// What the process that read the layer says is left out, as if it had kept to [`note`].
+pub(super) fn limit(left_out: &mut LeftOut) {
+    let said = std::mem::take(&mut left_out.named);
+    said.iter().for_each(|what| note(left_out, &error_chain::on_one_line(what)));
 }
 
 /// Says how it went, and nothing more.

@@ -46,17 +46,17 @@ pub(super) enum PlaceError {
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     layers: &'a Path,
-    path: PathBuf,
-    /// Of the directory of layers. Opened before anything is written, so that it hears of every write that fails.
+    /// Opened before the first byte is written: what a disk fails to take after that is told to it.
     directory: File,
+    path: PathBuf,
     device: u64,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn make(layers: &'a Path, unfinished: &str, ids: ImageIds) -> Result<Self, PlaceError> {
-        let directory = File::open(layers).map_err(failed("opening", layers))?;
         // Modes are what they are said to be.
         rustix::process::umask(rustix::fs::Mode::empty());
+        let directory = File::open(layers).map_err(failed("opening", layers))?;
         let path = layers.join(unfinished);
         let sealed = path.join(SEALED);
         let tree = sealed.join(TREE);
@@ -65,7 +65,7 @@ impl<'a> Place<'a> {
         }
         chown(&tree, Some(ids.base()), Some(ids.base())).map_err(failed("giving away", &tree))?;
         let found = rustix::fs::stat(&tree).map_err(|error| failed("looking at", &tree)(error.into()))?;
-        Ok(Self { layers, path, directory, device: found.st_dev })
+        Ok(Self { layers, directory, path, device: found.st_dev })
     }
 
     pub(super) fn tree(&self) -> PathBuf {

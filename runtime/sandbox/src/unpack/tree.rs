@@ -2,82 +2,36 @@
 //! it, whatever it says.
 
 mod attributes;
+mod directories;
+mod error;
+mod lookup;
+mod space;
 mod times;
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStrExt,
     },
     rc::Rc,
 };
 
 use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstatvfs, linkat, mkdirat, mknodat, openat2, statat,
-        symlinkat,
-    },
+    fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, mknodat, statat, symlinkat},
     io::{Errno, retry_on_intr},
 };
 
-use self::times::Times;
+pub(super) use self::error::TreeError;
+use self::{directories::Wanted, error::failed, lookup::open_within, space::Space, times::Times};
 use crate::{
     archive::{Attributes, Name},
-    defence::Defence,
     removal,
 };
 
-/// What is left to others of the disk's space, in bytes.
-const FREE_BYTES_MIN: u64 = 64 << 20;
-/// What is left to others of its places for files.
-const FREE_INODES_MIN: u64 = 10_000;
-/// Whatever takes such a place: entries, and the directories that they imply.
-const MADE_MAX: u64 = 2_000_000;
-/// How often a name is looked up that the kernel asks to look up again.
-const LOOKUPS_MAX: usize = 1_000;
-/// Between two looks at it, in bytes written and in names made.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
-const LOOK_EVERY_NAMES: u64 = 4_096;
-
 /// Whatever is made is nobody's until it has its own mode and owner.
 const UNFINISHED_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const UNFINISHED_DIRECTORY: Mode = Mode::RWXU;
-/// Directories that hold an entry and are none themselves.
-const PARENT: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
-
-/// What a directory is needed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// It is an entry, whose mode and owner follow.
-    Entry,
-    /// Others are in it.
-    OnTheWay,
-}
-
-/// Why an entry is not in the tree.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TreeError {
-    #[error("{operation} failed")]
-    Io {
-        operation: &'static str,
-        #[source]
-        source: io::Error,
-    },
-    #[error("only {} MiB are free on the disk of the layers: {} MiB have to stay so", .free >> 20, FREE_BYTES_MIN >> 20)]
-    NoSpace { free: u64 },
-    #[error("only {free} more files fit the disk of the layers: {FREE_INODES_MIN} have to stay so")]
-    NoInodes { free: u64 },
-    #[error("the layer makes more than {MADE_MAX} files and directories, those included that it only implies")]
-    TooMany,
-    #[error("`{0}`, which it is in, is no directory")]
-    NoDirectory(String),
-    #[error("it is another name of `{0}`, which this layer has no file of")]
-    NoTarget(Name),
-    #[error("the same directory cannot be made time and again")]
-    Contended,
-}
 
 pub(super) struct Tree<'a> {
     root: Rc<OwnedFd>,
@@ -86,22 +40,13 @@ pub(super) struct Tree<'a> {
     /// Where the last entry was: the next is mostly there as well.
     last: Option<(Name, Rc<OwnedFd>)>,
     times: Times,
-    bytes_unlooked: u64,
-    names_unlooked: u64,
-    made: u64,
+    space: Space,
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: OwnedFd, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
-        Self {
-            root: Rc::new(root),
-            hand_over,
-            last: None,
-            times: Times::default(),
-            bytes_unlooked: LOOK_EVERY_BYTES,
-            names_unlooked: 0,
-            made: 0,
-        }
+    /// `made_max` is how many names may be made, those of directories that no entry is of too.
+    pub(super) fn new(root: OwnedFd, made_max: u64, hand_over: &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> Self {
+        Self { root: Rc::new(root), hand_over, last: None, times: Times::default(), space: Space::new(made_max) }
     }
 
     /// A new file, empty.
@@ -111,8 +56,7 @@ impl<'a> Tree<'a> {
     }
 
     pub(super) fn write(&mut self, file: &OwnedFd, mut data: &[u8]) -> Result<(), TreeError> {
-        self.bytes_unlooked += data.len() as u64;
-        self.look_at_space()?;
+        self.space.take_bytes(&self.root, data.len() as u64)?;
         while !data.is_empty() {
             let written = retry_on_intr(|| rustix::io::write(file, data)).map_err(failed("writing the file"))?;
             data = data.get(written..).unwrap_or_default();
@@ -172,12 +116,17 @@ impl<'a> Tree<'a> {
     pub(super) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeError> {
         let no_target = || TreeError::NoTarget(target.clone());
         let (directory, last) = target.split().ok_or_else(no_target)?;
-        let from = look_up(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => no_target(),
-            error => failed("opening the directory of what it is another name of")(error),
-        })?;
+        let or_no_target = |operation| {
+            move |error| match error {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => TreeError::NoTarget(target.clone()),
+                error => failed(operation)(error),
+            }
+        };
+        let from = open_within(&self.root, &directory, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(or_no_target("opening the directory of the link's target"))?;
         let last = OsStr::from_bytes(last);
-        let found = statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| no_target())?;
+        let found =
+            statat(&from, last, AtFlags::SYMLINK_NOFOLLOW).map_err(or_no_target("looking at the link's target"))?;
         if !matches!(FileType::from_raw_mode(found.st_mode), FileType::RegularFile | FileType::Symlink) {
             return Err(no_target());
         }
@@ -218,7 +167,7 @@ impl<'a> Tree<'a> {
         operation: &'static str,
         make: impl Fn(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
     ) -> Result<T, TreeError> {
-        self.count()?;
+        self.space.take_one(&self.root)?;
         // The archive's reader lets nothing but directories be the root.
         let (directory, last) = name.split().ok_or(TreeError::Contended)?;
         let (directory, last) = (self.directory(&directory)?, OsStr::from_bytes(last));
@@ -248,67 +197,6 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The directory of this name, made with all above it where it is missing.
-    fn directory(&mut self, name: &Name) -> Result<Rc<OwnedFd>, TreeError> {
-        if name.is_root() {
-            return Ok(Rc::clone(&self.root));
-        }
-        if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == name) {
-            return Ok(Rc::clone(directory));
-        }
-        let open = |root: &OwnedFd| look_up(root, name, OFlags::PATH | OFlags::DIRECTORY);
-        let directory = match open(&self.root) {
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                self.ensure(name, Wanted::OnTheWay)?;
-                open(&self.root)
-            }
-            opened => opened,
-        };
-        let directory = Rc::new(directory.map_err(|error| no_directory(error, name))?);
-        self.last = Some((name.clone(), Rc::clone(&directory)));
-        Ok(directory)
-    }
-
-    /// Makes a directory where there is none. One that takes the place of something else in this layer hides
-    /// what is below as that did.
-    fn ensure(&mut self, name: &Name, wanted: Wanted) -> Result<(), TreeError> {
-        let Some((above, last)) = name.split() else { return Ok(()) };
-        let (above, last) = (self.directory(&above)?, OsStr::from_bytes(last));
-        self.count()?;
-        let mode = if wanted == Wanted::Entry { UNFINISHED_DIRECTORY } else { PARENT };
-        match mkdirat(&above, last, mode) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed("making the directory")(error)),
-        }
-        let found = statat(&above, last, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("looking at the directory"))?;
-        let is_on_the_way = wanted == Wanted::OnTheWay;
-        match FileType::from_raw_mode(found.st_mode) {
-            FileType::Directory => Ok(()),
-            // Whatever it leads to is where its entries belong.
-            FileType::Symlink if is_on_the_way => Ok(()),
-            FileType::RegularFile | FileType::Fifo if is_on_the_way => Err(TreeError::NoDirectory(name.to_string())),
-            _ => {
-                self.remove(&above, last)?;
-                mkdirat(&above, last, mode).map_err(failed("making the directory"))?;
-                self.hand_over(name)
-            }
-        }
-    }
-
-    /// Has the directory made opaque by who may: an image could forge nothing of the kind.
-    fn hand_over(&mut self, name: &Name) -> Result<(), TreeError> {
-        let directory = self.open_directory(name)?;
-        (self.hand_over)(directory.as_fd())
-            .map_err(|source| TreeError::Io { operation: "handing over the directory", source })
-    }
-
-    /// To change it, not only to find things in it.
-    fn open_directory(&self, name: &Name) -> Result<OwnedFd, TreeError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        look_up(&self.root, name, flags).map_err(|error| no_directory(error, name))
-    }
-
     fn finish_by_name(&mut self, name: &Name, attributes: &Attributes) -> Result<u64, TreeError> {
         let Some((directory, last)) = name.split() else { return Ok(0) };
         let (directory, last) = (self.directory(&directory)?, OsStr::from_bytes(last));
@@ -316,66 +204,24 @@ impl<'a> Tree<'a> {
         times::by_name(&directory, last, attributes.modified)?;
         Ok(attributes.left_out + attributes.extended.len() as u64)
     }
-
-    /// Of whatever takes a place on the disk, directories that are only on the way to an entry too.
-    fn count(&mut self) -> Result<(), TreeError> {
-        self.made += 1;
-        if self.made > MADE_MAX {
-            return Err(TreeError::TooMany);
-        }
-        self.names_unlooked += 1;
-        self.look_at_space()
-    }
-
-    fn look_at_space(&mut self) -> Result<(), TreeError> {
-        if self.bytes_unlooked < LOOK_EVERY_BYTES && self.names_unlooked < LOOK_EVERY_NAMES {
-            return Ok(());
-        }
-        (self.bytes_unlooked, self.names_unlooked) = (0, 0);
-        let space = fstatvfs(&*self.root).map_err(failed("looking at the space that is left"))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if free < FREE_BYTES_MIN {
-            return Err(TreeError::NoSpace { free });
-        }
-        // Some file systems have as many as there is space for, and tell of none.
-        let is_short = space.f_files > 0 && space.f_favail < FREE_INODES_MIN;
-        if is_short { Err(TreeError::NoInodes { free: space.f_favail }) } else { Ok(()) }
-    }
 }
 
-/// Opens what has the name. The kernel gives up on a link's `..` whenever anything on the machine is renamed or mounted
-/// at that moment, and asks to be asked again.
-fn look_up(root: &OwnedFd, name: &Name, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mut found = Err(Errno::AGAIN);
-    for _ in 0..LOOKUPS_MAX {
-        found = retry_on_intr(|| openat2(root, place(name), flags, Mode::empty(), within()));
-        if !matches!(found, Err(Errno::AGAIN)) {
-            break;
-        }
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn directories_that_no_entry_is_of_count() {
+        let place = tempfile::tempdir().unwrap();
+        let root = || rustix::fs::open(place.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let hand_over = |_: BorrowedFd<'_>| Ok(());
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
+        tree.make_file(&name("a/b/c/file")).unwrap();
+        assert!(matches!(tree.make_file(&name("a/b/c/other")), Err(TreeError::Made(4))));
+        let mut tree = Tree::new(root(), 4, &hand_over);
+        tree.make_file(&name("a/b/c/more")).unwrap();
+        assert!(matches!(tree.make_file(&name("d/e/f/g/file")), Err(TreeError::Made(4))));
     }
-    found
-}
-
-/// How names are looked up: as if the tree were all there is.
-fn within() -> ResolveFlags {
-    if Defence::ParentsInRoot.stands() {
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS
-    } else {
-        ResolveFlags::empty()
-    }
-}
-
-fn place(name: &Name) -> OsString {
-    if name.is_root() { OsString::from(".") } else { OsString::from_vec(name.as_bytes().to_vec()) }
-}
-
-fn no_directory(error: Errno, name: &Name) -> TreeError {
-    match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => TreeError::NoDirectory(name.to_string()),
-        error => failed("opening the directory")(error),
-    }
-}
-
-fn failed(operation: &'static str) -> impl FnOnce(Errno) -> TreeError {
-    move |source| TreeError::Io { operation, source: source.into() }
 }

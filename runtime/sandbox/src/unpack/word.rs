@@ -4,7 +4,6 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{BorrowedFd, OwnedFd},
-    time::Duration,
 };
 
 use dormouse_spec::Digest;
@@ -13,15 +12,14 @@ use rustix::{
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType,
-        sockopt::{Timeout, set_socket_timeout},
     },
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{creation::REPORT_BYTES_MAX, messages::LeftOut};
 
-/// How long a layer may take without a word, which is all of it where no directory is opaque.
-const SILENCE_MAX: Duration = Duration::from_secs(3_600);
+/// The answer to a directory.
+const TAKEN: &[u8] = b"t";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,16 +52,15 @@ pub(super) enum WordError {
         #[source]
         source: io::Error,
     },
+    #[error("nobody is left to answer")]
+    NoAnswer,
     #[error("it said what is no word")]
     Malformed(#[source] serde_json::Error),
 }
 
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), WordError> {
-    let (ours, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(failed("making a socket pair"))?;
-    set_socket_timeout(&ours, Timeout::Recv, Some(SILENCE_MAX)).map_err(failed("limiting how long is waited"))?;
-    Ok((ours, theirs))
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(failed("making a socket pair"))
 }
 
 pub(super) fn send(socket: BorrowedFd<'_>, word: &Word, directory: Option<BorrowedFd<'_>>) -> Result<(), WordError> {
@@ -78,25 +75,6 @@ pub(super) fn send(socket: BorrowedFd<'_>, word: &Word, directory: Option<Borrow
     retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL))
         .map(drop)
         .map_err(failed("sending a word"))
-}
-
-/// Hands over a directory that is to be opaque, and waits until it is: the kernel keeps few descriptors on their way.
-pub(super) fn hand_over(socket: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> Result<(), WordError> {
-    send(socket, &Word::Opaque, Some(directory))?;
-    let mut taken = [0];
-    match retry_on_intr(|| rustix::io::read(socket, &mut taken))
-        .map_err(failed("waiting for a directory to be taken"))?
-    {
-        0 => Err(failed("waiting for a directory to be taken")(rustix::io::Errno::PIPE)),
-        _ => Ok(()),
-    }
-}
-
-/// Says that the directory was taken. Whoever waits for no such word is let wait no longer either.
-pub(super) fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), WordError> {
-    rustix::net::send(socket, b"k", SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-        .map(drop)
-        .map_err(failed("answering a word"))
 }
 
 /// Waits for the next word; `None` where the other side has ended.
@@ -121,6 +99,23 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Word, Option<Own
     }
     let word = serde_json::from_slice(bytes.get(..length).unwrap_or_default()).map_err(WordError::Malformed)?;
     Ok(Some((word, descriptor)))
+}
+
+/// Says that a directory was taken. Who does not hear answers is given none to wait for.
+pub(super) fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), WordError> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    retry_on_intr(|| rustix::net::send(socket, TAKEN, flags)).map(drop).map_err(failed("answering"))
+}
+
+/// Hands a directory over, and waits until it was taken: what is on its way counts against the sender's limit of
+/// open files.
+pub(super) fn hand_over(socket: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> Result<(), WordError> {
+    send(socket, &Word::Opaque, Some(directory))?;
+    let mut answer = [0; TAKEN.len()];
+    match retry_on_intr(|| rustix::io::read(socket, &mut answer)).map_err(failed("hearing the answer"))? {
+        0 => Err(WordError::NoAnswer),
+        _ => Ok(()),
+    }
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> WordError {

@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    os::unix::fs::{FileTypeExt, MetadataExt, symlink},
+    fs::{self, File},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
+    panic::AssertUnwindSafe,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use dormouse_driver::{
     daemon::{Daemon, IMAGE_ID_BASE, Settings},
-    layers::{Archive, blob_path, digest, layer_path, listed, store, tree},
+    layers::{Archive, LAYER_BYTES_MAX, blob_path, digest, layer_path, listed, store, tree},
     machine::{self, until},
 };
 use dormouse_sandbox::messages::{Compression, Event, Request};
@@ -102,6 +104,42 @@ pub(crate) fn a_tree_is_what_its_archive_says() {
     });
 }
 
+/// More in a row than the process that reads may have descriptors open.
+pub(crate) fn opaque_directories_have_no_end() {
+    let archive =
+        (0..2_000).fold(Archive::new(), |archive, number| archive.file(&format!("{number}/.wh..wh..opq"), b""));
+    with_tree(archive, |tree| {
+        assert!((0..2_000).all(|number| is_opaque(&tree.join(number.to_string()))));
+    });
+}
+
+/// The kernel gives up to look up what leads up as soon as anything is renamed anywhere.
+pub(crate) fn links_up_are_found_while_others_rename() {
+    let place = tempfile::tempdir().unwrap();
+    let mut archive = Archive::new().directory("real").directory("other").symlink("other/up", "../other/../real");
+    for number in 0..2_000 {
+        archive = archive
+            .file(&format!("other/up/{number}"), b"")
+            .hard_link(&format!("other/{number}"), &format!("other/up/{number}"));
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (place.path().join("one"), place.path().join("other"));
+            fs::write(&one, "").unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+            }
+        });
+        let unpacked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            with_tree(archive, |tree| assert_eq!(fs::read_dir(tree.join("real")).unwrap().count(), 2_000));
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        unpacked.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+    });
+}
+
 pub(crate) fn what_is_left_out_is_told() {
     let mut daemon = Daemon::start();
     let mut node = daemon.node();
@@ -118,12 +156,15 @@ pub(crate) fn what_is_left_out_is_told() {
             ("SCHILY.xattr.user.overlay.opaque", b"y"),
             ("SCHILY.xattr.security.selinux", b"label"),
         ])
-        .file("labelled", b"");
+        .file("labelled", b"")
+        // The kernel takes none that is so long.
+        .pax(&[("SCHILY.xattr.user.long", &[b'a'; 70_000]), ("SCHILY.xattr.user.short", b"b")])
+        .file("long", b"");
     let contents = archive.finish();
     let layer = store(&data, &contents, Compression::None);
     let told = node.unpack(&layer).unwrap();
-    assert_eq!((told.bytes, told.entries), (contents.len() as u64, 4));
-    assert_eq!((told.left_out.devices, told.left_out.notes, told.left_out.attributes), (2, 1, 3));
+    assert_eq!((told.bytes, told.entries), (contents.len() as u64, 5));
+    assert_eq!((told.left_out.devices, told.left_out.notes, told.left_out.attributes), (2, 1, 4));
     let named = told.left_out.named.join(", ");
     for what in ["dev/null (device 1:3)", "dev/sda (device 8:0)", ".wh..wh.plnk/12.34", "labelled"] {
         assert!(named.contains(what), "{named}");
@@ -133,6 +174,8 @@ pub(crate) fn what_is_left_out_is_told() {
     for name in ["trusted.overlay.redirect", "user.overlay.opaque", "security.selinux"] {
         assert_eq!(attribute(&tree.join("labelled"), name), None, "{name}");
     }
+    assert_eq!(attribute(&tree.join("long"), "user.long"), None);
+    assert_eq!(attribute(&tree.join("long"), "user.short"), Some(b"b".to_vec()));
     let json = fs::read_to_string(layer_path(&data, &layer.diff_id).join("layer.json")).unwrap();
     assert!(json.contains(&layer.diff_id.to_string()) && json.contains("dev/sda"), "{json}");
     daemon.end(node);
@@ -326,6 +369,14 @@ pub(crate) fn bytes_are_those_that_were_asked_for() {
         layer.compression = compression;
         assert!(node.unpack(&layer).unwrap_err().contains("reading the archive failed"));
     }
+    node.ask_to_unpack_within(&store(&data, &contents, Compression::None), LAYER_BYTES_MAX + 1);
+    let reason = node.unpacked(&digest(&contents)).unwrap_err();
+    assert!(reason.contains("a largest layer") && reason.contains("ceiling"), "{reason}");
+    // Longer than what it may unpack to can be packed: nothing of it is read.
+    let layer = store(&data, &contents, Compression::None);
+    File::options().write(true).open(blob_path(&data, &layer.blob)).unwrap().set_len(1 << 40).unwrap();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("the blob has 1099511627776 bytes"), "{reason}");
     // A frame that refers back over 128 MiB.
     let mut layer = store(&data, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0x88, 1, 0, 0], Compression::None);
     layer.compression = Compression::Zstd;
@@ -351,51 +402,34 @@ pub(crate) fn a_blob_is_the_stores_own_file() {
     daemon.end(node);
 }
 
-pub(crate) fn root_follows_no_link_of_the_nodes() {
+/// The node may exchange every directory of its store, while the daemon runs and between two of them.
+pub(crate) fn an_exchanged_store_of_blobs_leads_nowhere() {
     let home = tempfile::tempdir().unwrap();
-    let settings = || Settings { ephemeral: false, ..Settings::under(home.path()) };
-    let mut daemon = Daemon::launch(settings());
+    let mut daemon = Daemon::launch(Settings { ephemeral: false, ..Settings::under(home.path()) });
     let mut node = daemon.node();
     let data = daemon.settings.data.clone();
     let layer = store(&data, &Archive::new().file("file", b"").finish(), Compression::None);
-    // Another store, of root's alone, with the same blob in it.
-    let (blobs, elsewhere) = (data.join("images/blobs"), data.join("elsewhere"));
-    fs::create_dir_all(elsewhere.join("sha256")).unwrap();
-    fs::rename(blob_path(&data, &layer.blob), elsewhere.join("sha256").join(layer.blob.hex())).unwrap();
-    std::os::unix::fs::chown(elsewhere.join("sha256").join(layer.blob.hex()), Some(0), Some(0)).unwrap();
-    fs::remove_dir_all(&blobs).unwrap();
-    symlink(&elsewhere, &blobs).unwrap();
-    assert!(node.unpack(&layer).unwrap_err().contains("the blob cannot be read"));
-    daemon.end(node);
-
-    let mut daemon = Daemon::launch(settings());
-    let node = daemon.node();
-    for directory in [elsewhere.clone(), elsewhere.join("sha256")] {
-        let found = fs::metadata(&directory).unwrap();
-        assert_eq!((found.uid(), found.gid()), (0, 0), "{}", directory.display());
+    let (blobs, elsewhere) = (data.join("images/blobs"), home.path().join("elsewhere"));
+    // All of it is there to be found, and belongs to one user.
+    fs::rename(&blobs, &elsewhere).unwrap();
+    for path in [elsewhere.clone(), elsewhere.join("sha256"), elsewhere.join("sha256").join(layer.blob.hex())] {
+        std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
     }
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&elsewhere, &blobs).unwrap();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("the blob cannot be read"), "{reason}");
     daemon.end(node);
-}
 
-pub(crate) fn layers_are_one_daemons() {
-    let mut daemon = Daemon::start();
-    let node = daemon.node();
-    let other = tempfile::tempdir().unwrap();
-    let settings = Settings { data: daemon.settings.data.clone(), ..Settings::under(other.path()) };
-    let mut second = Daemon::launch(settings);
-    assert_eq!(second.wait(), 1);
-    assert!(second.stderr().contains("is in use by another daemon"), "{}", second.stderr());
-    daemon.end(node);
-}
-
-pub(crate) fn any_number_of_directories_can_be_opaque() {
-    let directories = 2_000;
-    let archive = (0..directories).fold(Archive::new(), |archive, number| {
-        archive.directory(&format!("d{number}")).file(&format!("d{number}/.wh..wh..opq"), b"")
-    });
-    with_tree(archive, |tree| {
-        assert!((0..directories).all(|number| is_opaque(&tree.join(format!("d{number}")))));
-    });
+    let settings = Settings { ephemeral: false, ..Settings::under(home.path()) };
+    let mut next = Daemon::launch(settings);
+    let node = next.node();
+    for path in [elsewhere.clone(), elsewhere.join("sha256")] {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 0), "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o7777, 0o700);
+    next.end(node);
 }
 
 pub(crate) fn what_is_asked_again_is_told_at_once() {
@@ -525,10 +559,38 @@ pub(crate) fn what_a_killed_daemon_left_of_layers_is_swept() {
 
     let mut next = Daemon::launch(daemon.settings.clone());
     let mut node = next.node();
-    assert_eq!(listed(&data), [layer.diff_id.directory_name()]);
+    until("what is unfinished is removed", || listed(&data) == [layer.diff_id.directory_name()]);
     fs::remove_file(blob_path(&data, &layer.blob)).unwrap();
     assert_eq!(node.unpack(&layer).unwrap(), told, "it was not unpacked again");
     node.unpack(&large).unwrap();
+    next.end(node);
+}
+
+pub(crate) fn a_record_that_cannot_be_read_keeps_its_layer() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = || Settings { ephemeral: false, ..Settings::under(home.path()) };
+    let mut daemon = Daemon::launch(settings());
+    let mut node = daemon.node();
+    let data = daemon.settings.data.clone();
+    let layer = store(&data, &Archive::new().file("file", b"").finish(), Compression::None);
+    let told = node.unpack(&layer).unwrap();
+    daemon.end(node);
+    let (record, aside) = (layer_path(&data, &layer.diff_id).join("layer.json"), data.join("aside"));
+    fs::rename(&record, &aside).unwrap();
+    fs::write(&record, "{}").unwrap();
+
+    let mut next = Daemon::launch(settings());
+    let mut node = next.node();
+    let reason = node.unpack(&layer).unwrap_err();
+    assert!(reason.contains("layer.json") && reason.contains("missing field"), "{reason}");
+    assert!(tree(&data, &layer.diff_id).join("file").exists());
+    fs::rename(&aside, &record).unwrap();
+    fs::remove_file(blob_path(&data, &layer.blob)).unwrap();
+    assert_eq!(node.unpack(&layer).unwrap(), told, "it was not unpacked again");
+    // One that nobody can read can still be removed.
+    fs::write(&record, "{}").unwrap();
+    node.remove_layer(&layer.diff_id);
+    assert_eq!(listed(&data), [] as [String; 0]);
     next.end(node);
 }
 
@@ -540,7 +602,12 @@ pub(crate) fn a_daemon_that_ends_does_not_wait_for_a_layer() {
     node.ask_to_unpack(&large(&data));
     unpackers(&daemon);
     daemon.end(node);
-    assert_eq!(listed(&data), [] as [String; 0]);
+    assert!(listed(&data).iter().all(|name| name.starts_with(".incoming-")), "no layer has its name");
+
+    let mut next = Daemon::launch(Settings { ephemeral: false, ..Settings::under(home.path()) });
+    let node = next.node();
+    until("what is unfinished is removed", || listed(&data).is_empty());
+    next.end(node);
 }
 
 pub(crate) fn the_process_that_reads_has_no_rights() {

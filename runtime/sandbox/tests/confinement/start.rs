@@ -32,6 +32,18 @@ pub(crate) fn one_daemon_a_run_directory() {
     daemon.end(node);
 }
 
+pub(crate) fn one_daemon_a_data_directory() {
+    let mut daemon = Daemon::start();
+    let node = daemon.node();
+    let data = daemon.settings.data.clone();
+    let unfinished = data.join("layers/.incoming-1");
+    std::fs::create_dir(&unfinished).unwrap();
+    let line = refusal(|settings| settings.data.clone_from(&data));
+    assert!(line.contains("another daemon keeps its layers in") && line.contains("--data"), "{line}");
+    assert!(unfinished.exists(), "the first one's layers are untouched");
+    daemon.end(node);
+}
+
 pub(crate) fn uids_of_the_machine_are_not_taken() {
     // That of `nobody`.
     let line = refusal(|settings| settings.uid_base = 65_000);

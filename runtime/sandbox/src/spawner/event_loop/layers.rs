@@ -17,6 +17,12 @@ impl Loop<'_> {
         if self.ending.is_stopping() {
             return self.tell_layer_failed(diff_id, "the daemon is ending".to_owned());
         }
+        let policy = &self.spawner.settings.policy;
+        if let Task::Unpack(asked) = &task
+            && let Err(refused) = policy.admit_layer(asked.bytes_max)
+        {
+            return self.tell_layer_failed(diff_id, refused.to_string());
+        }
         match self.layers.ask(task) {
             Ok(()) => self.begin_layer_tasks(),
             Err(busy) => self.tell_layer_failed(diff_id, busy.to_string()),
@@ -28,6 +34,7 @@ impl Loop<'_> {
             match turn {
                 Turn::Present(layer) => self.tell_unpacked(layer),
                 Turn::Absent(diff_id) => self.tell(Event::LayerRemoved { diff_id }, None),
+                Turn::Unreadable(diff_id, reason) => self.tell_layer_failed(diff_id, reason),
                 Turn::Work(task) => self.begin_layer_task(task),
             }
         }
@@ -42,6 +49,7 @@ impl Loop<'_> {
         let workshop = Workshop {
             groups: spawner.groups,
             images: &spawner.stores.images,
+            node: spawner.node_user.uid,
             ids: spawner.image_ids,
             seccomp: &spawner.seccomp.unpack,
             cpu: spawner.settings.policy.cpu,
@@ -63,7 +71,8 @@ impl Loop<'_> {
 
     pub(super) fn on_layer_child_ended(&mut self, job: Job, status: WaitStatus) {
         let (diff_id, is_awaited) = (job.task.diff_id(), job.is_awaited);
-        let (ended, left) = job.on_child_ended(status, &self.layers.store, self.spawner.groups);
+        let (ended, left) =
+            job.on_child_ended(status, &self.layers.store, self.spawner.groups, self.layers.is_stopping());
         if let Some(job) = left {
             self.layers.begun(job);
         }

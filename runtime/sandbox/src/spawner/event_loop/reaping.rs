@@ -44,6 +44,9 @@ impl Loop<'_> {
         if let Some(job) = self.layers.take(pid) {
             return self.on_layer_child_ended(job, status);
         }
+        if self.layers.on_leftover_child_ended(pid, status) {
+            return;
+        }
         let found = self.sandboxes().find_map(|(whose, sandbox)| {
             let ended: fn(&mut Self, &Whose, WaitStatus) = if sandbox.is_payload(pid) {
                 |turn, whose, status| turn.on_payload_ended(whose, Some(status))

@@ -105,6 +105,8 @@ impl Loop<'_> {
             Err(CreateError::Exists) => self.refuse(Some(id), &CreateError::Exists.to_string()),
             Err(error) => {
                 let reason = error_chain::one_line(&error);
+                // It may have been made before what failed; nothing of the replica is to be left.
+                let _ = std::fs::remove_file(self.spawner.instance.socket_of(id.as_str()));
                 self.tell(Event::Exited { replica: id.clone(), cause: ExitCause::NotCreated { reason } }, None);
                 self.tell(Event::Removed { replica: id }, None);
             }

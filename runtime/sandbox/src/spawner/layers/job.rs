@@ -4,56 +4,28 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
+    time::{Duration, Instant},
 };
 
-use dormouse_spec::{Bytes, Limits, MilliCpu};
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rustix::{fs::statfs, process::WaitStatus};
+use rustix::process::WaitStatus;
 
-use super::{LayerStore, Task};
+use super::{
+    LayerStore, Task,
+    workshop::{JobError, Workshop, failed, group_name, memory},
+};
 use crate::{
-    cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
+    cgroup::{InstanceGroup, ReplicaGroup},
     error_chain,
     spawner::{child::fork_child, how_ended, sweep::remove_group},
-    uids::ImageIds,
-    unpack::{Asked, Layer, Report, Unpacking, read_report},
+    unpack::{Layer, Report, read_report},
 };
 
-/// What unpacking takes, with the files' pages, which the kernel takes back as it needs them.
-const UNPACK_MEMORY: Bytes = Bytes::from_mebibytes(96);
-/// The child, the one that reads, and the one that holds its user namespace while that is made.
-const UNPACK_PIDS: u32 = 4;
-/// What `statfs` tells of a file system that is memory.
-const TMPFS: i64 = 0x0102_1994;
-
-/// Why a task is not begun.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JobError {
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
-    #[error("{operation} failed")]
-    Io {
-        operation: &'static str,
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// What all jobs share.
-#[derive(Debug)]
-pub(crate) struct Workshop<'a> {
-    pub(crate) groups: &'a InstanceGroup,
-    pub(crate) images: &'a Path,
-    pub(crate) ids: ImageIds,
-    pub(crate) seccomp: &'a LinuxSeccomp,
-    /// All processors of the node.
-    pub(crate) cpu: MilliCpu,
-}
+/// How long one layer may be worked on: as long as the slowest disk may take for the largest.
+const JOB_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
 enum Life {
@@ -63,8 +35,10 @@ enum Life {
         /// Of one that unpacks.
         group: Option<ReplicaGroup>,
     },
-    /// The outcome is known.
-    Clearing { child: Pid, failure: Option<String> },
+    /// The outcome is known; whatever is left in the group is ended.
+    EndingGroup { child: Pid, failure: Option<String> },
+    /// It failed, and what is left of it is removed.
+    Clearing { child: Pid, failure: String },
 }
 
 /// What has become of a task.
@@ -83,6 +57,9 @@ pub(crate) struct Job {
     life: Life,
     /// Whoever asked is still there to be told.
     pub(crate) is_awaited: bool,
+    /// When it is killed.
+    until: Instant,
+    is_overdue: bool,
 }
 
 impl Job {
@@ -94,7 +71,7 @@ impl Job {
         let (report, writer) = io::pipe().map_err(failed("making the report pipe"))?;
         let report = File::from(OwnedFd::from(report));
         let (child, group) = match &task {
-            Task::Unpack(asked) => unpack(asked, &name, store, workshop, writer.into())?,
+            Task::Unpack(asked) => workshop.unpack(asked, &name, &store.path, writer.into())?,
             Task::Remove(diff_id) => {
                 let child = fork_child(&[writer.as_raw_fd()], || {
                     let removed = store.remove_layer(diff_id, &name);
@@ -110,12 +87,19 @@ impl Job {
         // It is read when the child has ended. What it had begun may still hold the other end.
         rustix::io::ioctl_fionbio(report.as_fd(), true)
             .map_err(|error| failed("preparing the report pipe")(error.into()))?;
-        Ok(Self { task, name, life: Life::Working { child, report, group }, is_awaited: true })
+        Ok(Self {
+            task,
+            name,
+            life: Life::Working { child, report, group },
+            is_awaited: true,
+            until: Instant::now() + JOB_DEADLINE,
+            is_overdue: false,
+        })
     }
 
     pub(crate) fn child(&self) -> Pid {
         match self.life {
-            Life::Working { child, .. } | Life::Clearing { child, .. } => child,
+            Life::Working { child, .. } | Life::EndingGroup { child, .. } | Life::Clearing { child, .. } => child,
         }
     }
 
@@ -123,11 +107,25 @@ impl Job {
         self.is_awaited = false;
     }
 
-    /// Ends what works on it. What clears up is let finish.
+    /// When it will have taken too long.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        (matches!(self.life, Life::Working { .. }) && !self.is_overdue).then_some(self.until)
+    }
+
+    pub(crate) fn kill_overdue(&mut self, now: Instant) {
+        if self.due().is_some_and(|due| now >= due) {
+            self.is_overdue = true;
+            self.kill();
+        }
+    }
+
+    /// Ends what works on it, and what removes the rest, which the next start does as well. That nothing of it
+    /// runs any more is seen to.
     pub(crate) fn kill(&mut self) {
-        let Life::Working { child, group, .. } = &self.life else { return };
+        let (Life::Working { child, .. } | Life::Clearing { child, .. }) = &self.life else { return };
         // It can only fail where the child ended already, which is about to be told.
         let _ = kill(*child, Signal::SIGKILL);
+        let Life::Working { group, .. } = &self.life else { return };
         if let Some(Err(error)) = group.as_ref().map(ReplicaGroup::kill) {
             tracing::error!(layer = self.name, "killing it failed: {}", error_chain::one_line(&error));
         }
@@ -139,34 +137,38 @@ impl Job {
         status: WaitStatus,
         store: &LayerStore,
         groups: &InstanceGroup,
+        is_stopping: bool,
     ) -> (Option<Ended>, Option<Self>) {
         match self.life {
-            Life::Working { ref report, group: None, .. } => (Some(outcome(report, None, status)), None),
-            Life::Working { ref report, group: Some(ref group), .. } => {
-                let ended = outcome(report, Some(group), status);
-                self.clear(ended, store, groups)
+            Life::Working { ref report, ref group, .. } => {
+                let ended = self.outcome(report, group.as_ref(), status, store);
+                if group.is_some() { self.end_group(ended, groups) } else { (Some(ended), None) }
+            }
+            Life::EndingGroup { failure: None, .. } if status.exit_status() == Some(0) => (None, None),
+            Life::EndingGroup { failure: Some(ref reason), .. } if status.exit_status() == Some(0) && !is_stopping => {
+                let reason = reason.clone();
+                self.clear(reason, store)
+            }
+            Life::EndingGroup { failure, .. } => {
+                tracing::warn!(layer = self.name, "something of it is left for the next start to remove");
+                (failure.map(Ended::Failed), None)
             }
             Life::Clearing { failure, .. } => {
                 if status.exit_status() != Some(0) {
                     tracing::warn!(layer = self.name, "something of it is left for the next start to remove");
                 }
-                (failure.map(Ended::Failed), None)
+                (Some(Ended::Failed(failure)), None)
             }
         }
     }
 
-    /// Has another child end what is left in the group, and remove what is left unfinished. A failure is told
-    /// when that is done, since who hears of it may need the space.
-    fn clear(mut self, ended: Ended, store: &LayerStore, groups: &InstanceGroup) -> (Option<Ended>, Option<Self>) {
-        let (name, group) = (self.name.as_str(), group_name(&self.name));
-        let unknown = matches!(ended, Ended::Failed(_)).then(|| self.task.diff_id());
-        let as_removed = name.replacen(".incoming-", ".removing-of-", 1);
+    /// Has another child end what is left in the group. A failure is told when all is cleared, since who hears of
+    /// it may need the space.
+    fn end_group(mut self, ended: Ended, groups: &InstanceGroup) -> (Option<Ended>, Option<Self>) {
+        let group = group_name(&self.name);
         let child = fork_child(&[], || {
             let is_gone = groups.open(&group).is_ok_and(|opened| remove_group(&opened, &group).is_ok());
-            // It may have its name although that was never told.
-            let is_named =
-                unknown.is_none_or(|diff_id| !store.has(&diff_id) || store.remove_layer(&diff_id, &as_removed).is_ok());
-            i32::from(!(is_gone && is_named && store.remove(name).is_ok()))
+            i32::from(!is_gone)
         });
         let (told, failure) = match ended {
             Ended::Failed(reason) => (None, Some(reason)),
@@ -174,81 +176,87 @@ impl Job {
         };
         match child {
             Ok(child) => {
-                self.life = Life::Clearing { child, failure };
+                self.life = Life::EndingGroup { child, failure };
                 (told, Some(self))
             }
             Err(error) => {
-                tracing::error!(layer = name, "what is left of it waits for the next start: {error}");
+                tracing::error!(layer = self.name, "what is left of it waits for the next start: {error}");
                 (told.or(failure.map(Ended::Failed)), None)
             }
         }
     }
-}
 
-fn unpack(
-    asked: &Asked,
-    name: &str,
-    store: &LayerStore,
-    workshop: &Workshop<'_>,
-    report: OwnedFd,
-) -> Result<(Pid, Option<ReplicaGroup>), JobError> {
-    let memory = memory(&store.path, asked.bytes_max);
-    let limits = Limits { cpu: workshop.cpu, memory, pids: UNPACK_PIDS, tmp: memory };
-    let group_name = group_name(name);
-    let mut group = workshop.groups.create(&group_name, &limits)?;
-    let unpacking = Unpacking {
-        asked,
-        group: &group,
-        images: workshop.images,
-        layers: &store.path,
-        unfinished: name,
-        ids: workshop.ids,
-        seccomp: workshop.seccomp,
-        report,
-    };
-    let keep: Vec<_> = group.entrances().map(|fd| fd.as_raw_fd()).chain([unpacking.report.as_raw_fd()]).collect();
-    let child = fork_child(&keep, || {
-        unpacking.run();
-        0
-    });
-    match child {
-        Ok(child) => {
-            group.close_entrance();
-            group.close_memory_alarm();
-            Ok((child, Some(group)))
-        }
-        Err(error) => {
-            if let Err(error) = group.remove() {
-                let reason = error_chain::one_line(&error);
-                tracing::error!("a control group is left for the next start to remove: {reason}");
+    /// Has another child remove what is left, be it unfinished or finished and not told: nobody knows the layer.
+    fn clear(mut self, reason: String, store: &LayerStore) -> (Option<Ended>, Option<Self>) {
+        let (name, diff_id) = (self.name.as_str(), self.task.diff_id());
+        match fork_child(&[], || i32::from(store.clear(name, &diff_id).is_err())) {
+            Ok(child) => {
+                self.life = Life::Clearing { child, failure: reason };
+                (None, Some(self))
             }
-            Err(failed("forking the child that unpacks it")(error))
+            Err(error) => {
+                tracing::error!(layer = name, "what is left of it waits for the next start: {error}");
+                (Some(Ended::Failed(reason)), None)
+            }
+        }
+    }
+
+    fn outcome(&self, report: &File, group: Option<&ReplicaGroup>, status: WaitStatus, store: &LayerStore) -> Ended {
+        let is_out_of_memory = || group.is_some_and(|group| group.out_of_memory_kills().is_ok_and(|kills| kills > 0));
+        match (read_report(report), &self.task) {
+            (Some(Report::Unpacked(layer)), _) => Ended::Unpacked(layer),
+            (Some(Report::Removed), _) => Ended::Removed,
+            _ if self.is_overdue => {
+                let minutes = JOB_DEADLINE.as_secs() / 60;
+                Ended::Failed(format!("it took more than the {minutes} minutes that one layer may"))
+            }
+            (_, Task::Unpack(asked)) if is_out_of_memory() => {
+                let memory = memory(&store.path, asked.bytes_max);
+                Ended::Failed(format!("unpacking it took more than the {memory} of memory that it may"))
+            }
+            (Some(Report::Failed { reason }), _) => Ended::Failed(reason),
+            (None, _) => Ended::Failed(format!("the process that worked on it {}", how_ended(status))),
         }
     }
 }
 
-/// What is written to a file system that is memory is the memory of who writes it.
-fn memory(layers: &Path, bytes_max: u64) -> Bytes {
-    let is_memory = statfs(layers).is_ok_and(|found| found.f_type == TMPFS);
-    if is_memory { UNPACK_MEMORY.saturating_add(Bytes::new(bytes_max)) } else { UNPACK_MEMORY }
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process;
 
-/// Of no replica: such a name ends with two numbers.
-fn group_name(unfinished: &str) -> String {
-    format!("layer{}", unfinished.trim_start_matches(".incoming"))
-}
+    use dormouse_spec::Digest;
 
-fn outcome(report: &File, group: Option<&ReplicaGroup>, status: WaitStatus) -> Ended {
-    let is_out_of_memory = || group.is_some_and(|group| group.out_of_memory_kills().is_ok_and(|kills| kills > 0));
-    match read_report(report) {
-        Some(Report::Unpacked(layer)) => Ended::Unpacked(layer),
-        Some(Report::Removed) => Ended::Removed,
-        _ if is_out_of_memory() => Ended::Failed("unpacking it took more memory than it may".to_owned()),
-        Some(Report::Failed { reason }) => Ended::Failed(reason),
-        None => Ended::Failed(format!("the process that worked on it {}", how_ended(status))),
+    use super::*;
+
+    #[test]
+    fn a_job_that_takes_too_long_is_ended_and_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let store = LayerStore::open(place.path()).store;
+        // It reads until its input ends, which is held open here.
+        let mut process =
+            process::Command::new("cat").stdin(process::Stdio::piped()).stdout(process::Stdio::null()).spawn().unwrap();
+        let child = Pid::from_raw(process.id().try_into().unwrap());
+        let report = File::from(OwnedFd::from(io::pipe().unwrap().0));
+        let until = Instant::now() + JOB_DEADLINE;
+        let mut job = Job {
+            task: Task::Remove(Digest::from_sha256([1; 32])),
+            name: ".removing-1".to_owned(),
+            life: Life::Working { child, report, group: None },
+            is_awaited: true,
+            until,
+            is_overdue: false,
+        };
+        assert_eq!(job.due(), Some(until));
+        job.kill_overdue(until - Duration::from_nanos(1));
+        assert_eq!(process.try_wait().unwrap(), None);
+        job.kill_overdue(until);
+        assert_eq!(job.due(), None, "it is killed once");
+        let pid = rustix::process::Pid::from_raw(child.as_raw());
+        let (_, status) = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.terminating_signal(), Some(Signal::SIGKILL as i32));
+        let Life::Working { ref report, .. } = job.life else { panic!() };
+        let Ended::Failed(reason) = job.outcome(report, None, status, &store) else { panic!() };
+        assert!(reason.contains("60 minutes"), "{reason}");
     }
-}
-
-fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> JobError {
-    move |source| JobError::Io { operation, source }
 }

@@ -1,7 +1,7 @@
 //! The directory of layers, as an earlier daemon left it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
@@ -37,6 +37,25 @@ pub(crate) enum StoreError {
     Other(PathBuf),
 }
 
+impl StoreError {
+    /// Whether there is no layer, rather than one that cannot be read now.
+    fn is_no_layer(&self) -> bool {
+        match self {
+            Self::Other(_) => true,
+            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof),
+        }
+    }
+}
+
+/// What is in the directory.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) store: LayerStore,
+    pub(crate) present: BTreeMap<Digest, Layer>,
+    /// Names of what is no layer, to be removed.
+    pub(crate) leftovers: VecDeque<String>,
+}
+
 /// Where layers are.
 #[derive(Debug)]
 pub(crate) struct LayerStore {
@@ -46,25 +65,32 @@ pub(crate) struct LayerStore {
 }
 
 impl LayerStore {
-    /// Removes what is unfinished, and tells which layers there are. What cannot be removed stays, and what
-    /// cannot be read is as good as nothing: both are told, and neither stops a daemon.
-    pub(crate) fn open(path: &Path) -> (Self, BTreeMap<Digest, Layer>) {
-        let store = Self { path: path.to_owned(), serial: 0 };
-        let mut present = BTreeMap::new();
+    /// Tells which layers there are, and what is unfinished. A damaged layer loses its name; one that cannot be
+    /// read now stays. Both are told, and neither stops a daemon.
+    pub(crate) fn open(path: &Path) -> Found {
+        let mut store = Self { path: path.to_owned(), serial: 0 };
+        let (mut present, mut leftovers) = (BTreeMap::new(), VecDeque::new());
         for name in store.names() {
             match layer_of(&name) {
-                None if is_unfinished(&name) => store.warn(store.remove(&name)),
+                None if is_unfinished(&name) => leftovers.push_back(name),
                 None => {}
-                Some(diff_id) => match store.read(&name, diff_id) {
+                Some(diff_id) => match store.read(diff_id) {
                     Ok(layer) => drop(present.insert(diff_id, layer)),
-                    Err(error) => {
+                    Err(error) if error.is_no_layer() => {
                         tracing::warn!("a layer cannot be used and is removed: {}", error_chain::one_line(&error));
-                        store.warn(store.remove(&name));
+                        let removed = store.removed_name();
+                        match store.take_name(&diff_id, &removed) {
+                            Ok(()) => leftovers.push_back(removed),
+                            Err(error) => store.warn(Err(error)),
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!("a layer cannot be read and is left alone: {}", error_chain::one_line(&error));
                     }
                 },
             }
         }
-        (store, present)
+        Found { store, present, leftovers }
     }
 
     /// A name for something unfinished, which nothing has.
@@ -101,10 +127,20 @@ impl LayerStore {
 
     /// Takes its name from a layer, so that it is none any more, and then removes it.
     pub(crate) fn remove_layer(&self, diff_id: &Digest, as_removed: &str) -> Result<(), StoreError> {
+        self.take_name(diff_id, as_removed)?;
+        self.remove(as_removed)
+    }
+
+    /// Removes what an unpacking left under either name. Takes long.
+    pub(crate) fn clear(&self, unfinished: &str, diff_id: &Digest) -> Result<(), StoreError> {
+        self.remove(unfinished)?;
+        if self.has(diff_id) { self.remove_layer(diff_id, unfinished) } else { Ok(()) }
+    }
+
+    fn take_name(&self, diff_id: &Digest, as_removed: &str) -> Result<(), StoreError> {
         let path = self.path.join(diff_id.directory_name());
         fs::rename(&path, self.path.join(as_removed)).map_err(failed("taking its name from", &path))?;
-        File::open(&self.path).and_then(|layers| layers.sync_all()).map_err(failed("syncing", &self.path))?;
-        self.remove(as_removed)
+        File::open(&self.path).and_then(|layers| layers.sync_all()).map_err(failed("syncing", &self.path))
     }
 
     fn names(&self) -> Vec<String> {
@@ -119,8 +155,9 @@ impl LayerStore {
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     }
 
-    fn read(&self, name: &str, diff_id: Digest) -> Result<Layer, StoreError> {
-        let path = self.path.join(name).join(RECORD);
+    /// What the record of a layer says.
+    pub(crate) fn read(&self, diff_id: Digest) -> Result<Layer, StoreError> {
+        let path = self.path.join(diff_id.directory_name()).join(RECORD);
         let mut options = File::options();
         let file = options.read(true).custom_flags(O_NOFOLLOW).open(&path).map_err(failed("opening", &path))?;
         let mut json = Vec::new();
@@ -180,18 +217,26 @@ mod tests {
         symlink(&beside, layers.join(".incoming-9")).unwrap();
         fs::write(layers.join("note"), "an operator's").unwrap();
 
-        let (mut store, present) = LayerStore::open(&layers);
+        make(4, "{}");
+        let Found { mut store, present, leftovers } = LayerStore::open(&layers);
+        assert!(!store.has(&digest(2)) && !store.has(&digest(3)), "what has no whole record has lost its name");
+        leftovers.iter().for_each(|name| store.remove(name).unwrap());
         assert_eq!(present.into_values().collect::<Vec<_>>(), [layer]);
         let mut left: Vec<String> = store.names();
         left.sort();
-        assert_eq!(left, ["note".to_owned(), digest(1).directory_name()]);
+        assert_eq!(left, ["note".to_owned(), digest(1).directory_name(), digest(4).directory_name()]);
         assert!(beside.exists() && store.has(&digest(1)) && !store.has(&digest(2)));
 
         fs::create_dir(layers.join(".incoming-1")).unwrap();
+        store.serial = 0;
         assert_eq!(store.unfinished_name(), ".incoming-2", "the first is taken");
         let name = store.removed_name();
         store.remove_layer(&digest(1), &name).unwrap();
         assert!(!store.has(&digest(1)) && !layers.join(name).exists());
         assert!(store.remove_layer(&digest(1), ".removing-9").is_err());
+
+        // Killed after it had given the layer its name, and before it could say so.
+        store.clear(".incoming-2", &digest(4)).unwrap();
+        assert!(!store.has(&digest(4)) && !layers.join(".incoming-2").exists());
     }
 }

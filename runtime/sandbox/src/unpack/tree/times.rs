@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{TreeError, failed, look_up};
+use super::{TreeError, failed, lookup::open_within};
 use crate::archive::{Name, Timestamp};
 
 /// Names of directories that wait for their times, in bytes. Where there are more, those so far are set and
@@ -35,7 +35,7 @@ impl Times {
         self.bytes = 0;
         for (name, modified) in std::mem::take(&mut self.waiting) {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match look_up(root, &name, flags) {
+            match open_within(root, &name, flags) {
                 Ok(directory) => of_descriptor(directory.as_fd(), modified)?,
                 // A later entry took its place.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
