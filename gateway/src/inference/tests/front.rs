@@ -59,6 +59,7 @@ pub(super) struct Front {
     lost: watch::Sender<Option<ExitCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
+    places: Places,
     listening: AbortHandle,
     _directory: tempfile::TempDir,
 }
@@ -106,7 +107,8 @@ impl Front {
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
-        let place = Arc::new(Places::new(1).take().await);
+        let places = Places::new(1);
+        let place = Arc::new(places.take().await);
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let state = State {
             pool: Arc::default(),
@@ -130,6 +132,7 @@ impl Front {
             lost,
             given_back,
             silent,
+            places,
             listening: listening.abort_handle(),
             _directory: directory,
         }
@@ -161,6 +164,12 @@ impl Front {
 
     pub(super) async fn given_back(&mut self) {
         timeout(PATIENCE, self.given_back.recv()).await.unwrap().unwrap();
+    }
+
+    /// Somebody comes who needs the place that the client's connection takes.
+    pub(super) fn want_place(&self) {
+        let places = self.places.clone();
+        tokio::spawn(async move { places.take().await });
     }
 
     /// How many grants were, of which nobody waited to hear.

@@ -131,6 +131,16 @@ async fn it_ends_when_the_replica_closes_or_is_lost() {
 }
 
 #[tokio::test]
+async fn it_gives_its_place_up_where_another_needs_it() {
+    let mut front = Front::image().await;
+    let (mut client, mut replica) = switched(&mut front).await;
+    front.want_place();
+    ended(&mut client).await;
+    replica.read_to_end().await;
+    front.given_back().await;
+}
+
+#[tokio::test]
 async fn it_outlives_the_time_that_a_request_has() {
     let mut front = Front::of(Payload::Image, Duration::from_millis(500)).await;
     let (mut client, mut replica) = switched(&mut front).await;
