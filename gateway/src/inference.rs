@@ -3,6 +3,8 @@
 //! A request is routed, admitted, given a lease on a replica and passed on; both bodies stream and
 //! are never parsed here. What is asked about models is answered from what their deploys told, so
 //! that asking wakes nothing.
+//!
+//! What is for an image is passed on as it is, whatever it asks: the image speaks HTTP for itself.
 
 mod client_stream;
 mod destination;

@@ -104,6 +104,21 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_no_model_that_is_listed() {
+        let image = dormouse_controller::ServedImage {
+            reference: "example.com/hello".parse().unwrap(),
+            manifest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            bytes: Bytes::new(1),
+            port: 8080,
+        };
+        let views =
+            [view("m", 1, Condition::Ready), EndpointView { image: Some(image), ..view("i", 1, Condition::Ready) }];
+        assert_eq!(models(views.iter()), json!({ "models": ["m"] }));
+        let index = index(views.iter(), &IndexFilter::default());
+        assert_eq!(index.as_array().unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_model_with_no_replica_is_ready_and_the_index_tells_every_state() {
         let views = [
             view("a", 1, Condition::Ready),

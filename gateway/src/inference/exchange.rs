@@ -141,6 +141,10 @@ async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, bo
     if progress.is_broken() {
         return InferenceError::BodyBroken;
     }
+    if error.is_parse() {
+        // It said something that is no HTTP, and need not die of it.
+        return InferenceError::ReplicaBroke(error);
+    }
     match timeout(CAUSE_WAIT, &mut grant.lost).await {
         Ok(cause) => InferenceError::ReplicaDied(cause),
         Err(_) => InferenceError::ReplicaBroke(error),

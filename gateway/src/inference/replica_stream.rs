@@ -74,3 +74,38 @@ fn or_thrown_away(written: io::Result<usize>, bytes: usize) -> io::Result<usize>
         written => written,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream, UnixStream},
+    };
+
+    use super::*;
+
+    async fn answered(stream: Stream, mut replica: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut stream = ReplicaStream::new(stream);
+        stream.write_all(b"a request").await.unwrap();
+        replica.read_exact(&mut [0; 1]).await.unwrap();
+        replica.write_all(b"refused").await.unwrap();
+        // What it did not read makes a reset of the end.
+        drop(replica);
+        for _ in 0..8 {
+            stream.write_all(&[0; 64 << 10]).await.unwrap();
+        }
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"refused");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_though_the_replica_reads_no_more() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        answered(Stream::Unix(ours), theirs).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        answered(Stream::Tcp(ours), listener.accept().await.unwrap().0).await;
+    }
+}

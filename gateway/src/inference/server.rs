@@ -1,6 +1,12 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use hyper::service::service_fn;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -17,6 +23,7 @@ use super::{
     Gateway,
     client_stream::ClientStream,
     places::{Place, Places},
+    service::Answer,
 };
 use crate::{
     accept::{Shortage, connections_within_limit},
@@ -39,24 +46,29 @@ pub async fn serve(
     ended: impl Future<Output = ()>,
     drain_deadline: Duration,
 ) {
-    let server = protocols(&gateway.settings);
-    let places = Places::new(connections_within_limit(gateway.settings.connections_max));
+    let settings = gateway.settings.clone();
+    let server = protocols(&settings);
+    let places = Places::new(connections_within_limit(settings.connections_max));
+    let answer = move |request, client, place: Arc<Place>| {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.handle(request, client, &place).await }
+    };
     let mut entrance = Entrance { listener, shortage: Shortage::new("clients"), places, arrived: None };
     let connections = GracefulShutdown::new();
     tokio::pin!(ended);
     loop {
-        let (stream, client, place) = tokio::select! {
+        let arrived = tokio::select! {
             () = &mut ended => break,
             entered = entrance.next() => entered,
         };
         let watcher = Some(connections.watcher());
-        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, watcher, place));
+        tokio::spawn(connection(settings.clone(), server.clone(), arrived, watcher, answer.clone()));
     }
     let finished = timeout(drain_deadline, connections.shutdown());
     tokio::pin!(finished);
     loop {
         // Whoever comes now is told that the daemon drains, and is not waited for.
-        let (stream, client, place) = tokio::select! {
+        let arrived = tokio::select! {
             finished = &mut finished => {
                 if finished.is_err() {
                     tracing::warn!(?drain_deadline, "requests that still ran when the deadline passed were cut off");
@@ -65,7 +77,7 @@ pub async fn serve(
             }
             entered = entrance.next() => entered,
         };
-        tokio::spawn(connection(Arc::clone(&gateway), server.clone(), stream, client, None, place));
+        tokio::spawn(connection(settings.clone(), server.clone(), arrived, None, answer.clone()));
     }
 }
 
@@ -91,6 +103,13 @@ pub(super) fn protocols(settings: &GatewaySettings) -> Builder<TokioExecutor> {
     server
 }
 
+/// A connection that came in.
+pub(super) struct Arrived {
+    pub(super) stream: TcpStream,
+    pub(super) client: SocketAddr,
+    pub(super) place: Place,
+}
+
 /// Where connections come in.
 struct Entrance {
     listener: TcpListener,
@@ -102,14 +121,14 @@ struct Entrance {
 
 impl Entrance {
     /// The next connection with its place. Nobody is lost where this is dropped before its end.
-    async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
+    async fn next(&mut self) -> Arrived {
         loop {
             if self.arrived.is_none() {
                 self.arrived = Some(accept(&self.listener, &mut self.shortage).await);
             }
             let place = self.places.take().await;
             if let Some((stream, client)) = self.arrived.take() {
-                return (stream, client, place);
+                return Arrived { stream, client, place };
             }
         }
     }
@@ -124,28 +143,28 @@ async fn accept(listener: &TcpListener, shortage: &mut Shortage) -> (TcpStream, 
     }
 }
 
-async fn connection(
-    gateway: Arc<Gateway>,
+/// Answers what comes on one connection, until it ends or becomes something else than HTTP.
+pub(super) async fn connection<A>(
+    settings: GatewaySettings,
     server: Builder<TokioExecutor>,
-    stream: TcpStream,
-    client: SocketAddr,
+    arrived: Arrived,
     watcher: Option<Watcher>,
-    place: Place,
-) {
+    answer: impl Fn(Request<Incoming>, IpAddr, Arc<Place>) -> A,
+) where
+    A: Future<Output = Result<Answer, Infallible>> + Send + 'static,
+{
+    let Arrived { stream, client, place } = arrived;
     // An answer is written at once: it never waits to be joined by another.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%client, %error, "a connection ended before it was served");
         return;
     }
-    let GatewaySettings { head_timeout, client_wait, .. } = gateway.settings;
+    let GatewaySettings { head_timeout, client_wait, .. } = settings;
     let stream = TokioIo::new(ClientStream::new(stream, head_timeout, client_wait));
     let place = Arc::new(place);
     let service = service_fn({
         let place = Arc::clone(&place);
-        move |request| {
-            let (gateway, place) = (Arc::clone(&gateway), Arc::clone(&place));
-            async move { gateway.handle(request, client.ip(), &place).await }
-        }
+        move |request| answer(request, client.ip(), Arc::clone(&place))
     });
     let served = server.serve_connection_with_upgrades(stream, service).into_owned();
     let served = async {

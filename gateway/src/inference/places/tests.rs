@@ -72,6 +72,26 @@ async fn a_request_puts_its_connection_at_the_end() {
     assert!(now(first.called_back()).is_none());
 }
 
+#[tokio::test]
+async fn a_request_that_became_theirs_is_kept_for_as_long_as_it_moves() {
+    let places = Places::new(2);
+    let (first, second) = (places.take().await, places.take().await);
+    let (mut moving, mut still) = (first.request(), second.request());
+    for request in [&mut moving, &mut still] {
+        request.is_ours();
+        request.is_theirs();
+    }
+    moving.moved();
+    let _entering = tokio::spawn({
+        let places = places.clone();
+        async move { places.take().await }
+    });
+    second.called_back().await;
+    assert!(now(first.called_back()).is_none());
+    drop((moving, still, first, second));
+    assert_eq!(places.0.lock().called_back, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_is_without_a_request_under_way() {
     let places = Places::new(1);

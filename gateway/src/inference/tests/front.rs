@@ -1,6 +1,6 @@
 use std::{
     convert::Infallible,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -13,8 +13,7 @@ use dormouse_controller::Address;
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,7 +35,7 @@ use super::{
         pool::Pool,
         request_body::RequestBody,
         send::{Answered, prepare},
-        server::protocols,
+        server::{Arrived, connection, protocols},
         service::Answer,
     },
     replica::Replica,
@@ -47,6 +46,8 @@ use crate::{config::GatewaySettings, status::Refusal};
 pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 /// A test fails where what it waits for takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections of clients at a time.
+const CONNECTIONS_MAX: usize = 2;
 /// What a client of these tests may take.
 const PACE: PaceLimit = PaceLimit { wait: Duration::from_secs(1), rate_min: 1 << 20 };
 
@@ -59,6 +60,7 @@ pub(super) struct Front {
     lost: watch::Sender<Option<ExitCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
+    places: Places,
     listening: AbortHandle,
     _directory: tempfile::TempDir,
 }
@@ -80,7 +82,7 @@ struct State {
     lost: watch::Receiver<Option<ExitCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
-    place: Arc<Place>,
+    places: Places,
     metrics: Metrics,
 }
 
@@ -106,7 +108,7 @@ impl Front {
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
-        let place = Arc::new(Places::new(1).take().await);
+        let places = Places::new(CONNECTIONS_MAX);
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let state = State {
             pool: Arc::default(),
@@ -116,7 +118,7 @@ impl Front {
             lost: losing,
             given_back: giving_back,
             silent: telling_silent,
-            place,
+            places: places.clone(),
             metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -130,6 +132,7 @@ impl Front {
             lost,
             given_back,
             silent,
+            places,
             listening: listening.abort_handle(),
             _directory: directory,
         }
@@ -163,6 +166,17 @@ impl Front {
         timeout(PATIENCE, self.given_back.recv()).await.unwrap().unwrap();
     }
 
+    /// So many come that the place of the connection there is, is needed, too.
+    pub(super) fn want_places(&self) {
+        let places = self.places.clone();
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            for _ in 0..CONNECTIONS_MAX {
+                taken.push(places.take().await);
+            }
+        });
+    }
+
     /// How many grants were, of which nobody waited to hear.
     pub(super) fn given_back_so_far(&mut self) -> usize {
         std::iter::from_fn(|| self.given_back.try_recv().ok()).count()
@@ -187,14 +201,14 @@ async fn accept(listener: UnixListener, arrived: mpsc::UnboundedSender<Replica>,
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
-    while let Ok((stream, _)) = listener.accept().await {
+    while let Ok((stream, client)) = listener.accept().await {
+        let arrived = Arrived { stream, client, place: state.places.take().await };
         let state = Arc::clone(&state);
-        let service = service_fn(move |request| {
+        let answer = move |request, client, place| {
             let state = Arc::clone(&state);
-            async move { Ok::<_, Infallible>(state.handle(request).await) }
-        });
-        let server = protocols(&settings());
-        tokio::spawn(async move { server.serve_connection_with_upgrades(TokioIo::new(stream), service).await });
+            async move { Ok::<_, Infallible>(state.handle(request, client, place).await) }
+        };
+        tokio::spawn(connection(settings(), protocols(&settings()), arrived, None, answer));
     }
 }
 
@@ -205,7 +219,7 @@ fn settings() -> GatewaySettings {
         head_timeout: PATIENCE,
         client_wait: PACE.wait,
         client_rate_min: PACE.rate_min,
-        connections_max: 1,
+        connections_max: CONNECTIONS_MAX as u32,
         streams_per_connection_max: 8,
     }
 }
@@ -232,15 +246,11 @@ impl State {
         }
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Answer {
+    async fn handle(&self, request: Request<Incoming>, address: IpAddr, place: Arc<Place>) -> Answer {
         let mut request = RequestBody::of(request, BODY_BYTES_MAX as u64, PACE);
-        let caller = Caller {
-            address: Ipv4Addr::LOCALHOST.into(),
-            request_id: HeaderValue::from_static("id-1"),
-            place: Arc::clone(&self.place),
-        };
-        let mut under_way = self.place.request();
+        let mut under_way = place.request();
         under_way.is_ours();
+        let caller = Caller { address, request_id: HeaderValue::from_static("id-1"), place };
         let upgrade = prepare(&mut request, &caller, self.payload);
         let deadline = Instant::now() + self.timeout;
         let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64).await {

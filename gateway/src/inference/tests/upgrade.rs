@@ -131,8 +131,28 @@ async fn it_ends_when_the_replica_closes_or_is_lost() {
 }
 
 #[tokio::test]
+async fn it_gives_its_place_up_where_another_needs_it() {
+    let mut front = Front::image().await;
+    let (mut client, mut replica) = switched(&mut front).await;
+    front.want_places();
+    ended(&mut client).await;
+    replica.read_to_end().await;
+    front.given_back().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_ends_it() {
+    let mut front = Front::image().await;
+    let (_client, mut replica) = switched(&mut front).await;
+    let piece = vec![7; 64 << 10];
+    let written = async { while replica.stream.write_all(&piece).await.is_ok() {} };
+    timeout(PATIENCE, written).await.unwrap();
+    front.given_back().await;
+}
+
+#[tokio::test]
 async fn it_outlives_the_time_that_a_request_has() {
-    let mut front = Front::of(Payload::Image, Duration::from_millis(500)).await;
+    let mut front = Front::of(Payload::Image, Duration::from_secs(2)).await;
     let (mut client, mut replica) = switched(&mut front).await;
     // A request on another connection runs into the deadline, which the tunnel's was before.
     let mut late = front.client().await;
