@@ -206,17 +206,12 @@ fn serve(
         image_ids: found.image_ids,
         network: HostNetwork::open().map_err(io("opening the daemon's network namespace"))?,
     };
-<<<<<<< HEAD
-    let (layers, present) = LayerStore::open(&spawner.stores.layers);
+    let layers = Layers::new(LayerStore::open(&spawner.stores.layers));
     let ranges = image_support::ranges(found.image_ids, found.uids, &spawner.stores.layers, spawner.rootfs.scratch());
     if let ImageRanges::Shared { reason, .. } = &ranges {
         tracing::warn!("processes of all images have the same ids of the host's: {reason}");
     }
-    let result = spawner.run(uids, ranges, signals, Layers::new(layers, present));
-=======
-    let layers = Layers::new(LayerStore::open(&spawner.stores.layers));
-    let result = spawner.run(uids, signals, layers);
->>>>>>> wt-layers
+    let result = spawner.run(uids, ranges, signals, layers);
     if let Err(error) = groups.remove() {
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }
