@@ -91,9 +91,12 @@ impl<'a> Asking<'a> {
     /// None where enough are there or on their way.
     fn begin(inside: &'a Inside) -> Option<Self> {
         let mut stock = inside.lock();
-        let is_missing = stock.ready.len() + stock.asked < stock.wanted();
-        stock.asked += usize::from(is_missing);
-        is_missing.then_some(Self(inside))
+        if stock.ready.len() + stock.asked >= stock.wanted() {
+            return None;
+        }
+        stock.asked += 1;
+        drop(stock);
+        Some(Self(inside))
     }
 
     fn asked(self) {

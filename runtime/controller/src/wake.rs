@@ -87,7 +87,7 @@ pub enum WakePhase {
     /// Until the frozen replica ran.
     Thaw,
     /// Until the program's first instruction, and messages: what the next three leave of the time until
-    /// the replica said that it is ready.
+    /// the replica said that it is ready. Of a process of an image, until it was seen to take requests.
     Start,
     /// Until ONNX Runtime could be used, as the replica says.
     Runtime,

@@ -149,6 +149,14 @@ impl Wakes {
         }
     }
 
+    /// As it was seen from outside, so that nothing is known of how the time divides.
+    pub(super) fn serves(&mut self, key: ReplicaKey, now: Instant) {
+        if let Some(wake) = self.going_on.get_mut(&key) {
+            wake.lap(WakePhase::Start, now);
+            wake.stage = Stage::Ready;
+        }
+    }
+
     pub(super) fn thawed(&mut self, key: ReplicaKey, now: Instant) {
         if let Some(wake) = self.going_on.get_mut(&key)
             && wake.rung == Rung::Frozen

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use dormouse_sandbox::messages::{Event as Told, ExitCause, LoadPhases, Origin, ReplicaId};
+use dormouse_sandbox::messages::{Event as Told, ExitCause, Origin, ReplicaId};
 use tokio::time::Instant;
 
 use super::{EndpointTask, Expected, Waiter};
@@ -147,7 +147,7 @@ impl EndpointTask {
         Some(match look {
             Look::NotReady(what) => Event::Seen { replica, what },
             Look::Ready => {
-                self.wakes.ready(replica, LoadPhases::default(), Instant::now());
+                self.wakes.serves(replica, Instant::now());
                 Event::Ready { replica }
             }
         })
