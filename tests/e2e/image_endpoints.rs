@@ -65,7 +65,7 @@ fn deploy_script<'a>(
 
 /// A request to an endpoint by its host.
 fn to(name: &str, path: &str) -> Request {
-    Request::get(path).header("host", &format!("{name}.example.com"))
+    Request::get(path).host(&format!("{name}.example.com"))
 }
 
 /// What a shell in a replica of an endpoint that runs [`ASK`] prints.

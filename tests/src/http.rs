@@ -15,6 +15,7 @@ use crate::wait::DEADLINE;
 #[derive(Debug, Clone)]
 pub struct Request {
     head: String,
+    host: String,
     body: Vec<u8>,
     tells_length: bool,
 }
@@ -22,7 +23,8 @@ pub struct Request {
 impl Request {
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        Self { head: format!("{method} {path} HTTP/1.1\r\nhost: dormouse\r\n"), body: Vec::new(), tells_length: true }
+        let head = format!("{method} {path} HTTP/1.1\r\n");
+        Self { head, host: "dormouse".to_owned(), body: Vec::new(), tells_length: true }
     }
 
     #[must_use]
@@ -50,6 +52,13 @@ impl Request {
             .header("inference-header-content-length", &length)
     }
 
+    /// For whom it is, in place of nobody in particular.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
     /// The body without a word about its length.
     #[must_use]
     pub fn bare_body(mut self, body: impl Into<Vec<u8>>) -> Self {
@@ -73,7 +82,8 @@ impl Request {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let length = if self.tells_length { format!("content-length: {}\r\n", self.body.len()) } else { String::new() };
-        [self.head.as_bytes(), length.as_bytes(), b"\r\n", &self.body].concat()
+        let host = format!("host: {}\r\n", self.host);
+        [self.head.as_bytes(), host.as_bytes(), length.as_bytes(), b"\r\n", &self.body].concat()
     }
 }
 

@@ -25,7 +25,7 @@ fn an_image_of_a_registry_is_pulled_and_served_from_its_first_request() {
     assert_eq!(status["image"]["port"], 8080);
     assert!(status["model"].is_null(), "{status}");
     for host in ["hello.localhost", "hello.default.example.com:8080", "HELLO.example.com"] {
-        let answer = daemon.send(&Request::get("/index.html").header("host", host)).ok();
+        let answer = daemon.send(&Request::get("/index.html").host(host)).ok();
         assert_eq!(answer.text(), PAGE, "{host}");
     }
     hello.until_phases(&["ready"]);
@@ -106,7 +106,7 @@ fn what_is_sent_and_answered_passes_as_it_is() {
         "",
     );
     let body = vec![b'x'; 3 << 20];
-    let request = Request::post("/cgi-bin/ask?x", body.clone()).header("host", "echo.example.com");
+    let request = Request::post("/cgi-bin/ask?x", body.clone()).host("echo.example.com");
     let answer = daemon.send(&request).ok();
     assert_eq!(answer.text().len(), body.len());
 }
