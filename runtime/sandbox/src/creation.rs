@@ -5,10 +5,13 @@
 //! thread, so everything it inherited is in a known state. All it mounts is in a mount namespace of
 //! its own and disappears with it.
 
+pub(crate) mod image;
+mod worker;
+
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -27,23 +30,19 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
-use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
-    mount::{MoveMountFlags, OpenTreeFlags},
-};
 use serde::{Deserialize, Serialize};
 
+use self::image::accounts::AccountError;
+pub(crate) use self::{image::ImageContents, worker::WorkerContents};
 use crate::{
     cgroup::{CgroupError, ReplicaGroup},
     defence::Defence,
     devices::WORKER_DEVICES,
     error_chain,
     messages::CreatePhases,
-    oci::Confinement,
     payload::Payload,
     rootfs::Rootfs,
-    userns,
-    verification::{self, VerificationError},
+    verification::{self, Expected, VerificationError},
 };
 
 /// A report is one write to a pipe, which the kernel keeps whole up to this size. A failure's text
@@ -57,7 +56,12 @@ const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Report {
-    Created { pid: i32, phases: CreatePhases },
+    Created {
+        pid: i32,
+        phases: CreatePhases,
+        /// The number of the network namespace that was made for it, if one was.
+        network: Option<u64>,
+    },
     Failed { reason: String },
 }
 
@@ -67,20 +71,29 @@ pub(crate) struct Creation<'a> {
     pub(crate) name: &'a str,
     pub(crate) rootfs: &'a Rootfs,
     pub(crate) group: &'a ReplicaGroup,
-    /// The model store, a directory that only root can exchange for another.
-    pub(crate) store: &'a Path,
-    /// What is mounted as its model, if anything is.
-    pub(crate) model: Option<&'a Digest>,
     pub(crate) tmp_bytes: u64,
-    pub(crate) setup_uid: u32,
-    pub(crate) uid: u32,
     pub(crate) seccomp: &'a LinuxSeccomp,
-    /// The worker's end of its control channel; becomes its standard input.
-    pub(crate) control: OwnedFd,
     /// The writing end of its log; becomes its standard output and error.
     pub(crate) log: OwnedFd,
     pub(crate) report: OwnedFd,
     pub(crate) requested: Instant,
+}
+
+/// What is made differently for what runs in it.
+#[derive(Debug)]
+pub(crate) enum Contents<'a> {
+    Worker(WorkerContents<'a>),
+    Image(ImageContents<'a>),
+}
+
+/// What is ready for libcontainer.
+struct Made {
+    spec: Spec,
+    stdin: OwnedFd,
+    /// It stays open until the container exists.
+    user_namespace: OwnedFd,
+    expected: Expected,
+    network: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +119,40 @@ enum CreationError {
     NoProcess,
     #[error(transparent)]
     Unconfined(#[from] VerificationError),
+    #[error("layer {layer} cannot be mounted")]
+    Layer {
+        layer: Digest,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the image's user cannot be taken")]
+    Account(#[from] AccountError),
+    #[error("the image's {0} is no file")]
+    NotRegular(&'static str),
+    #[error("the image's {0} is longer than 1 MiB")]
+    LargeAccounts(&'static str),
+    #[error("the working directory `{}` cannot be entered in the image", dormouse_spec::printable(path))]
+    WorkingDirectory {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the kernel made no network namespace")]
+    HostNetwork,
+    #[error("`{0}` is not the kernel's: it is no procfs")]
+    NotProc(&'static str),
 }
 
 impl Creation<'_> {
     /// Makes the container and reports. Runs in the forked child, which ends right after.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(self, contents: Contents<'_>) {
         // libcontainer logs every failure at each level it passes; ours are reported once.
         let silent = tracing::subscriber::NoSubscriber::default();
         let mut pipe = match self.report.try_clone() {
             Ok(report) => File::from(report),
             Err(_) => return,
         };
-        let report = match tracing::subscriber::with_default(silent, || self.create()) {
+        let report = match tracing::subscriber::with_default(silent, || self.create(contents)) {
             Ok(report) => report,
             Err(error) => Report::Failed { reason: error_chain::one_line(&error) },
         };
@@ -130,7 +165,7 @@ impl Creation<'_> {
     /// In this order: the group and its device policy first, so that they hold for all that follows and
     /// before the hierarchies are out of sight; then libcontainer; then a look at what the kernel says of
     /// it all; the payload last.
-    fn create(self) -> Result<Report, CreationError> {
+    fn create(self, contents: Contents<'_>) -> Result<Report, CreationError> {
         let begun = Instant::now();
         self.group.join_self()?;
         if Defence::DevicePolicy.stands() {
@@ -141,37 +176,29 @@ impl Creation<'_> {
         if Defence::NoHostSysfs.stands() {
             hide_control_groups()?;
         }
-        if let Some(model) = self.model {
-            scratch.attach_model(self.store, model)?;
-        }
-        let user_namespace = userns::of_container(self.setup_uid, self.uid)
-            .map_err(failed("making the user namespace of", Path::new(self.name)))?;
-        let confinement = Confinement {
-            root: self.rootfs.root(),
-            model: self.model.is_some().then_some(scratch.model.as_path()),
-            cgroup: self.group.path(),
-            tmp_bytes: self.tmp_bytes,
-            user_namespace: user_namespace.as_fd(),
-            seccomp: self.seccomp.clone(),
+        let made = match contents {
+            Contents::Worker(worker) => worker.make(&self, &scratch)?,
+            Contents::Image(image) => image.make(&self, &scratch)?,
         };
-        scratch.write_bundle(&confinement.spec()?)?;
+        scratch.write_bundle(&made.spec)?;
         let stderr = self.log.try_clone().map_err(failed("duplicating the log of", Path::new(self.name)))?;
         let container = |operation| move |source| CreationError::Container { operation, source: Box::new(source) };
         let mut created = ContainerBuilder::new(self.name.to_owned(), SyscallType::default())
             .with_executor(Payload)
-            .with_root_path(&scratch.state)
+            .with_root_path(scratch.path(STATE))
             .map_err(container("prepare"))?
-            .with_stdin(self.control)
+            .with_stdin(made.stdin)
             .with_stdout(self.log)
             .with_stderr(stderr)
-            .as_init(&scratch.bundle)
+            .as_init(scratch.path(BUNDLE))
             .with_systemd(false)
             .with_detach(true)
             .build()
             .map_err(container("create"))?;
+        drop(made.user_namespace);
         let pid = created.pid().ok_or(CreationError::NoProcess)?.as_raw();
         let built = Instant::now();
-        verification::of_container(pid, self.uid)?;
+        verification::of_container(pid, &made.expected)?;
         created.start().map_err(container("start"))?;
         let phases = CreatePhases {
             fork_us: micros(self.requested, begun),
@@ -179,7 +206,7 @@ impl Creation<'_> {
             container_us: micros(joined, built),
             release_us: micros(built, Instant::now()),
         };
-        Ok(Report::Created { pid, phases })
+        Ok(Report::Created { pid, phases, network: made.network })
     }
 }
 
@@ -199,58 +226,38 @@ fn hide_control_groups() -> Result<(), CreationError> {
         .map_err(failed("mounting a tmpfs on", place))
 }
 
+/// What libcontainer is given, and where it keeps what it knows of the container.
+const BUNDLE: &str = "bundle";
+const STATE: &str = "state";
+
 /// A tmpfs over the empty scratch directory, in this child's own mount namespace.
-struct Scratch {
-    bundle: PathBuf,
-    state: PathBuf,
-    model: PathBuf,
+struct Scratch<'a> {
+    place: &'a Path,
 }
 
-impl Scratch {
-    fn mount(place: &Path) -> Result<Self, CreationError> {
+impl<'a> Scratch<'a> {
+    fn mount(place: &'a Path) -> Result<Self, CreationError> {
         unshare(CloneFlags::CLONE_NEWNS).map_err(failed("leaving the mount namespace for", place))?;
         let options = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("dormouse"), place, Some("tmpfs"), options, Some("mode=0755,size=1m"))
             .map_err(failed("mounting a tmpfs on", place))?;
-        let scratch = Self { bundle: place.join("bundle"), state: place.join("state"), model: place.join("model") };
-        for directory in [&scratch.bundle, &scratch.state, &scratch.model] {
-            std::fs::create_dir(directory).map_err(failed("making", directory))?;
+        let scratch = Self { place };
+        for directory in [BUNDLE, STATE].map(|name| scratch.path(name)) {
+            std::fs::create_dir(&directory).map_err(failed("making", &directory))?;
         }
         Ok(scratch)
     }
 
-    /// By descriptor: between the check and the mount there is no name that anybody could exchange.
-    /// The node owns what is in the store and could put a link there, so none is followed. Opened
-    /// here, because the kernel clones only mounts of the caller's own namespace.
-    fn attach_model(&self, store: &Path, model: &Digest) -> Result<(), CreationError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let name = model.directory_name();
-        #[cfg(weakened)]
-        if !Defence::MountsByDescriptor.stands() {
-            return crate::defence::weakened::bind_by_path(&store.join(&name), &self.model)
-                .map_err(failed("binding", &self.model));
-        }
-        let opened = rustix::fs::open(store, flags, Mode::empty())
-            .and_then(|store| rustix::fs::openat2(&store, &name, flags, Mode::empty(), beneath))
-            .map_err(failed("opening the stored model", &store.join(&name)))?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let tree = rustix::mount::open_tree(&opened, "", flags).map_err(failed("cloning the mount of", &self.model))?;
-        let from_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(tree.as_fd(), "", rustix::fs::CWD, &self.model, from_descriptor)
-            .map_err(failed("attaching the model at", &self.model))?;
-        let read_only = MsFlags::MS_REMOUNT
-            | MsFlags::MS_BIND
-            | MsFlags::MS_RDONLY
-            | MsFlags::MS_NOSUID
-            | MsFlags::MS_NODEV
-            | MsFlags::MS_NOEXEC;
-        mount(None::<&str>, &self.model, None::<&str>, read_only, None::<&str>)
-            .map_err(failed("making read-only", &self.model))
+    fn place(&self) -> &Path {
+        self.place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
     }
 
     fn write_bundle(&self, spec: &Spec) -> Result<(), CreationError> {
-        Ok(spec.save(self.bundle.join("config.json"))?)
+        Ok(spec.save(self.path(BUNDLE).join("config.json"))?)
     }
 }
 

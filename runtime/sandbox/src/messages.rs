@@ -98,7 +98,9 @@ pub enum Request {
     /// Let them go on. A connection made meanwhile is answered afterwards, so the node need not
     /// wait. Answered by [`Event::Thawed`].
     Thaw { replica: ReplicaId },
-    /// SIGTERM (after a thaw), and SIGKILL once `grace_ms` have passed; 0 is SIGKILL at once.
+    /// SIGTERM, or what its image asks for in its place, after a thaw; and SIGKILL once `grace_ms` have
+    /// passed; 0 is SIGKILL at once. The first process of a pid namespace sees no signal that it has no
+    /// handler for: one of an image may so be ended by the second alone.
     /// Answered by [`Event::Exited`] and [`Event::Removed`].
     Stop { replica: ReplicaId, grace_ms: u32 },
     /// A TCP socket, not connected, in the network namespace of a replica that is a process of an image.
@@ -302,6 +304,7 @@ pub enum Event {
         /// The daemon's configuration, as the composition root wrote it; opaque to the spawner.
         settings: String,
         listeners: Vec<Listener>,
+        image_ids: ImageIdsMode,
     },
     /// A replica that was there before this node process. Comes with its log pipe's reading end.
     Adopt(Box<ReplicaReport>),
@@ -377,6 +380,16 @@ pub enum Event {
     /// The daemon was told to end: take no more work, finish what runs, answer with
     /// [`Request::Drained`].
     Drain,
+}
+
+/// As whom the host sees processes of images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageIdsMode {
+    /// Each replica has a range of ids of its own.
+    Distinct,
+    /// All have that of images' files, since this machine cannot show a layer with other ids.
+    Shared { reason: String },
 }
 
 /// What a listening socket in [`Event::Welcome`] is for.

@@ -22,6 +22,10 @@ use crate::defence::Defence;
 const DENIED_DEVICE: &str = "/dev/tty";
 const ALLOWED_DEVICE: &str = "/dev/null";
 
+/// What shells and Docker end with where there is no such program, and where there is one that cannot be executed.
+const STATUS_NOT_FOUND: i32 = 127;
+const STATUS_NOT_EXECUTED: i32 = 126;
+
 /// Executes `process.args` after it has seen, from inside, that the device policy holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Payload;
@@ -48,11 +52,47 @@ fn become_payload(spec: &Spec) -> Result<(), ExecutorError> {
         .map_err(|error| ExecutorError::Execution(Box::new(error)))?;
     let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
     let arguments = c_strings(process.args().as_deref().unwrap_or_default())?;
-    let environment = c_strings(process.env().as_deref().unwrap_or_default())?;
-    let program = arguments.first().ok_or(ExecutorError::InvalidArg)?;
-    match execve(program, &arguments, &environment) {
-        Ok(never) => match never {},
-        Err(error) => Err(ExecutorError::Other(format!("executing {program:?} failed: {error}"))),
+    let environment = process.env().as_deref().unwrap_or_default();
+    let program = process.args().iter().flatten().next().ok_or(ExecutorError::InvalidArg)?;
+    let error = execute(program, &arguments, environment)?;
+    eprintln!("dormouse: {}", dormouse_spec::printable(&why_not(program, error)));
+    // SAFETY: `_exit` has no preconditions. What libcontainer would do on the way out is nobody's to hear.
+    unsafe { nix::libc::_exit(if error == Errno::ENOENT { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTED }) }
+}
+
+/// Comes back with why it could not. A program without a slash is looked for in each directory of the `PATH`
+/// that it is given; one that is there and may not be executed is passed over, and told if no other is.
+fn execute(program: &str, arguments: &[CString], environment: &[String]) -> Result<Errno, ExecutorError> {
+    let variables = c_strings(environment)?;
+    let mut denied = None;
+    for candidate in candidates(program, environment) {
+        match execve(&c_string(&candidate)?, arguments, &variables) {
+            Ok(never) => match never {},
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(Errno::EACCES) => denied = Some(Errno::EACCES),
+            Err(error) => return Ok(error),
+        }
+    }
+    Ok(denied.unwrap_or(Errno::ENOENT))
+}
+
+fn candidates(program: &str, environment: &[String]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
+    let in_directory = |directory| if directory == "" { format!("./{program}") } else { format!("{directory}/{program}") };
+    path.split(':').map(in_directory).collect()
+}
+
+fn why_not(program: &str, error: Errno) -> String {
+    match error {
+        Errno::ENOENT if program.contains('/') => {
+            format!("`{program}` is not in the image, or the interpreter that it names is not")
+        }
+        Errno::ENOENT => format!("`{program}` is not in the image's PATH, or the interpreter that it names is not"),
+        Errno::ENOEXEC => format!("`{program}` is no program of this machine"),
+        error => format!("`{program}` cannot be executed: {error}"),
     }
 }
 
@@ -73,5 +113,28 @@ fn probe_devices() -> Result<(), String> {
 }
 
 fn c_strings(texts: &[String]) -> Result<Vec<CString>, ExecutorError> {
-    texts.iter().map(|text| CString::new(text.as_str()).map_err(|_| ExecutorError::InvalidArg)).collect()
+    texts.iter().map(|text| c_string(text)).collect()
+}
+
+fn c_string(text: &str) -> Result<CString, ExecutorError> {
+    CString::new(text).map_err(|_| ExecutorError::InvalidArg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_a_slash_is_looked_for_in_its_path() {
+        let environment = ["A=PATH=/x".to_owned(), "PATH=/bin:/usr/bin".to_owned()];
+        assert_eq!(candidates("sh", &environment), ["/bin/sh", "/usr/bin/sh"]);
+        assert_eq!(candidates("./sh", &environment), ["./sh"]);
+        assert_eq!(candidates("sh", &[]), ["./sh"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(why_not("nope", Errno::ENOENT).starts_with("`nope` is not in the image's PATH"));
+        assert!(why_not("/nope", Errno::ENOENT).starts_with("`/nope` is not in the image,"));
+    }
 }

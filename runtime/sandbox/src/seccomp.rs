@@ -14,10 +14,11 @@ use libcontainer::oci_spec::{
     },
 };
 
-use list::{Additions, Allowed, Condition, Killed, SystemCalls};
+use list::{Additions, Allowed, Condition, Group, GroupedCalls, Killed, SystemCalls, When};
 
 const WORKER: &str = include_str!("../../../configs/seccomp/worker.json");
 const TEMPLATE: &str = include_str!("../../../configs/seccomp/template.json");
+const IMAGE: &str = include_str!("../../../configs/seccomp/image.json");
 const UNPACK: &str = include_str!("../../../configs/seccomp/unpack.json");
 
 /// Why a list cannot be used; a mistake in the file itself.
@@ -39,13 +40,20 @@ pub(crate) struct Profiles {
     pub(crate) worker: LinuxSeccomp,
     /// A worker that forks.
     pub(crate) template: LinuxSeccomp,
+    /// Processes of images.
+    pub(crate) image: LinuxSeccomp,
     /// No container: what reads the layers of images.
     pub(crate) unpack: LinuxSeccomp,
 }
 
 impl Profiles {
     pub(crate) fn built_in() -> Result<Self, SeccompError> {
-        Ok(Self { worker: worker_profile()?, template: template_profile()?, unpack: unpack_profile()? })
+        Ok(Self {
+            worker: worker_profile()?,
+            template: template_profile()?,
+            image: image_profile()?,
+            unpack: unpack_profile()?,
+        })
     }
 }
 
@@ -65,6 +73,44 @@ fn template_profile() -> Result<LinuxSeccomp, SeccompError> {
 fn unpack_profile() -> Result<LinuxSeccomp, SeccompError> {
     let unpack = unpack()?;
     profile(&unpack, unpack.allowed.iter())
+}
+
+/// The profile of a process of an image.
+fn image_profile() -> Result<LinuxSeccomp, SeccompError> {
+    let list = image()?;
+    let mut rules = Vec::new();
+    for group in list.allowed.iter().filter(|group| group.is_native()) {
+        rules.extend(group.rules(LinuxSeccompAction::ScmpActAllow, None)?);
+    }
+    for group in list.refused.iter().filter(|group| group.is_native()) {
+        rules.extend(group.rules(LinuxSeccompAction::ScmpActErrno, Some(list.refused_errno))?);
+    }
+    built(list.default_errno, rules)
+}
+
+fn image() -> Result<GroupedCalls, SeccompError> {
+    serde_json::from_str(IMAGE).map_err(|source| SeccompError::Parse { file: "image.json", source })
+}
+
+impl Group {
+    /// All names in one rule where there is no condition, or else a rule for each alternative.
+    fn rules(&self, action: LinuxSeccompAction, errno: Option<u32>) -> Result<Vec<LinuxSyscall>, OciSpecError> {
+        let rule = |arguments: Option<Vec<LinuxSeccompArg>>| {
+            let mut rule = LinuxSyscallBuilder::default().names(self.names.clone()).action(action);
+            if let Some(errno) = errno {
+                rule = rule.errno_ret(errno);
+            }
+            match arguments {
+                Some(arguments) => rule.args(arguments).build(),
+                None => rule.build(),
+            }
+        };
+        if self.when.is_empty() {
+            return Ok(vec![rule(None)?]);
+        }
+        let of = |when: &When| rule(Some(when.all.conditions().map(compare).collect::<Result<_, _>>()?));
+        self.when.iter().map(of).collect()
+    }
 }
 
 fn unpack() -> Result<SystemCalls, SeccompError> {
@@ -88,9 +134,14 @@ fn profile<'l>(list: &SystemCalls, allowed: impl Iterator<Item = &'l Allowed>) -
     for killed in list.killed.iter().filter(|killed| killed.is_native()) {
         rules.push(kill(killed)?);
     }
+    built(list.default_errno, rules)
+}
+
+/// What no rule is of answers with this error.
+fn built(default_errno: u32, rules: Vec<LinuxSyscall>) -> Result<LinuxSeccomp, SeccompError> {
     Ok(LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
-        .default_errno_ret(list.default_errno)
+        .default_errno_ret(default_errno)
         .architectures(native_architecture())
         .syscalls(rules)
         .build()?)

@@ -9,6 +9,8 @@ mod child;
 mod claim;
 mod descriptors;
 mod event_loop;
+mod host_network;
+mod image_support;
 mod layers;
 mod listeners;
 mod node;
@@ -45,6 +47,7 @@ pub(crate) use self::{
 };
 use self::{
     event_loop::Spawner,
+    host_network::HostNetwork,
     layers::{LayerStore, Layers},
     listeners::Listeners,
     node::NodeUser,
@@ -66,7 +69,7 @@ use crate::{
     removal,
     rootfs::{Rootfs, RootfsError},
     seccomp::{Profiles, SeccompError},
-    uids::{UidBlock, UidError, UidRecord},
+    uids::{ImageRanges, UidBlock, UidError, UidRecord},
 };
 
 /// What the composition root decided for the privileged half.
@@ -208,9 +211,14 @@ fn serve(
         replicas_max: descriptors::raise_limit(),
         stores,
         image_ids: found.image_ids,
+        network: HostNetwork::open().map_err(io("opening the daemon's network namespace"))?,
     };
     let (layers, present) = LayerStore::open(&spawner.stores.layers);
-    let result = spawner.run(uids, signals, Layers::new(layers, present));
+    let ranges = image_support::ranges(found.image_ids, found.uids, &spawner.stores.layers, spawner.rootfs.scratch());
+    if let ImageRanges::Shared { reason, .. } = &ranges {
+        tracing::warn!("processes of all images have the same ids of the host's: {reason}");
+    }
+    let result = spawner.run(uids, ranges, signals, Layers::new(layers, present));
     if let Err(error) = groups.remove() {
         tracing::warn!("a control group is left for the next start to remove: {}", error_chain::one_line(&error));
     }

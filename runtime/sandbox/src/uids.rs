@@ -12,6 +12,7 @@
 mod block;
 #[cfg(test)]
 mod crash;
+mod ranges;
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,10 @@ use std::{
 use dormouse_spec::EndpointName;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::block::UidBlock;
+pub(crate) use self::{
+    block::UidBlock,
+    ranges::{ImageRanges, RangeLease, Ranges},
+};
 use crate::error_chain;
 
 /// Why an endpoint gets no uid.
@@ -51,6 +55,29 @@ pub enum UidError {
         "the ids of images' files {base}…{last} overlap `{line}` in {file}: choose another `image_id_base` in [sandbox]"
     )]
     ImagesOverlap { base: u32, last: u32, line: String, file: &'static str },
+    #[error("there is no room for ids of processes of images from {first} to {end}: choose another `image_id_base` in [sandbox]")]
+    NoRanges { first: u32, end: u32 },
+    #[error("processes of images run with each of the {0} ranges of ids")]
+    RangesExhausted(u32),
+}
+
+/// Files that name ids of this machine, and how a line of each does.
+const FILES_OF_IDS: [(&str, fn(&str) -> Option<(u32, u32)>); 4] = [
+    ("/etc/passwd", passwd_ids),
+    ("/etc/group", passwd_ids),
+    ("/etc/subuid", subordinate_ids),
+    ("/etc/subgid", subordinate_ids),
+];
+
+/// All ids that this machine has for others.
+fn ids_of_machine() -> Vec<UidRange> {
+    let of_file = |(file, ids): (&str, fn(&str) -> Option<(u32, u32)>)| {
+        let text = fs::read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().filter_map(|line| ids(line)).collect::<Vec<_>>()
+    };
+    let ids = FILES_OF_IDS.into_iter().flat_map(of_file);
+    ids.map(|(base, count)| UidRange { base, count }).collect()
 }
 
 /// One in so many uids of a range is for blanks.
@@ -79,13 +106,7 @@ impl UidRange {
 
     /// The first user, group or range of subordinate ids that shares an id with it.
     fn overlapped_on_this_machine(self) -> Option<(String, &'static str)> {
-        let files = [
-            ("/etc/passwd", passwd_ids as fn(&str) -> Option<(u32, u32)>),
-            ("/etc/group", passwd_ids),
-            ("/etc/subuid", subordinate_ids),
-            ("/etc/subgid", subordinate_ids),
-        ];
-        files.into_iter().find_map(|(file, ids)| {
+        FILES_OF_IDS.into_iter().find_map(|(file, ids)| {
             // A machine without one of these files has nothing to overlap.
             let text = fs::read(file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
@@ -115,8 +136,8 @@ impl UidRange {
     }
 }
 
-/// The host's ids of images' files: id 0 of every image is the first. No process runs as one of them but
-/// those that unpack, so daemons side by side share them.
+/// The host's ids of images' files: id 0 of every image is the first. Where replicas have ranges of their own, no
+/// process runs as one of them but those that unpack, so daemons side by side share them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ImageIds {
     base: u32,

@@ -15,7 +15,10 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-use crate::{oci::CONTAINER_UID, uids::ImageIds};
+use crate::{
+    oci::worker::CONTAINER_UID,
+    uids::{ImageIds, RangeLease},
+};
 
 /// Where uid and gid 0 are `setup_uid` of the host and those of every payload are `endpoint_uid`.
 pub(crate) fn of_container(setup_uid: u32, endpoint_uid: u32) -> io::Result<OwnedFd> {
@@ -25,6 +28,16 @@ pub(crate) fn of_container(setup_uid: u32, endpoint_uid: u32) -> io::Result<Owne
 /// Where every id that an image may use is that of its file on the host.
 pub(crate) fn of_images(ids: ImageIds) -> io::Result<OwnedFd> {
     create(&format!("0 {} {}\n", ids.base(), ImageIds::COUNT))
+}
+
+/// Where every id of a process of an image is one of its replica's range.
+pub(crate) fn of_processes(range: &RangeLease) -> io::Result<OwnedFd> {
+    create(&format!("0 {} {}\n", range.base(), ImageIds::COUNT))
+}
+
+/// What a mount is given to show images' files as those of a replica: on the left are ids of the files.
+pub(crate) fn of_shown_files(ids: ImageIds, range: &RangeLease) -> io::Result<OwnedFd> {
+    create(&format!("{} {} {}\n", ids.base(), range.base(), ImageIds::COUNT))
 }
 
 /// Makes the namespace. The process that held it while its maps were written is gone again.

@@ -34,15 +34,33 @@ pub(crate) enum VerificationError {
     NotInForce { field: &'static str, found: String, expected: String },
 }
 
-/// Checks the first process of a container, `pid`, whose payload is to run as the host's `uid`.
-pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> {
+/// As whom a payload is to run, in ids of the host, and with which rights.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// In order.
+    pub(crate) groups: Vec<u32>,
+    /// Bounding, permitted and effective: those of its own user namespace. The others are empty.
+    pub(crate) capabilities: u64,
+}
+
+impl Expected {
+    /// A worker has no right at all.
+    pub(crate) fn worker(uid: u32) -> Self {
+        Self { uid, gid: uid, groups: Vec::new(), capabilities: 0 }
+    }
+}
+
+/// Checks the first process of a container, `pid`.
+pub(crate) fn of_container(pid: i32, expected: &Expected) -> Result<(), VerificationError> {
     if !Defence::RealProc.stands() {
         return Ok(());
     }
     // The one that tells, then the one that the payload will be told by.
     is_procfs("/proc".to_owned())?;
     is_procfs(format!("/proc/{pid}/root/proc"))?;
-    of_process(pid, uid, filters_of_container())?;
+    of_process(pid, expected, filters_of_container())?;
     let score = read(format!("/proc/{pid}/oom_score_adj"))?;
     in_force("oom_score_adj", score.trim().to_owned(), &OOM_SCORE_ADJ.to_string())
 }
@@ -50,7 +68,7 @@ pub(crate) fn of_container(pid: i32, uid: u32) -> Result<(), VerificationError> 
 /// Checks a server, `pid`, which says that it serves: it is as its template was, under filters of its own, and
 /// in the control group `group` in every hierarchy that limits anything.
 pub(crate) fn of_server(pid: i32, uid: u32, group: &Path) -> Result<(), VerificationError> {
-    of_process(pid, uid, filters_of_container() + SERVER_FILTERS)?;
+    of_process(pid, &Expected::worker(uid), filters_of_container() + SERVER_FILTERS)?;
     let memberships = read(format!("/proc/{pid}/cgroup"))?;
     let strays = strays(&memberships, group);
     in_force("outside its control group", strays.join(" "), "")
@@ -78,13 +96,14 @@ fn filters_of_container() -> u32 {
 }
 
 /// What a process is allowed, under so many filters.
-fn of_process(pid: i32, uid: u32, filters: u32) -> Result<(), VerificationError> {
+fn of_process(pid: i32, expected: &Expected, filters: u32) -> Result<(), VerificationError> {
     let status = read(format!("/proc/{pid}/status"))?;
-    let ids = [uid; 4].map(|uid| uid.to_string()).join(" ");
+    let four = |id: u32| [id; 4].map(|id| id.to_string()).join(" ");
+    let groups = expected.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     for (field, expected) in [
-        ("Uid:", ids.as_str()),
-        ("Gid:", &ids),
-        ("Groups:", ""),
+        ("Uid:", four(expected.uid).as_str()),
+        ("Gid:", &four(expected.gid)),
+        ("Groups:", &groups),
         ("NoNewPrivs:", "1"),
         ("Seccomp:", if filters > 0 { FILTERED } else { UNFILTERED }),
         ("Seccomp_filters:", &filters.to_string()),
@@ -92,8 +111,9 @@ fn of_process(pid: i32, uid: u32, filters: u32) -> Result<(), VerificationError>
         in_force(field, field_of(&status, field), expected)?;
     }
     if Defence::NoCapabilities.stands() {
-        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-            in_force(set, field_of(&status, set), "0000000000000000")?;
+        let its = expected.capabilities;
+        for (set, capabilities) in [("CapInh:", 0), ("CapPrm:", its), ("CapEff:", its), ("CapBnd:", its), ("CapAmb:", 0)] {
+            in_force(set, field_of(&status, set), &format!("{capabilities:016x}"))?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::{
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
-    messages::{Event, ExitCause, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work},
+    messages::{Event, ExitCause, ImageIdsMode, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work},
 };
 use dormouse_spec::Digest;
 use rustix::{
@@ -62,6 +62,8 @@ pub struct Node {
     pub listeners: Vec<OwnedFd>,
     pub slow_turns: Vec<u64>,
     blanks_ready: u32,
+    /// Known from the welcome on.
+    pub image_ids: Option<ImageIdsMode>,
     instance: String,
     run: PathBuf,
 }
@@ -89,6 +91,7 @@ impl Node {
             listeners: Vec::new(),
             slow_turns: Vec::new(),
             blanks_ready: 0,
+            image_ids: None,
             instance: String::new(),
             run: PathBuf::new(),
         }
@@ -97,12 +100,13 @@ impl Node {
     /// Says hello and hears the welcome, whom to adopt, and that this was all.
     pub fn greet(&mut self, run: &Path) {
         self.ask(&Request::Hello { version: PROTOCOL_VERSION });
-        let (Event::Welcome { version, instance, settings, listeners }, descriptors) = self.hear() else {
+        let (Event::Welcome { version, instance, settings, listeners, image_ids }, descriptors) = self.hear() else {
             panic!("the first event is a welcome")
         };
         assert_eq!((version, settings.as_str()), (PROTOCOL_VERSION, "as the composition root wrote them"));
         assert_eq!(listeners.len(), descriptors.len());
         (self.instance, self.listeners, self.run) = (instance, descriptors, run.to_owned());
+        self.image_ids = Some(image_ids);
         loop {
             match self.hear() {
                 (Event::Adopt(report), mut descriptors) => {

@@ -64,6 +64,39 @@ impl Killed {
     }
 }
 
+/// A list of what programs at large are used to: calls of one purpose have one reason.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupedCalls {
+    #[serde(rename = "description")]
+    _description: Vec<String>,
+    /// What a call answers that is in neither list: one that this list does not know, as of a newer kernel.
+    pub(super) default_errno: u32,
+    /// What a call answers that is refused.
+    pub(super) refused_errno: u32,
+    pub(super) allowed: Vec<Group>,
+    pub(super) refused: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the reason is for readers and for tests"))]
+pub(super) struct Group {
+    pub(super) names: Vec<String>,
+    /// The one architecture that has the calls.
+    pub(super) only: Option<Architecture>,
+    pub(super) reason: String,
+    /// Alternatives; without any the calls are meant whatever their arguments are.
+    #[serde(default)]
+    pub(super) when: Vec<When>,
+}
+
+impl Group {
+    pub(super) fn is_native(&self) -> bool {
+        self.only.is_none_or(Architecture::is_native)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum Architecture {
     #[serde(rename = "x86-64")]

@@ -2,12 +2,12 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// What the spawner holds of one replica: control channel, log, freezer, memory alarm and the report
+/// What the spawner holds of one replica: control channel or network, log, freezer, memory alarm and the report
 /// of its creation, and duplicates of the log on their way to a node.
 const DESCRIPTORS_A_REPLICA: u64 = 7;
-/// Standard streams, signals, listeners, the node, and what one creation opens for its child: a
+/// Standard streams, signals, listeners, the node and sockets on their way to it, the daemon's network, locks, and what one creation opens for its child: a
 /// file in every hierarchy of control groups and both ends of each pipe.
-const DESCRIPTORS_RESERVED: u64 = 64;
+const DESCRIPTORS_RESERVED: u64 = 80;
 /// However many files may be open: one look at all replicas must stay short.
 const REPLICAS_MAX: u64 = 1_000;
 
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn replicas_fit_the_limit() {
-        assert_eq!(replicas_within(Some(1_024)), 137);
+        assert_eq!(replicas_within(Some(1_024)), 134);
         assert_eq!(replicas_within(Some(10)), 0);
         assert_eq!(replicas_within(Some(1 << 20)), 1_000);
         assert_eq!(replicas_within(None), 1_000);

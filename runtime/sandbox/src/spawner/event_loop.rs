@@ -13,6 +13,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ pub(crate) use self::reaping::how_ended;
 use self::{ahead::Ahead, ending::Ending};
 use super::{
     SpawnerError, SpawnerSettings, Stores,
+    host_network::HostNetwork,
     layers::{Layers, Task},
     listeners::Listeners,
     node::{Node, NodeError, NodeUser},
@@ -47,7 +49,7 @@ use crate::{
     messages::{Event, Origin, ReplicaId, Request},
     rootfs::Rootfs,
     seccomp::Profiles,
-    uids::{ImageIds, UidRecord},
+    uids::{ImageIds, ImageRanges, RangeLease, UidRecord},
     unpack::Asked,
 };
 
@@ -94,12 +96,14 @@ pub(crate) struct Spawner<'a> {
     pub(crate) stores: Stores,
     /// As whose files layers are unpacked.
     pub(crate) image_ids: ImageIds,
+    pub(crate) network: HostNetwork,
 }
 
 /// What does.
 struct Loop<'a> {
     spawner: &'a Spawner<'a>,
     uids: UidRecord,
+    image_ranges: ImageRanges,
     signals: Signals,
     replicas: BTreeMap<ReplicaId, Replica>,
     pool: Pool,
@@ -112,6 +116,8 @@ struct Loop<'a> {
     forgotten: BTreeSet<EndpointName>,
     /// Endpoints of which a replica could not be removed: their uids stay theirs until the next start.
     unremoved: BTreeSet<EndpointName>,
+    /// Ids of images' processes that could not be removed.
+    unremoved_ranges: Vec<Rc<RangeLease>>,
     node: Option<Node>,
     node_group: ReplicaGroup,
     node_started: Instant,
@@ -148,18 +154,26 @@ enum Source {
 
 impl Spawner<'_> {
     /// Serves until told to end and nothing is left.
-    pub(crate) fn run(&self, uids: UidRecord, signals: Signals, layers: Layers) -> Result<(), SpawnerError> {
+    pub(crate) fn run(
+        &self,
+        uids: UidRecord,
+        image_ranges: ImageRanges,
+        signals: Signals,
+        layers: Layers,
+    ) -> Result<(), SpawnerError> {
         let mut turn = Loop {
             spawner: self,
             pool: Pool::new(self.settings.pool, uids.range()),
             layers,
             unremoved_uids: BTreeSet::new(),
             uids,
+            image_ranges,
             signals,
             replicas: BTreeMap::new(),
             early: HashMap::new(),
             forgotten: BTreeSet::new(),
             unremoved: BTreeSet::new(),
+            unremoved_ranges: Vec::new(),
             node: None,
             node_group: self.groups.create_unlimited(NODE_GROUP)?,
             node_started: Instant::now(),
@@ -332,7 +346,7 @@ impl Loop<'_> {
             Request::Freeze { replica } => self.on_freeze(replica),
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
-            Request::Socket { replica } => self.refuse(Some(replica), "images are not run yet"),
+            Request::Socket { replica } => self.on_socket(replica),
             Request::Forget { endpoint } => self.on_forget(endpoint),
             Request::UnpackLayer { blob, diff_id, compression, bytes_max } => {
                 self.on_layer_task(Task::Unpack(Asked { blob, diff_id, compression, bytes_max }));
@@ -346,7 +360,7 @@ impl Loop<'_> {
     fn on_creation_report(&mut self, whose: &Whose) {
         match self.sandbox_mut(whose).and_then(Sandbox::read_report) {
             None => {}
-            Some(Report::Created { pid, phases }) => {
+            Some(Report::Created { pid, phases, .. }) => {
                 if let Whose::Replica(id) = whose {
                     self.tell_created(id, Origin::Created(phases));
                 }

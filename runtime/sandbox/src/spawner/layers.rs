@@ -91,6 +91,12 @@ impl Layers {
         })
     }
 
+    /// Whether a replica may be made of it: it is there, and stays.
+    pub(super) fn can_be_used(&self, layer: &Digest) -> bool {
+        let is_removed = |job: &Job| job.task == Task::Remove(*layer);
+        self.present.contains_key(layer) && !self.jobs.iter().any(is_removed)
+    }
+
     pub(super) fn begun(&mut self, job: Job) {
         self.jobs.push(job);
     }

@@ -32,6 +32,8 @@ use crate::{
 
 /// Events that wait for a node that does not read. A node so far behind is stuck and is replaced.
 const OUTBOX_EVENTS_MAX: usize = 8_192;
+/// Sockets among them: each is a descriptor of the spawner's.
+const SOCKETS_UNSENT_MAX: usize = 16;
 /// Processes and threads of the node's user at a time: many times what the node has, and few enough
 /// that one which was taken over cannot fill the machine with them.
 const NODE_TASKS_MAX: u64 = 4_096;
@@ -152,6 +154,12 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has to take some before there are more.
+    pub(crate) fn holds_too_many_sockets(&self) -> bool {
+        let unsent = self.outbox.iter().filter(|(event, _)| matches!(event, Event::Socket { .. }));
+        unsent.count() >= SOCKETS_UNSENT_MAX
     }
 
     pub(crate) fn has_unsent(&self) -> bool {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use dormouse_spec::{Bytes, MilliCpu};
 
-use crate::messages::ReplicaSpec;
+use crate::messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec};
 
 /// What replicas may be made with, as the composition root derives it from the configuration.
 ///
@@ -26,6 +26,11 @@ pub struct ReplicaPolicy {
     pub body_bytes_max: u64,
 }
 
+/// As of Linux.
+const PATH_BYTES_MAX: usize = 4_095;
+/// Of `user:group`.
+const USER_BYTES_MAX: usize = 256;
+
 /// Why the policy does not allow a replica.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PolicyError {
@@ -33,6 +38,8 @@ pub(crate) enum PolicyError {
     Over { what: &'static str, asked: String, most: String },
     #[error("{asked} of memory beside the {held} that other replicas hold is over this node's budget of {budget}")]
     Memory { asked: Bytes, held: Bytes, budget: Bytes },
+    #[error("{0}")]
+    Image(&'static str),
 }
 
 impl ReplicaPolicy {
@@ -47,10 +54,30 @@ impl ReplicaPolicy {
         // Its pages count as memory of the replica.
         within("a /tmp", limits.tmp, limits.memory)?;
         within("a concurrency", spec.concurrency, self.concurrency)?;
-        let Some(payload) = spec.payload.model() else { return Ok(()) };
-        within("intra-op threads", payload.intra_op_threads, limits.pids)?;
-        within("a largest body", Bytes::new(payload.body_bytes_max), Bytes::new(self.body_bytes_max))
+        match &spec.payload {
+            Payload::Model(payload) => {
+                within("intra-op threads", payload.intra_op_threads, limits.pids)?;
+                within("a largest body", Bytes::new(payload.body_bytes_max), Bytes::new(self.body_bytes_max))
+            }
+            Payload::Image(payload) => admit_image(payload),
+        }
     }
+}
+
+/// What the kernel, libcontainer or a page of a mount's options would refuse later, and less clearly.
+fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
+    let refused = |is_wrong, why| if is_wrong { Err(PolicyError::Image(why)) } else { Ok(()) };
+    refused(payload.layers.is_empty(), "an image has a layer")?;
+    within("a number of layers", payload.layers.len(), LAYERS_MAX)?;
+    refused(payload.args.first().is_none_or(String::is_empty), "an image's process has a program")?;
+    let variables = payload.env.iter().flat_map(|variable| [variable.name(), variable.value()]);
+    let texts = || payload.args.iter().map(String::as_str).chain(variables.clone());
+    within("arguments and environment in bytes", texts().map(str::len).sum::<usize>(), PROCESS_BYTES_MAX)?;
+    let others = [payload.working_dir.as_str(), payload.user.of_image.as_str()];
+    refused(texts().chain(others).any(|text| text.contains('\0')), "what an image's process is given holds no NUL")?;
+    refused(!payload.working_dir.starts_with('/'), "an image's working directory is absolute")?;
+    within("a working directory in bytes", payload.working_dir.len(), PATH_BYTES_MAX)?;
+    within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)
 }
 
 fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, most: T) -> Result<(), PolicyError> {

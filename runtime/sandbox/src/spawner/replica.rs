@@ -2,6 +2,7 @@
 
 use std::{
     os::{fd::AsFd, unix::net::UnixListener},
+    rc::Rc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -9,9 +10,12 @@ use super::{
     assignment::{self, Assignment, Sources},
     listeners::{ListenError, listen_unix},
     order::ServerNumber,
-    sandbox::{BeginError, Plan, Sandbox, Workshop},
+    sandbox::{BeginError, ImagePlan, Plan, Sandbox, Workshop},
 };
-use crate::messages::{ModelPayload, Payload, Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work};
+use crate::{
+    messages::{ImagePayload, ModelPayload, Premade, ReplicaId, ReplicaReport, ReplicaSpec, ReplicaState, Work},
+    uids::RangeLease,
+};
 
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -23,17 +27,8 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Begins a sandbox for it.
-    pub(crate) fn begin(workshop: &Workshop<'_>, spec: ReplicaSpec, uid: u32) -> Result<Self, BeginError> {
-        let sandbox = match &spec.payload {
-            Payload::Model(payload) => Self::begin_worker(workshop, &spec, payload, uid)?,
-            Payload::Image(_) => return Err(BeginError::NoImages),
-        };
-        Ok(Self::of(spec, sandbox, None))
-    }
-
-    /// With its model mounted and its assignment waiting.
-    fn begin_worker(
+    /// Begins a sandbox for a worker, with its model mounted and its assignment waiting.
+    pub(crate) fn begin_worker(
         workshop: &Workshop<'_>,
         spec: &ReplicaSpec,
         payload: &ModelPayload,
@@ -48,6 +43,17 @@ impl Replica {
         let listener = if is_template { None } else { Some(listen(workshop, spec)?) };
         let listener = listener.as_ref().map(AsFd::as_fd);
         Sandbox::begin(workshop, plan, |channel| assignment::send(channel, &assignment, listener, &sources))
+    }
+
+    /// Begins a sandbox for a process of an image.
+    pub(crate) fn begin_image(
+        workshop: &Workshop<'_>,
+        spec: &ReplicaSpec,
+        payload: &ImagePayload,
+        range: Rc<RangeLease>,
+    ) -> Result<Sandbox, BeginError> {
+        let (name, hostname) = (spec.replica.as_str(), spec.replica.endpoint().as_str());
+        Sandbox::begin_image(workshop, &ImagePlan { name, hostname, limits: spec.limits, payload }, range)
     }
 
     /// A fork of `template`, called `number` if it is forked only now. It differs from its template in nothing but its
@@ -78,7 +84,7 @@ impl Replica {
         self.sandbox.is_template() && mine == *spec && of(&self.spec.replica) == of(&spec.replica)
     }
 
-    /// A replica that `sandbox` was told to be.
+    /// A replica that `sandbox` is, or was told to be.
     pub(super) fn of(spec: ReplicaSpec, sandbox: Sandbox, premade: Option<Premade>) -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);

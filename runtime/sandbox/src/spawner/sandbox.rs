@@ -2,6 +2,7 @@
 //! replica's container, a blank that waits to become one, a server in the container of its template.
 
 mod begin;
+mod image;
 mod server;
 
 use std::{
@@ -20,7 +21,8 @@ use nix::{
 };
 use rustix::process::WaitStatus;
 
-pub(crate) use self::begin::{BeginError, Plan, Workshop};
+pub(crate) use self::begin::{BeginError, ImagePlan, Plan, Workshop};
+use self::image::ImageProcess;
 pub(crate) use self::server::NextServer;
 use super::{
     child::fork_child,
@@ -88,6 +90,21 @@ enum Kind {
         number: ServerNumber,
         patience: Patience,
     },
+    Image(ImageProcess),
+}
+
+/// What is said between a worker and the spawner. Nothing else has one.
+#[derive(Debug)]
+struct Conversation {
+    /// Until there is nothing more to say.
+    control: Option<OwnedFd>,
+    word: Word,
+}
+
+impl Conversation {
+    fn with(control: OwnedFd) -> Self {
+        Self { control: Some(control), word: Word::default() }
+    }
 }
 
 /// What became of a freeze.
@@ -108,8 +125,7 @@ pub(crate) struct Sandbox {
     limits: Limits,
     group: ReplicaGroup,
     life: Life,
-    control: Option<OwnedFd>,
-    word: Word,
+    conversation: Option<Conversation>,
     /// A duplicate of the log's reading end: were it closed with a node, the worker's next line
     /// would kill it. The spawner never reads it.
     log: OwnedFd,
@@ -159,14 +175,25 @@ impl Sandbox {
 
     /// The worker's control channel, where something may be written to it.
     pub(crate) fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.control.as_ref().map(AsFd::as_fd)
+        self.conversation.as_ref()?.control.as_ref().map(AsFd::as_fd)
+    }
+
+    fn word(&self) -> Option<Word> {
+        self.conversation.as_ref().map(|conversation| conversation.word)
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.control = None;
+        }
     }
 
     /// The same from when it runs until it said its last word. After that it is held and not looked
     /// at: a worker could otherwise keep the spawner and the node busy with it. A template has answers
     /// to give for as long as it lives.
     pub(crate) fn awaited_channel(&self) -> Option<BorrowedFd<'_>> {
-        let has_more = self.word.is_awaited() || (self.forks() && self.word.is_ready());
+        let word = self.word()?;
+        let has_more = word.is_awaited() || (self.forks() && word.is_ready());
         self.channel().filter(|_| has_more && matches!(self.life, Life::Running { .. } | Life::Forked))
     }
 
@@ -185,12 +212,13 @@ impl Sandbox {
             Err(error) => failed(format!("reading the creation child's report failed: {error}")),
         };
         match told {
-            Some(Report::Created { pid, .. }) => {
+            Some(Report::Created { pid, network, .. }) => {
                 let pid = Pid::from_raw(pid);
                 self.life = Life::Running { pid };
+                self.hold_network(pid, network);
                 if self.stop_asked {
                     // It could not be asked to end before it was there.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    self.ask_to_end(pid);
                 }
             }
             Some(Report::Failed { .. }) => self.life = Life::Dead,
@@ -201,23 +229,25 @@ impl Sandbox {
 
     /// Reads one message of the worker's, if one waits.
     pub(crate) fn read_word(&mut self) -> Option<Said> {
-        let said = self.word.read(self.awaited_channel()?)?;
+        let said = self.word()?.read(self.awaited_channel()?)?;
         let said = self.checked(said);
         if said == Said::NothingMore {
-            self.control = None;
+            self.hang_up();
         }
-        self.word.heard(&said);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.word.heard(&said);
+        }
         Some(said)
     }
 
     /// Its worker waits for an assignment.
     pub(crate) fn is_blank(&self) -> bool {
-        self.word == Word::Blank
+        self.word() == Some(Word::Blank)
     }
 
     /// It said that it serves.
     pub(crate) fn is_ready(&self) -> bool {
-        self.word.is_ready()
+        self.word().is_some_and(Word::is_ready)
     }
 
     pub(crate) fn is_creation_child(&self, pid: Pid) -> bool {
@@ -292,7 +322,8 @@ impl Sandbox {
     /// Forks the child that waits for the kernel to let go of the group; that can take long, and
     /// the spawner is on the way of every wake. `socket` is what clients reached it by.
     pub(crate) fn begin_removal(&mut self, socket: Option<&Path>, groups: &InstanceGroup) -> io::Result<()> {
-        self.control = None;
+        self.hang_up();
+        self.let_go_of_network();
         self.freezing_until = None;
         self.memory_looked_at_until = None;
         self.kill_at = None;
@@ -364,8 +395,7 @@ impl Sandbox {
             Life::Running { pid } => {
                 // A frozen process does not see a signal.
                 self.thaw()?;
-                // It can only fail where the payload has ended, which is about to be told.
-                let _ = kill(pid, Signal::SIGTERM);
+                self.ask_to_end(pid);
             }
             Life::Forked => {
                 self.thaw()?;

@@ -63,11 +63,11 @@ pub(crate) fn of_devices_are_read_back() {
 
 pub(crate) fn of_open_files_is_raised_and_counted() {
     // What is reserved, and seven for each of three replicas.
-    let mut daemon = Daemon::start_with(|settings| settings.open_files = Some((40, 64 + 3 * 7)));
+    let mut daemon = Daemon::start_with(|settings| settings.open_files = Some((40, 80 + 3 * 7)));
     let mut node = daemon.node();
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(line.split_whitespace().filter(|field| *field == "85").count(), 2, "{line}");
+    assert_eq!(line.split_whitespace().filter(|field| *field == "101").count(), 2, "{line}");
     for serial in 1..=3 {
         node.start(&replica_of("plain", serial));
     }

@@ -57,6 +57,8 @@ impl<'a> Loop<'a> {
             seccomp: spawner.seccomp,
             node_gid: spawner.node_user.gid,
             setup_uid: self.uids.range().setup_uid(),
+            layers: &spawner.stores.layers,
+            image_ids: spawner.image_ids,
         }
     }
 

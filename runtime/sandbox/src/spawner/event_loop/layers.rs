@@ -6,7 +6,7 @@ use rustix::process::WaitStatus;
 use super::Loop;
 use crate::{
     error_chain,
-    messages::Event,
+    messages::{Event, ImagePayload},
     spawner::layers::{Ended, Job, Task, Turn, Workshop},
     unpack::Layer,
 };
@@ -33,8 +33,11 @@ impl Loop<'_> {
         }
     }
 
-    /// Here, and nowhere else, a layer begins to be removed: one that something uses has to be refused here.
+    /// Here, and nowhere else, a layer begins to be removed, so one that a replica uses is refused here.
     fn begin_layer_task(&mut self, task: Task) {
+        if let Some(reason) = self.why_to_keep(&task) {
+            return self.tell_layer_failed(task.diff_id(), reason);
+        }
         let spawner = self.spawner;
         let workshop = Workshop {
             groups: spawner.groups,
@@ -48,6 +51,14 @@ impl Loop<'_> {
             Ok(job) => self.layers.begun(job),
             Err(error) => self.tell_layer_failed(diff_id, error_chain::one_line(&error)),
         }
+    }
+
+    /// Whatever is left of a replica may still have its layers mounted.
+    fn why_to_keep(&self, task: &Task) -> Option<String> {
+        let Task::Remove(layer) = task else { return None };
+        let uses_it = |payload: &ImagePayload| payload.layers.contains(layer);
+        let user = self.replicas.values().find(|replica| replica.spec.payload.image().is_some_and(uses_it))?;
+        Some(format!("replica {} uses it", user.spec.replica))
     }
 
     pub(super) fn on_layer_child_ended(&mut self, job: Job, status: WaitStatus) {

@@ -147,6 +147,8 @@ impl Loop<'_> {
     fn forget_unremoved(&mut self, whose: &Whose) {
         let uid = self.sandbox_mut(whose).map(|sandbox| sandbox.uid());
         self.unremoved_uids.extend(uid);
+        let range = self.sandbox_mut(whose).and_then(|sandbox| sandbox.range());
+        self.unremoved_ranges.extend(range);
         if let Whose::Replica(id) = whose {
             self.unremoved.insert(id.endpoint().clone());
         }

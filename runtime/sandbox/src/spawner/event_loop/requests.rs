@@ -3,18 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
-use dormouse_spec::{Bytes, EndpointName};
+use dormouse_spec::{Bytes, Digest, EndpointName};
 
 use super::{Loop, slow_turn};
 use crate::{
     error_chain,
-    messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaSpec, Work},
+    messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, Payload, ReplicaId, ReplicaSpec, Work},
     spawner::{
         listeners::ListenError,
-        node::NodeError,
+        node::{Node, NodeError},
         order::ServerNumber,
         policy::PolicyError,
         replica::Replica,
@@ -35,6 +37,8 @@ enum CreateError {
     NoTemplate,
     #[error("the node's policy does not allow it")]
     Policy(#[from] PolicyError),
+    #[error("layer {0} is not unpacked, or is being removed")]
+    NoLayer(Digest),
     #[error(transparent)]
     Uid(#[from] crate::uids::UidError),
     #[error(transparent)]
@@ -67,6 +71,7 @@ impl Loop<'_> {
             instance: self.spawner.instance.id().to_owned(),
             settings: self.spawner.settings.node_settings.clone(),
             listeners,
+            image_ids: self.image_ranges.mode(),
         };
         node.welcome(&welcome, &descriptors)?;
         for replica in self.replicas.values() {
@@ -130,9 +135,22 @@ impl Loop<'_> {
             let order_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
             return Ok((replica, Some(Origin::Forked(Fork { fork, order_us }))));
         }
-        let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
-        let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;
-        Ok((Replica::begin(&self.workshop(), spec, uid)?, None))
+        let workshop = self.workshop();
+        let sandbox = match &spec.payload {
+            Payload::Model(payload) => {
+                let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
+                let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;
+                Replica::begin_worker(&workshop, &spec, payload, uid)?
+            }
+            Payload::Image(payload) => {
+                if let Some(missing) = payload.layers.iter().find(|layer| !self.layers.can_be_used(layer)) {
+                    return Err(CreateError::NoLayer(*missing));
+                }
+                let range = Rc::new(self.image_ranges.take()?);
+                Replica::begin_image(&workshop, &spec, payload, range)?
+            }
+        };
+        Ok((Replica::of(spec, sandbox, None), None))
     }
 
     /// As the server that was forked ahead, where one was.
@@ -149,6 +167,19 @@ impl Loop<'_> {
     fn memory_held(&self) -> Bytes {
         let each = self.replicas.values().map(|replica| replica.spec.limits.memory);
         each.fold(Bytes::default(), Bytes::saturating_add)
+    }
+
+    /// The node connects it, and asks for the next one when it needs it.
+    pub(super) fn on_socket(&mut self, id: ReplicaId) {
+        if self.node.as_ref().is_some_and(Node::holds_too_many_sockets) {
+            return self.refuse(Some(id), "too many sockets wait for the node to take them");
+        }
+        let network = &self.spawner.network;
+        let Some(sandbox) = self.living(&id) else { return };
+        match sandbox.socket(network) {
+            Ok(socket) => self.tell(Event::Socket { replica: id }, Some(socket.as_fd())),
+            Err(error) => self.refuse(Some(id), &error_chain::one_line(&error)),
+        }
     }
 
     pub(super) fn on_freeze(&mut self, id: ReplicaId) {

@@ -5,21 +5,25 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
+    rc::Rc,
     time::Instant,
 };
 
 use dormouse_spec::{Digest, Limits};
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
 
-use super::{Kind, Life, Sandbox};
+use super::{Conversation, ImageProcess, Kind, Life, Sandbox};
 use crate::{
     cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
     channel::{self, ChannelError},
-    creation::Creation,
+    creation::{Contents, Creation, ImageContents, WorkerContents},
     error_chain,
     instance::Instance,
+    messages::ImagePayload,
     rootfs::Rootfs,
     seccomp::Profiles,
-    spawner::{child::fork_child, listeners::ListenError, word::Word},
+    uids::{ImageIds, RangeLease},
+    spawner::{child::fork_child, listeners::ListenError},
 };
 
 /// Why a sandbox could not be begun.
@@ -27,8 +31,6 @@ use crate::{
 pub(crate) enum BeginError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    #[error("images are not run yet")]
-    NoImages,
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("making the control channel failed")]
@@ -52,9 +54,12 @@ pub(crate) struct Workshop<'a> {
     pub(crate) seccomp: &'a Profiles,
     pub(crate) node_gid: u32,
     pub(crate) setup_uid: u32,
+    /// Unpacked layers of images, and as whose files they are.
+    pub(crate) layers: &'a Path,
+    pub(crate) image_ids: ImageIds,
 }
 
-/// What one container is made with.
+/// What one worker's container is made with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan<'a> {
     /// Of its control group, and in its creation's errors.
@@ -66,6 +71,30 @@ pub(crate) struct Plan<'a> {
     pub(crate) model: Option<&'a Digest>,
     /// Whether its worker is a template, which may fork.
     pub(crate) is_template: bool,
+}
+
+/// And a container of a process of an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImagePlan<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) hostname: &'a str,
+    pub(crate) limits: Limits,
+    pub(crate) payload: &'a ImagePayload,
+}
+
+/// What is asked for whatever runs in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Common<'a> {
+    pub(super) name: &'a str,
+    /// The host's uid of its payload, or of the root of its container.
+    pub(super) uid: u32,
+    pub(super) limits: Limits,
+}
+
+impl<'a> Plan<'a> {
+    fn common(&self) -> Common<'a> {
+        Common { name: self.name, uid: self.uid, limits: self.limits }
+    }
 }
 
 impl Sandbox {
@@ -80,22 +109,48 @@ impl Sandbox {
         let kind =
             if plan.is_template { Kind::Template { next: None, discarded: BTreeSet::new() } } else { Kind::Worker };
         let group = workshop.groups.create(plan.name, &plan.limits)?;
-        Self::of(kind, &plan, group, |group| {
+        Self::of(kind, &plan.common(), group, |group| {
             let (control, workers) = control_channel()?;
             tell(control.as_fd())?;
-            let (life, log) = fork_creation(workshop, &plan, group, workers)?;
-            Ok(Begun { life, control, word: Word::default(), log })
+            let contents = Contents::Worker(WorkerContents {
+                store: workshop.store,
+                model: plan.model,
+                setup_uid: workshop.setup_uid,
+                uid: plan.uid,
+                control: workers,
+            });
+            let seccomp = if plan.is_template { &workshop.seccomp.template } else { &workshop.seccomp.worker };
+            let (life, log) = fork_creation(workshop, &plan.common(), group, seccomp, contents)?;
+            Ok(Begun { life, conversation: Some(Conversation::with(control)), log })
+        })
+    }
+
+    /// The same for a process of an image, of which nothing is heard but its log.
+    pub(crate) fn begin_image(
+        workshop: &Workshop<'_>,
+        plan: &ImagePlan<'_>,
+        range: Rc<RangeLease>,
+    ) -> Result<Self, BeginError> {
+        let ImagePlan { name, hostname, limits, payload } = *plan;
+        let common = Common { name, uid: range.base(), limits };
+        let kind = Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(&range) });
+        let group = workshop.groups.create(name, &limits)?;
+        Self::of(kind, &common, group, |group| {
+            let (layers, ids) = (workshop.layers, workshop.image_ids);
+            let contents = Contents::Image(ImageContents { payload, hostname, layers, ids, range: &range });
+            let (life, log) = fork_creation(workshop, &common, group, &workshop.seccomp.image, contents)?;
+            Ok(Begun { life, conversation: None, log })
         })
     }
 
     /// What `begin` began in `group`, whose entrance is closed then; where it fails, the group is gone too.
     pub(super) fn of(
         kind: Kind,
-        plan: &Plan<'_>,
+        plan: &Common<'_>,
         mut group: ReplicaGroup,
         begin: impl FnOnce(&ReplicaGroup) -> Result<Begun, BeginError>,
     ) -> Result<Self, BeginError> {
-        let Begun { life, control, word, log } = begin(&group).inspect_err(|_| {
+        let Begun { life, conversation, log } = begin(&group).inspect_err(|_| {
             if let Err(error) = group.remove() {
                 let reason = error_chain::one_line(&error);
                 tracing::error!("a control group is left for the next start to remove: {reason}");
@@ -109,8 +164,7 @@ impl Sandbox {
             limits: plan.limits,
             group,
             life,
-            control: Some(control),
-            word,
+            conversation,
             log,
             frozen: false,
             freezing_until: None,
@@ -125,8 +179,7 @@ impl Sandbox {
 /// What differs between the ways to begin.
 pub(super) struct Begun {
     pub(super) life: Life,
-    pub(super) control: OwnedFd,
-    pub(super) word: Word,
+    pub(super) conversation: Option<Conversation>,
     /// The reading end.
     pub(super) log: OwnedFd,
 }
@@ -150,9 +203,10 @@ pub(super) fn log_pipe() -> Result<(OwnedFd, OwnedFd), BeginError> {
 
 fn fork_creation(
     workshop: &Workshop<'_>,
-    plan: &Plan<'_>,
+    plan: &Common<'_>,
     group: &ReplicaGroup,
-    workers_control: OwnedFd,
+    seccomp: &LinuxSeccomp,
+    contents: Contents<'_>,
 ) -> Result<(Life, OwnedFd), BeginError> {
     let requested = Instant::now();
     let io = |operation| move |source| BeginError::Io { operation, source };
@@ -162,22 +216,20 @@ fn fork_creation(
         name: plan.name,
         rootfs: workshop.rootfs,
         group,
-        store: workshop.store,
-        model: plan.model,
         tmp_bytes: plan.limits.tmp.get(),
-        setup_uid: workshop.setup_uid,
-        uid: plan.uid,
-        seccomp: if plan.is_template { &workshop.seccomp.template } else { &workshop.seccomp.worker },
-        control: workers_control,
+        seccomp,
         log: log_writer,
         report: report_writer.into(),
         requested,
     };
-    let own = [&creation.control, &creation.log, &creation.report];
-    let entrances = group.entrances().map(|fd| fd.as_raw_fd());
-    let keep: Vec<_> = entrances.chain(own.map(AsRawFd::as_raw_fd)).collect();
+    let control = match &contents {
+        Contents::Worker(worker) => Some(&worker.control),
+        Contents::Image(_) => None,
+    };
+    let own = [&creation.log, &creation.report].into_iter().chain(control).map(AsRawFd::as_raw_fd);
+    let keep: Vec<_> = group.entrances().map(|fd| fd.as_raw_fd()).chain(own).collect();
     let child = fork_child(&keep, || {
-        creation.run();
+        creation.run(contents);
         0
     })
     .map_err(io("forking the creation child"))?;

@@ -18,8 +18,8 @@ use dormouse_spec::Limits;
 use rustix::{io::Errno, net::RecvFlags};
 
 use super::{
-    BeginError, Kind, Life, Patience, Plan, Sandbox,
-    begin::{Begun, control_channel, log_pipe},
+    BeginError, Conversation, Kind, Life, Patience, Sandbox,
+    begin::{Begun, Common, control_channel, log_pipe},
 };
 use crate::{
     cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
@@ -118,14 +118,14 @@ impl Sandbox {
     ) -> Result<Self, BeginError> {
         let number = next.number;
         let (group, control) = next.open()?;
-        let plan =
-            Plan { name: &next.name, uid: template.uid, limits: template.limits, model: None, is_template: false };
+        let plan = Common { name: &next.name, uid: template.uid, limits: template.limits };
         let kind = Kind::Server { template: id.clone(), number, patience: Patience::Unneeded };
         Self::of(kind, &plan, group, |group| {
             let (log, writer) = log_pipe()?;
             order::serve(control.as_fd(), &Given { listener, log: writer }, group)?;
             // That it is there was said for it, by its template.
-            Ok(Begun { life: Life::Forked, control, word: Word::Blank, log })
+            let conversation = Some(Conversation { control: Some(control), word: Word::Blank });
+            Ok(Begun { life: Life::Forked, conversation, log })
         })
     }
 
@@ -133,7 +133,7 @@ impl Sandbox {
     pub(crate) fn is_template(&self) -> bool {
         let answers = match &self.kind {
             Kind::Template { discarded, .. } => discarded.len() < DISCARDED_MAX,
-            Kind::Worker | Kind::Server { .. } => false,
+            Kind::Worker | Kind::Server { .. } | Kind::Image(_) => false,
         };
         answers && self.is_ready() && !self.is_over() && !self.stop_asked && !self.frozen
     }
@@ -193,7 +193,7 @@ impl Sandbox {
     pub(crate) fn forget_discarded(&mut self, server: ServerNumber) -> bool {
         match &mut self.kind {
             Kind::Template { discarded, .. } => discarded.remove(&server),
-            Kind::Worker | Kind::Server { .. } => false,
+            Kind::Worker | Kind::Server { .. } | Kind::Image(_) => false,
         }
     }
 
@@ -201,7 +201,7 @@ impl Sandbox {
     pub(super) fn take_next_server(&mut self) -> Option<NextServer> {
         match &mut self.kind {
             Kind::Template { next, .. } => next.take(),
-            Kind::Worker | Kind::Server { .. } => None,
+            Kind::Worker | Kind::Server { .. } | Kind::Image(_) => None,
         }
     }
 
@@ -209,14 +209,14 @@ impl Sandbox {
     pub(crate) fn template(&self) -> Option<&ReplicaId> {
         match &self.kind {
             Kind::Server { template, .. } => Some(template),
-            Kind::Worker | Kind::Template { .. } => None,
+            Kind::Worker | Kind::Template { .. } | Kind::Image(_) => None,
         }
     }
 
     /// The channel of a server that has said all it has to say: its end is that of the server.
     pub(crate) fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         let is_silent = matches!(self.life, Life::Forked) && self.awaited_channel().is_none();
-        self.control.as_ref().filter(|_| is_silent).map(AsFd::as_fd)
+        self.channel().filter(|_| is_silent)
     }
 
     /// What a server said, once the kernel agrees from outside: what serves is confined, and in the group
@@ -248,7 +248,7 @@ impl Sandbox {
         let (Kind::Server { number, .. }, Life::Forked) = (&self.kind, &self.life) else { return Ok(None) };
         let number = *number;
         self.life = Life::Reaping;
-        self.control = None;
+        self.hang_up();
         self.begin_to_wait(now);
         self.kill_unasked()?;
         Ok(Some(number))

@@ -1,0 +1,134 @@
+//! The container of a process of an image: its layers, a user of its own, a network with nothing but a loopback.
+
+pub(crate) mod accounts;
+mod furniture;
+pub(crate) mod layers;
+mod network;
+mod root;
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use nix::unistd::{Gid, Uid, fchown, setgroups};
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+use self::accounts::{Accounts, GROUP, PASSWD, User};
+use super::{Creation, CreationError, Made, Scratch, failed};
+use crate::{
+    messages::ImagePayload,
+    oci::{self, Confinement},
+    uids::{ImageIds, RangeLease},
+    userns,
+    verification::Expected,
+};
+
+/// What is read of an image's files of accounts, in bytes.
+const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
+/// What is not the image's whatever is in it.
+const OF_THE_KERNEL: [&str; 2] = ["/dev", "/proc"];
+
+/// What the container is made of; the spawner derived all but the payload, and has checked that.
+#[derive(Debug)]
+pub(crate) struct ImageContents<'a> {
+    pub(crate) payload: &'a ImagePayload,
+    pub(crate) hostname: &'a str,
+    /// The directory of unpacked layers, which is root's.
+    pub(crate) layers: &'a Path,
+    /// Of images' files.
+    pub(crate) ids: ImageIds,
+    /// Of this replica.
+    pub(crate) range: &'a RangeLease,
+}
+
+impl ImageContents<'_> {
+    /// The network first: what is mounted later is seen in it.
+    pub(super) fn make(self, creation: &Creation<'_>, scratch: &Scratch<'_>) -> Result<Made, CreationError> {
+        let named = Path::new(creation.name);
+        // They would be those of whoever started the daemon.
+        setgroups(&[]).map_err(failed("giving up the groups of", named))?;
+        let network = network::isolate()?;
+        let root = self.mount_root(scratch, creation.tmp_bytes)?;
+        let user = self.user(&root)?;
+        check_working_directory(&root, &self.payload.working_dir)?;
+        // So that it can open its standard output by name.
+        let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
+        fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(failed("giving away the log of", named))?;
+        let user_namespace =
+            userns::of_processes(self.range).map_err(failed("making the user namespace of", named))?;
+        let null = Path::new("/dev/null");
+        let stdin = File::open(null).map_err(failed("opening", null))?;
+        let confinement = Confinement {
+            root: &root,
+            is_root_read_only: self.payload.read_only_root,
+            hostname: self.hostname,
+            cgroup: creation.group.path(),
+            running: oci::image::running(self.payload, &user, self.hostname)?,
+            mounts: oci::image::mounts(creation.tmp_bytes, self.payload.read_only_root)?,
+            makes_network: false,
+            user_namespace: user_namespace.as_fd(),
+            seccomp: creation.seccomp.clone(),
+        };
+        let spec = confinement.spec()?;
+        let groups = user.groups.iter().map(|gid| self.range.base() + gid).collect();
+        let expected = Expected { uid, gid, groups, capabilities: oci::image::capabilities_of(&user) };
+        Ok(Made { spec, stdin: stdin.into(), user_namespace, expected, network: Some(network) })
+    }
+
+    /// As the image says, in the root as its process will see it.
+    fn user(&self, root: &Path) -> Result<User, CreationError> {
+        let root = open_root(root)?;
+        let (passwd, group) = (read_accounts(&root, PASSWD)?, read_accounts(&root, GROUP)?);
+        Ok(Accounts { passwd: &passwd, group: &group }.find(&self.payload.user)?)
+    }
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, CreationError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty()).map_err(failed("opening", root))
+}
+
+/// As a process in it would, whose root it is: a link leads nowhere else.
+fn open_inside(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), inside)
+}
+
+/// The text of a file, whatever its bytes are; of one that is not there, nothing.
+fn read_accounts(root: &OwnedFd, path: &'static str) -> Result<String, CreationError> {
+    let reading = |source: io::Error| failed("reading the image's", Path::new(path))(source);
+    // A fifo would be waited for.
+    let file = match open_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
+        Err(error) => return Err(reading(error.into())),
+    };
+    let mode = rustix::fs::fstat(&file).map_err(|error| reading(error.into()))?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::RegularFile {
+        return Err(CreationError::NotRegular(path));
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(ACCOUNTS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(reading)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > ACCOUNTS_BYTES_MAX) {
+        return Err(CreationError::LargeAccounts(path));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// libcontainer would fail with a number alone.
+fn check_working_directory(root: &Path, path: &str) -> Result<(), CreationError> {
+    if OF_THE_KERNEL.iter().any(|place| Path::new(path).starts_with(place)) {
+        return Ok(());
+    }
+    match open_inside(&open_root(root)?, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(CreationError::WorkingDirectory { path: path.to_owned(), source: source.into() }),
+    }
+}

@@ -1,0 +1,96 @@
+//! The root directory: an overlay of the image's layers, of furniture and of what the replica writes.
+
+use std::{
+    fs,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    unistd::chdir,
+};
+
+use super::{
+    super::{CreationError, Scratch, failed},
+    ImageContents, furniture, layers,
+};
+
+/// Names are short and relative: with the most layers, all of them are one page of a mount's options.
+const LAYERS: &str = "l";
+const FURNITURE: &str = "f";
+const WRITTEN: &str = "w";
+const ROOT: &str = "root";
+/// What is not an image's to decide: links between layers are not followed, and nothing is noted in files of ours.
+const OPTIONS: &str = "redirect_dir=nofollow,index=off,metacopy=off";
+/// Files and directories that a replica may make: one for so many bytes, and so many at least.
+const BYTES_AN_INODE: u64 = 4 << 10;
+const INODES_MIN: u64 = 1_024;
+/// Of a tmpfs, no size is no limit.
+const BYTES_MIN: u64 = 4 << 10;
+
+impl ImageContents<'_> {
+    /// Mounts it, and leaves nothing else mounted of what it is made of.
+    pub(super) fn mount_root(&self, scratch: &Scratch<'_>, bytes: u64) -> Result<PathBuf, CreationError> {
+        let [layers, furniture, root] = [LAYERS, FURNITURE, ROOT].map(|name| scratch.path(name));
+        for directory in [&layers, &furniture, &root] {
+            fs::create_dir(directory).map_err(failed("making", directory))?;
+        }
+        self.mount_layers(&layers)?;
+        let topmost = layers.join((self.payload.layers.len().saturating_sub(1)).to_string());
+        let topmost = fs::metadata(&topmost).map_err(failed("looking at", &topmost))?;
+        furniture::furnish(&furniture, self.range.base(), self.hostname, &topmost)?;
+        let mut options = format!("lowerdir={FURNITURE}");
+        for index in (0..self.payload.layers.len()).rev() {
+            options.push_str(&format!(":{LAYERS}/{index}"));
+        }
+        let written = (!self.payload.read_only_root).then(|| scratch.path(WRITTEN));
+        if let Some(written) = &written {
+            make_written(written, bytes)?;
+            furniture::like(&written.join("u"), &topmost)?;
+            options.push_str(&format!(",upperdir={WRITTEN}/u,workdir={WRITTEN}/w"));
+        }
+        options.push(',');
+        options.push_str(OPTIONS);
+        chdir(scratch.place()).map_err(failed("entering", scratch.place()))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("dormouse"), ROOT, Some("overlay"), flags, Some(options.as_str()))
+            .map_err(failed("mounting the image's layers at", &root))?;
+        chdir("/").map_err(failed("entering", Path::new("/")))?;
+        // The overlay has its own, which no name leads to.
+        let parts = (0..self.payload.layers.len()).map(|index| layers.join(index.to_string())).chain(written);
+        for part in parts {
+            umount2(&part, MntFlags::MNT_DETACH).map_err(failed("unmounting", &part))?;
+        }
+        Ok(root)
+    }
+
+    /// Each at its number, the lowest first. By descriptor, as a model.
+    fn mount_layers(&self, place: &Path) -> Result<(), CreationError> {
+        let shown_as = layers::shown_as(self.ids, self.range).map_err(failed("making an id map for", place))?;
+        for (index, layer) in self.payload.layers.iter().enumerate() {
+            let at = place.join(index.to_string());
+            fs::create_dir(&at).map_err(failed("making", &at))?;
+            let of_layer = |source| CreationError::Layer { layer: *layer, source };
+            let opened = layers::open(self.layers, layer).map_err(|error| of_layer(error.into()))?;
+            let tree = layers::clone(opened.as_fd(), shown_as.as_ref().map(AsFd::as_fd)).map_err(of_layer)?;
+            layers::attach(&tree, &at).map_err(|error| of_layer(error.into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Its pages and inodes are memory of the replica's control group, which this process is in.
+fn make_written(place: &Path, bytes: u64) -> Result<(), CreationError> {
+    fs::create_dir(place).map_err(failed("making", place))?;
+    let inodes = (bytes / BYTES_AN_INODE).max(INODES_MIN);
+    let options = format!("mode=0755,size={},nr_inodes={inodes}", bytes.max(BYTES_MIN));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("dormouse"), place, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(failed("mounting a tmpfs on", place))?;
+    for name in ["u", "w"] {
+        let directory = place.join(name);
+        fs::create_dir(&directory).map_err(failed("making", &directory))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What is different for a process of an image: it has a network of its own, and ends as its image says.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    rc::Rc,
+};
+
+use dormouse_spec::StopSignal;
+use nix::{libc, unistd::Pid};
+
+use super::{Kind, Life, Sandbox};
+use crate::{spawner::host_network::HostNetwork, uids::RangeLease};
+
+#[derive(Debug)]
+pub(super) struct ImageProcess {
+    pub(super) stop_signal: StopSignal,
+    /// From when it runs until it ended.
+    pub(super) network: Option<OwnedFd>,
+    /// The host's ids of its processes: they are another's only once nothing of this is left.
+    pub(super) range: Rc<RangeLease>,
+}
+
+/// Why no socket was made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("it is no process of an image, and has no network")]
+    NoImage,
+    #[error("it does not run yet, or is about to end")]
+    NotRunning,
+    #[error("making a socket in its network failed")]
+    Make(#[source] io::Error),
+}
+
+impl Sandbox {
+    /// Opens the network that was made for it. By its number: a process that ended at once may have left its own to
+    /// another.
+    pub(super) fn hold_network(&mut self, pid: Pid, number: Option<u64>) {
+        let (Kind::Image(image), Some(number)) = (&mut self.kind, number) else { return };
+        match open_network(pid, number) {
+            Ok(network) => image.network = Some(network),
+            Err(error) => tracing::warn!(sandbox = self.name, "it ended at once, or has no network: {error}"),
+        }
+    }
+
+    pub(super) fn let_go_of_network(&mut self) {
+        if let Kind::Image(image) = &mut self.kind {
+            image.network = None;
+        }
+    }
+
+    /// A socket in its network, which is connected to nothing.
+    pub(crate) fn socket(&self, host: &HostNetwork) -> Result<OwnedFd, SocketError> {
+        let Kind::Image(image) = &self.kind else { return Err(SocketError::NoImage) };
+        let network = image.network.as_ref().filter(|_| matches!(self.life, Life::Running { .. }) && !self.stop_asked);
+        let network = network.ok_or(SocketError::NotRunning)?;
+        host.socket_in(network.as_fd()).map_err(SocketError::Make)
+    }
+
+    /// Its processes' ids, for where they may go on.
+    pub(crate) fn range(&self) -> Option<Rc<RangeLease>> {
+        match &self.kind {
+            Kind::Image(image) => Some(Rc::clone(&image.range)),
+            Kind::Worker | Kind::Template { .. } | Kind::Server { .. } => None,
+        }
+    }
+
+    /// Sends its first process the signal to end by. It can only fail where that has ended, which is about to be told.
+    pub(super) fn ask_to_end(&self, pid: Pid) {
+        let signal = match &self.kind {
+            Kind::Image(image) => image.stop_signal,
+            Kind::Worker | Kind::Template { .. } | Kind::Server { .. } => StopSignal::TERM,
+        };
+        // SAFETY: no memory is passed. The number is of a child of this process, which alone takes its status.
+        unsafe { libc::kill(pid.as_raw(), signal.number().into()) };
+    }
+}
+
+fn open_network(pid: Pid, number: u64) -> io::Result<OwnedFd> {
+    let network = File::open(format!("/proc/{pid}/ns/net"))?;
+    if network.metadata()?.ino() == number {
+        return Ok(network.into());
+    }
+    Err(io::Error::other("a process of its number has another network"))
+}
