@@ -218,7 +218,7 @@ impl Node {
         self.of_with_descriptors(replica).0
     }
 
-    fn of_with_descriptors(&mut self, replica: &ReplicaId) -> (Event, Vec<OwnedFd>) {
+    pub(crate) fn of_with_descriptors(&mut self, replica: &ReplicaId) -> (Event, Vec<OwnedFd>) {
         let is_its = |(event, _): &(Event, Vec<OwnedFd>)| subject(event) == Some(replica);
         loop {
             if let Some(at) = self.events.iter().position(is_its) {

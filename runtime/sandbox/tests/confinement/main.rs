@@ -8,6 +8,7 @@
 
 mod creation;
 mod ending;
+mod images;
 mod inside;
 mod layers;
 mod life;
@@ -125,6 +126,7 @@ const TESTS: &[suite::Test] = tests![
     layers::what_a_killed_daemon_left_of_layers_is_swept,
     layers::a_daemon_that_ends_does_not_wait_for_a_layer,
     layers::the_process_that_reads_has_no_rights,
+    images::a_web_server_answers_over_a_socket_that_was_passed,
     start::one_daemon_a_run_directory,
     start::uids_of_the_machine_are_not_taken,
     start::needs_root,

@@ -1,0 +1,178 @@
+//! Processes of images: a small image with a shell and a web server, replicas of it, and talking to them.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use dormouse_sandbox::messages::{
+    Compression, Event, ImagePayload, ImageUser, Payload, ReplicaId, ReplicaSpec, Request,
+};
+use dormouse_spec::{Digest, EnvVar, StopSignal};
+use rustix::{
+    io::Errno,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+use tar::EntryType;
+
+use crate::{
+    layers::{Archive, store},
+    machine::{DEADLINE, until},
+    node::{Node, Started},
+    script::{LIMITS, replica_of},
+};
+
+/// A shell, a web server and everything else, in one file without libraries.
+pub const BUSYBOX: &str = "/usr/bin/busybox";
+/// Where the web server listens.
+pub const PORT: u16 = 8080;
+/// What the image calls its programs.
+const APPLETS: [&str; 24] = [
+    "cat", "chmod", "dd", "env", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mknod",
+    "mount", "rm", "sh", "sleep", "stat", "touch", "umount", "unshare", "wc",
+];
+/// Runs what it is sent, so that a test can be anywhere in the container.
+const RUN: &[u8] = b"#!/bin/sh\necho; exec /bin/sh 2>&1\n";
+const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/www:/bin/sh\nother:x:1234:1234::/:/bin/sh\n";
+const GROUP: &[u8] = b"root:x:0:\nwww:x:34:\nlog:x:4:web\n";
+
+/// What this machine lacks to run processes of images.
+pub fn missing() -> Option<String> {
+    let is_there = Path::new(BUSYBOX).is_file();
+    (!is_there).then(|| format!("no {BUSYBOX}: install busybox-static, or run `make setup`"))
+}
+
+/// The one layer of the image, for a test to add to.
+#[must_use]
+pub fn archive() -> Archive {
+    let executable = |header: &mut tar::Header| header.set_mode(0o755);
+    let busybox = fs::read(BUSYBOX).unwrap();
+    let programs = Archive::new()
+        .directory("bin")
+        .entry(EntryType::Regular, "bin/busybox", &busybox, executable)
+        .directory("etc")
+        .file("etc/passwd", PASSWD)
+        .file("etc/group", GROUP)
+        .directory("root")
+        .directory("www")
+        .file("www/index.html", b"busybox serves this")
+        .directory("www/cgi-bin")
+        .entry(EntryType::Regular, "www/cgi-bin/run", RUN, executable);
+    APPLETS.iter().fold(programs, |archive, applet| archive.symlink(&format!("bin/{applet}"), "busybox"))
+}
+
+/// The web server of the image, as its root.
+#[must_use]
+pub fn web(endpoint: &str, serial: u64, layers: &[Digest]) -> ReplicaSpec {
+    image(endpoint, serial, layers, &["httpd", "-f", "-p", &PORT.to_string(), "-h", "/www"])
+}
+
+/// A process of an image of these layers, as its root.
+#[must_use]
+pub fn image(endpoint: &str, serial: u64, layers: &[Digest], args: &[&str]) -> ReplicaSpec {
+    let payload = ImagePayload {
+        layers: layers.to_vec(),
+        args: args.iter().map(|argument| (*argument).to_owned()).collect(),
+        env: vec![EnvVar::new("GREETING".to_owned(), "hello".to_owned()).unwrap()],
+        working_dir: "/".to_owned(),
+        user: ImageUser { of_image: String::new(), uid: None, gid: None },
+        stop_signal: StopSignal::TERM,
+        read_only_root: false,
+    };
+    ReplicaSpec { payload: Payload::Image(Box::new(payload)), limits: LIMITS, ..replica_of(endpoint, serial) }
+}
+
+/// The same with something changed.
+#[must_use]
+pub fn with(mut spec: ReplicaSpec, change: impl FnOnce(&mut ImagePayload)) -> ReplicaSpec {
+    if let Payload::Image(payload) = &mut spec.payload {
+        change(payload);
+    }
+    spec
+}
+
+/// The same as this user.
+#[must_use]
+pub fn as_user(spec: ReplicaSpec, user: &str) -> ReplicaSpec {
+    with(spec, |payload| user.clone_into(&mut payload.user.of_image))
+}
+
+impl Node {
+    /// Unpacks the image, whatever else a test put into it.
+    pub fn unpack_image(&mut self, data: &Path, archive: Archive) -> Digest {
+        let layer = store(data, &archive.finish(), Compression::None);
+        self.unpack(&layer).unwrap_or_else(|reason| panic!("{reason}"));
+        layer.diff_id
+    }
+
+    /// Creates a process of an image; whether it serves is another matter.
+    pub fn start_image(&mut self, spec: &ReplicaSpec) -> Started {
+        self.ask(&Request::Create(Box::new(spec.clone())));
+        self.created(&spec.replica)
+    }
+
+    /// A socket in the network of a replica, or why there is none.
+    pub fn socket_in(&mut self, replica: &ReplicaId) -> Result<OwnedFd, String> {
+        self.ask(&Request::Socket { replica: replica.clone() });
+        match self.of_with_descriptors(replica) {
+            (Event::Socket { .. }, mut descriptors) => Ok(descriptors.pop().expect("it comes with the socket")),
+            (Event::Refused { reason, .. }, _) => Err(reason),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    /// A connection to a port of a replica, once something listens there.
+    pub fn connect(&mut self, replica: &ReplicaId, port: u16) -> TcpStream {
+        let mut connected = None;
+        until("the replica listens", || {
+            connected = self.try_connect(replica, port);
+            connected.is_some()
+        });
+        connected.unwrap()
+    }
+
+    /// One attempt.
+    pub fn try_connect(&mut self, replica: &ReplicaId, port: u16) -> Option<TcpStream> {
+        let socket = self.socket_in(replica).unwrap();
+        rustix::io::ioctl_fionbio(socket.as_fd(), false).unwrap();
+        match rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+            Ok(()) => Some(socket.into()),
+            Err(Errno::CONNREFUSED) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// What a command prints in a replica that is the image's web server.
+    pub fn run_in(&mut self, replica: &ReplicaId, command: &str) -> String {
+        let connection = self.connect(replica, PORT);
+        run_on(connection, command)
+    }
+}
+
+/// The same over a connection that is there.
+#[must_use]
+pub fn run_on(mut connection: TcpStream, command: &str) -> String {
+    let length = command.len();
+    write!(connection, "POST /cgi-bin/run HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{command}").unwrap();
+    body(connection)
+}
+
+/// What is served at a path.
+#[must_use]
+pub fn get(mut connection: TcpStream, path: &str) -> String {
+    write!(connection, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    body(connection)
+}
+
+fn body(mut connection: TcpStream) -> String {
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut bytes = Vec::new();
+    connection.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n")).unwrap_or((&text, ""));
+    assert!(head.starts_with("HTTP/1."), "{text}");
+    body.trim_end().to_owned()
+}
