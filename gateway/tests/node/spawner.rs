@@ -129,7 +129,13 @@ impl Shared {
     fn welcome(&self) {
         let listeners = vec![Listener::Gateway, Listener::Admin];
         let (version, instance) = (PROTOCOL_VERSION, "test".to_owned());
-        let welcome = Event::Welcome { version, instance, settings: self.settings.clone(), listeners, image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct };
+        let welcome = Event::Welcome {
+            version,
+            instance,
+            settings: self.settings.clone(),
+            listeners,
+            image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct,
+        };
         self.events.try_send(&welcome, &self.listeners.each_ref().map(AsFd::as_fd)).unwrap();
         self.tell(&Event::Synced);
     }

@@ -254,7 +254,13 @@ mod tests {
         let (ours, theirs) = dormouse_sandbox::channel::pair().unwrap();
         let mut spawner = Channel::<Event, Request>::new(theirs);
         let (instance, settings) = (String::new(), String::new());
-        let welcome = Event::Welcome { version: PROTOCOL_VERSION, instance, settings, listeners: Vec::new(), image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct };
+        let welcome = Event::Welcome {
+            version: PROTOCOL_VERSION,
+            instance,
+            settings,
+            listeners: Vec::new(),
+            image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct,
+        };
         spawner.try_send(&welcome, &[]).unwrap();
         spawner.try_send(&Event::Synced, &[]).unwrap();
         let (link, _) = SpawnerLink::connect(ours).await.unwrap();

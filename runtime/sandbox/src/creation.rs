@@ -62,7 +62,9 @@ pub(crate) enum Report {
         /// The number of the network namespace that was made for it, if one was.
         network: Option<u64>,
     },
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 /// Everything the child needs; the spawner derived all of it.

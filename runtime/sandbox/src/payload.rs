@@ -81,7 +81,8 @@ fn candidates(program: &str, environment: &[String]) -> Vec<String> {
         return vec![program.to_owned()];
     }
     let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
-    let in_directory = |directory| if directory == "" { format!("./{program}") } else { format!("{directory}/{program}") };
+    let in_directory =
+        |directory| if directory == "" { format!("./{program}") } else { format!("{directory}/{program}") };
     path.split(':').map(in_directory).collect()
 }
 

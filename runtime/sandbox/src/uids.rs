@@ -55,7 +55,9 @@ pub enum UidError {
         "the ids of images' files {base}…{last} overlap `{line}` in {file}: choose another `image_id_base` in [sandbox]"
     )]
     ImagesOverlap { base: u32, last: u32, line: String, file: &'static str },
-    #[error("there is no room for ids of processes of images from {first} to {end}: choose another `image_id_base` in [sandbox]")]
+    #[error(
+        "there is no room for ids of processes of images from {first} to {end}: choose another `image_id_base` in [sandbox]"
+    )]
     NoRanges { first: u32, end: u32 },
     #[error("processes of images run with each of the {0} ranges of ids")]
     RangesExhausted(u32),

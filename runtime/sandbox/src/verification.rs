@@ -112,7 +112,9 @@ fn of_process(pid: i32, expected: &Expected, filters: u32) -> Result<(), Verific
     }
     if Defence::NoCapabilities.stands() {
         let its = expected.capabilities;
-        for (set, capabilities) in [("CapInh:", 0), ("CapPrm:", its), ("CapEff:", its), ("CapBnd:", its), ("CapAmb:", 0)] {
+        for (set, capabilities) in
+            [("CapInh:", 0), ("CapPrm:", its), ("CapEff:", its), ("CapBnd:", its), ("CapAmb:", 0)]
+        {
             in_force(set, field_of(&status, set), &format!("{capabilities:016x}"))?;
         }
     }

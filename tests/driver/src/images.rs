@@ -30,9 +30,9 @@ pub const BUSYBOX: &str = "/usr/bin/busybox";
 /// Where the web server listens.
 pub const PORT: u16 = 8080;
 /// What the image calls its programs.
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 27] = [
     "cat", "chmod", "dd", "env", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mknod",
-    "mount", "rm", "sh", "sleep", "stat", "touch", "umount", "unshare", "wc",
+    "mount", "rm", "seq", "sh", "sleep", "stat", "tr", "true", "touch", "umount", "unshare", "wc",
 ];
 /// Runs what it is sent, so that a test can be anywhere in the container.
 const RUN: &[u8] = b"#!/bin/sh\necho; exec /bin/sh 2>&1\n";

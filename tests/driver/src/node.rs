@@ -12,7 +12,9 @@ use std::{
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
-    messages::{Event, ExitCause, ImageIdsMode, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work},
+    messages::{
+        Event, ExitCause, ImageIdsMode, Origin, PROTOCOL_VERSION, ReplicaId, ReplicaReport, ReplicaSpec, Request, Work,
+    },
 };
 use dormouse_spec::Digest;
 use rustix::{

@@ -119,7 +119,18 @@ async fn another_version_or_no_spawner_is_refused() {
     let (ours, theirs) = pair().unwrap();
     let spawner = Channel::<Event, Request>::new(theirs);
     let (instance, settings) = (String::new(), String::new());
-    spawner.try_send(&Event::Welcome { version: 999, instance, settings, listeners: Vec::new(), image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct }, &[]).unwrap();
+    spawner
+        .try_send(
+            &Event::Welcome {
+                version: 999,
+                instance,
+                settings,
+                listeners: Vec::new(),
+                image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct,
+            },
+            &[],
+        )
+        .unwrap();
     assert!(matches!(SpawnerLink::connect(ours).await.unwrap_err(), LinkError::Version { theirs: 999, .. }));
 
     let (ours, theirs) = pair().unwrap();

@@ -219,7 +219,13 @@ impl Spawner {
     fn welcome(&self) {
         let (version, instance, settings) = (PROTOCOL_VERSION, "test".to_owned(), "[gateway]".to_owned());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let welcome = Event::Welcome { version, instance, settings, listeners: vec![Listener::Gateway], image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct };
+        let welcome = Event::Welcome {
+            version,
+            instance,
+            settings,
+            listeners: vec![Listener::Gateway],
+            image_ids: dormouse_sandbox::messages::ImageIdsMode::Distinct,
+        };
         self.tell_with(welcome, Some(listener.into()));
         let reports: Vec<_> = self.look(|state| {
             let report = |it: &Replica| ReplicaReport {

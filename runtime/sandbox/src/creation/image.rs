@@ -61,8 +61,7 @@ impl ImageContents<'_> {
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(failed("giving away the log of", named))?;
-        let user_namespace =
-            userns::of_processes(self.range).map_err(failed("making the user namespace of", named))?;
+        let user_namespace = userns::of_processes(self.range).map_err(failed("making the user namespace of", named))?;
         let null = Path::new("/dev/null");
         let stdin = File::open(null).map_err(failed("opening", null))?;
         let confinement = Confinement {

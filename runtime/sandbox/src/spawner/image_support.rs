@@ -41,7 +41,11 @@ pub(super) fn ranges(ids: ImageIds, workers: UidRange, layers: &Path, scratch: &
         Ok(ranges) => ranges,
         Err(error) => return shared(error_chain::one_line(&error)),
     };
-    match ranges.take().map_err(|error| error_chain::one_line(&error)).and_then(|range| probe(ids, &range, layers, scratch)) {
+    match ranges
+        .take()
+        .map_err(|error| error_chain::one_line(&error))
+        .and_then(|range| probe(ids, &range, layers, scratch))
+    {
         Ok(()) => ranges,
         Err(reason) => shared(reason),
     }

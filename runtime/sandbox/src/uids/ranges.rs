@@ -32,7 +32,10 @@ const END: u32 = 2_147_352_576;
 pub(crate) enum ImageRanges {
     Distinct(Ranges),
     /// Layers cannot be shown with other ids than those of their files.
-    Shared { ids: ImageIds, reason: String },
+    Shared {
+        ids: ImageIds,
+        reason: String,
+    },
 }
 
 impl ImageRanges {

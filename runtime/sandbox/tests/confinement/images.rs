@@ -1,44 +1,306 @@
-//! Processes of images, as they find themselves and as the node reaches them.
+//! Processes of images as they find themselves: user, rights, root, network.
+
+use std::{collections::BTreeSet, path::Path};
 
 use dormouse_driver::{
     Daemon, Node,
-    images::{self, PORT, archive, get, web},
+    images::{PORT, archive, as_user, get, image, web, with},
+    layers::{Archive, tree},
+    machine,
+    script::read_log,
 };
-use dormouse_sandbox::messages::{Origin, ReplicaSpec};
+use dormouse_sandbox::messages::{ExitCause, ImageIdsMode, ReplicaId, ReplicaSpec, Request};
 use dormouse_spec::Digest;
+use tar::EntryType;
 
 /// A daemon with the image unpacked.
-struct Stage {
-    daemon: Daemon,
-    node: Node,
-    layer: Digest,
+pub(crate) struct Stage {
+    pub(crate) daemon: Daemon,
+    pub(crate) node: Node,
+    pub(crate) layer: Digest,
 }
 
 impl Stage {
-    fn set() -> Self {
+    pub(crate) fn set() -> Self {
         let mut daemon = Daemon::start();
         let mut node = daemon.node();
         let layer = node.unpack_image(&daemon.settings.data.clone(), archive());
         Self { daemon, node, layer }
     }
 
-    fn web(&self, endpoint: &str) -> ReplicaSpec {
+    /// The image's web server.
+    pub(crate) fn web(&self, endpoint: &str) -> ReplicaSpec {
         web(endpoint, 1, &[self.layer])
     }
 
-    fn end(self) {
+    pub(crate) fn sh(&self, endpoint: &str, script: &str) -> ReplicaSpec {
+        image(endpoint, 1, &[self.layer], &["sh", "-c", script])
+    }
+
+    pub(crate) fn unpack(&mut self, archive: Archive) -> Digest {
+        self.node.unpack_image(&self.daemon.settings.data.clone(), archive)
+    }
+
+    /// Starts it, runs a command in it, and leaves it there.
+    fn run(&mut self, spec: &ReplicaSpec, command: &str) -> String {
+        self.node.start_image(spec);
+        self.node.run_in(&spec.replica, command)
+    }
+
+    pub(crate) fn stop(&mut self, replica: &ReplicaId) {
+        self.node.stop(replica, 0);
+        assert_eq!(self.node.exit_cause(replica), ExitCause::Stopped);
+    }
+
+    /// Why it is not created.
+    pub(crate) fn refusal(&mut self, spec: &ReplicaSpec) -> String {
+        self.node.ask(&Request::Create(Box::new(spec.clone())));
+        match self.node.exit_cause(&spec.replica) {
+            ExitCause::NotCreated { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn end(self) {
         self.daemon.end(self.node);
     }
 }
 
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}: {status}")).trim()
+}
+
 pub(crate) fn a_web_server_answers_over_a_socket_that_was_passed() {
     let mut stage = Stage::set();
+    assert_eq!(stage.node.image_ids, Some(ImageIdsMode::Distinct));
     let spec = stage.web("web");
-    let started = stage.node.start_image(&spec);
+    stage.node.start_image(&spec);
     let connection = stage.node.connect(&spec.replica, PORT);
+    assert_eq!(connection.peer_addr().unwrap().to_string(), format!("127.0.0.1:{PORT}"));
     assert_eq!(get(connection, "/index.html"), "busybox serves this");
-    let Origin::Created(phases) = started.origin else { panic!("{:?}", started.origin) };
-    println!("{phases:?}");
-    println!("{}", stage.node.run_in(&spec.replica, "id; cat /proc/self/status /proc/self/mountinfo; ls -la / /etc; env; cat /proc/self/uid_map"));
+    let environment = stage.node.run_in(&spec.replica, "env; pwd -P; hostname; cat /etc/hostname /etc/hosts");
+    for line in [
+        "GREETING=hello",
+        "HOSTNAME=web",
+        "HOME=/root",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ] {
+        assert!(environment.lines().any(|found| found == line), "{line}: {environment}");
+    }
+    assert!(environment.contains("\nweb\nweb\n127.0.0.1\tlocalhost\n::1\tlocalhost"), "{environment}");
+    stage.end();
+}
+
+pub(crate) fn users_are_numbers_and_names_of_the_image() {
+    let mut stage = Stage::set();
+    for (serial, (user, uid, gid, expected)) in [
+        ("", None, None, "uid=0(root) gid=0(root) groups=0(root)"),
+        ("web", None, None, "uid=33(web) gid=34(www) groups=34(www),4(log)"),
+        ("33", None, None, "uid=33(web) gid=34(www) groups=34(www),4(log)"),
+        ("other:log", None, None, "uid=1234(other) gid=4(log) groups=4(log)"),
+        ("4321:8765", None, None, "uid=4321 gid=8765 groups=8765"),
+        ("web", Some(1_000), Some(2_000), "uid=1000 gid=2000 groups=2000"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = with(web("users", serial as u64, &[stage.layer]), |payload| {
+            user.clone_into(&mut payload.user.of_image);
+            (payload.user.uid, payload.user.gid) = (uid, gid);
+        });
+        let found = stage.run(&spec, "id");
+        assert!(found == expected || found == expected.replace(" groups=0(root)", ""), "{user}: {found}");
+    }
+    let reason = stage.refusal(&as_user(stage.web("unknown"), "nobody-knows"));
+    assert!(reason.contains("`nobody-knows`") && reason.contains("/etc/passwd"), "{reason}");
+    let reason = stage.refusal(&as_user(stage.web("unknown"), "web:no-group"));
+    assert!(reason.contains("`no-group`") && reason.contains("/etc/group"), "{reason}");
+    let reason = stage.refusal(&as_user(stage.web("unknown"), "65536"));
+    assert!(reason.contains("65535"), "{reason}");
+    stage.end();
+}
+
+pub(crate) fn roots_rights_end_at_its_container_and_others_have_none() {
+    let mut stage = Stage::set();
+    let (root, other) = (stage.web("root"), as_user(stage.web("other"), "web"));
+    let status = stage.run(&root, "cat /proc/self/status");
+    for (set, expected) in [("CapInh:", 0), ("CapPrm:", 0x5fb), ("CapEff:", 0x5fb), ("CapBnd:", 0x5fb), ("CapAmb:", 0)]
+    {
+        assert_eq!(field(&status, set), format!("{expected:016x}"), "{set}");
+    }
+    let status_of_other = stage.run(&other, "cat /proc/self/status");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(field(&status_of_other, set), "0000000000000000", "{set}");
+    }
+    for status in [&status, &status_of_other] {
+        let found = ["NoNewPrivs:", "Seccomp:", "Seccomp_filters:"].map(|name| field(status, name));
+        assert_eq!(found, ["1", "2", "1"]);
+    }
+    // What images' entrypoints do, and what none can.
+    let does = "mkdir /data && chmod 700 /data && touch /data/file && ln /data/file /data/other && echo done";
+    assert_eq!(stage.node.run_in(&root.replica, does), "done");
+    for (command, refusal) in [
+        ("mount -t tmpfs tmpfs /tmp", "Operation not permitted"),
+        ("umount /proc/sys", "Operation not permitted"),
+        ("unshare -U true", "Operation not permitted"),
+        ("unshare -m true", "Operation not permitted"),
+        ("mknod /data/disk b 8 0", "Operation not permitted"),
+        ("echo 1 >/proc/sys/net/ipv4/ip_forward", "Read-only file system"),
+        ("hostname other", "Operation not permitted"),
+        ("cat /dev/tty", "Operation not permitted"),
+    ] {
+        for replica in [&root.replica, &other.replica] {
+            let told = stage.node.run_in(replica, command);
+            assert!(told.contains(refusal) || told.contains("can't create"), "{command}: {told}");
+        }
+    }
+    assert!(stage.node.run_in(&other.replica, "touch /root/file").contains("Permission denied"));
+    stage.end();
+}
+
+pub(crate) fn what_is_written_has_an_end_and_goes_with_the_replica() {
+    let mut stage = Stage::set();
+    let spec = stage.web("writes");
+    let told = stage.run(&spec, "dd if=/dev/zero of=/big bs=64k; ls -l /big | wc -l");
+    assert!(told.contains("No space left on device"), "{told}");
+    let changes = "rm /big; echo changed >/www/index.html; rm -r /www/cgi-bin/../../root; echo new >/bin/new; ls /";
+    assert!(!stage.node.run_in(&spec.replica, changes).contains("root"));
+    let connection = stage.node.connect(&spec.replica, PORT);
+    assert_eq!(get(connection, "/index.html"), "changed");
+    let root = tree(&stage.daemon.settings.data, &stage.layer);
+    assert_eq!(std::fs::read(root.join("www/index.html")).unwrap(), b"busybox serves this");
+    assert!(root.join("root").is_dir() && !root.join("bin/new").exists() && !root.join("big").exists());
+    stage.stop(&spec.replica);
+    let again = web("writes", 2, &[stage.layer]);
+    stage.node.start_image(&again);
+    let connection = stage.node.connect(&again.replica, PORT);
+    assert_eq!(get(connection, "/index.html"), "busybox serves this");
+    stage.end();
+}
+
+pub(crate) fn a_read_only_root_can_be_written_to_nowhere_but_in_tmp() {
+    let mut stage = Stage::set();
+    let spec = with(stage.web("read-only"), |payload| payload.read_only_root = true);
+    for place in ["/", "/www/", "/etc/", "/mnt/models/", "/sys/"] {
+        let command = format!("touch {place}new");
+        let told = if place == "/" { stage.run(&spec, &command) } else { stage.node.run_in(&spec.replica, &command) };
+        assert!(told.contains("Read-only file system"), "{place}: {told}");
+    }
+    let told = stage.node.run_in(&spec.replica, "touch /tmp/new /dev/shm/new && echo done");
+    assert_eq!(told, "done");
+    for place in ["/tmp/big", "/dev/shm/big"] {
+        let told = stage.node.run_in(&spec.replica, &format!("dd if=/dev/zero of={place} bs=64k"));
+        assert!(told.contains("No space left on device"), "{told}");
+    }
+    stage.end();
+}
+
+pub(crate) fn replicas_have_ids_of_their_own_and_files_look_the_same() {
+    let mut stage = Stage::set();
+    let specs = [stage.web("one"), stage.web("two"), web("two", 2, &[stage.layer])];
+    let mut bases = BTreeSet::new();
+    for spec in &specs {
+        let told =
+            stage.run(spec, "cat /proc/self/uid_map; cat /proc/self/gid_map; stat -c %u:%g:%a /bin/busybox / /etc");
+        let lines: Vec<&str> = told.lines().collect();
+        let (maps, files) = lines.split_at(2);
+        let fields: Vec<Vec<u32>> =
+            maps.iter().map(|map| map.split_whitespace().map(|field| field.parse().unwrap()).collect()).collect();
+        assert_eq!((fields[0][0], fields[0][2], &fields[0]), (0, 65_536, &fields[1]));
+        assert_eq!(files, ["0:0:755", "0:0:755", "0:0:755"]);
+        assert!(bases.insert(fields[0][1]), "{bases:?}");
+        let pid = machine::process(&stage.daemon.group(), &spec.replica);
+        assert!(machine::status_of(pid, "Uid:").starts_with(&fields[0][1].to_string()));
+    }
+    let bases: Vec<u32> = bases.into_iter().collect();
+    assert!(bases.windows(2).all(|pair| pair[1] - pair[0] >= 65_536), "{bases:?}");
+    stage.end();
+}
+
+pub(crate) fn the_network_is_a_loopback_and_every_port_is_free() {
+    let mut stage = Stage::set();
+    let serve = as_user(image("network", 1, &[stage.layer], &["httpd", "-f", "-p", "80", "-h", "/www"]), "web");
+    stage.node.start_image(&serve);
+    let connection = stage.node.connect(&serve.replica, 80);
+    let told = dormouse_driver::images::run_on(
+        connection,
+        "cat /proc/net/dev; echo; cat /proc/net/route; echo; cat /proc/net/fib_trie",
+    );
+    let parts: Vec<&str> = told.split("\n\n").collect();
+    let names: Vec<&str> = parts[0].lines().skip(2).map(|line| line.split(':').next().unwrap().trim()).collect();
+    // Kernels with tunnels built in make their (unconnected) devices in every namespace.
+    assert!(names.contains(&"lo") && names.iter().all(|name| *name == "lo" || name.ends_with('0')), "{names:?}");
+    assert_eq!(parts[1].lines().skip(1).count(), 0, "no route: {told}");
+    assert!(parts[2].contains("127.0.0.1"), "{told}");
+    stage.end();
+}
+
+pub(crate) fn standard_streams_can_be_opened_by_name() {
+    let mut stage = Stage::set();
+    let script = "echo out >/dev/stdout; echo error >/dev/stderr; cat /dev/stdin; ls -l /proc/self/fd";
+    let spec = as_user(stage.sh("streams", script), "web");
+    let log = stage.node.start_image(&spec).log;
+    assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::Code { code: 0 });
+    let log = read_log(log);
+    assert!(log.starts_with("out\nerror\n"), "{log}");
+    let open: Vec<&str> = log.lines().filter_map(|line| line.split(" -> ").nth(1)).collect();
+    assert!(open[0] == "/dev/null" && open[1].starts_with("pipe:") && open[1] == open[2], "{log}");
+    // The fourth is the directory that is listed.
+    assert_eq!(open.len(), 4, "{log}");
+    stage.end();
+}
+
+pub(crate) fn links_of_an_image_lead_no_mount_astray() {
+    let mut stage = Stage::set();
+    let evil = ["proc", "dev", "sys", "tmp", "mnt"]
+        .into_iter()
+        .fold(Archive::new(), |archive, name| archive.symlink(name, "/www"));
+    let evil = stage.unpack(evil.symlink("etc", "/../../../../etc").symlink("run", "/proc/1/root"));
+    // And such as are what the files of ours are called.
+    let files = Archive::new()
+        .directory("etc")
+        .symlink("etc/hosts", "/www/index.html")
+        .symlink("etc/resolv.conf", "/dev/null")
+        .entry(EntryType::Fifo, "etc/passwd", b"", |_| {})
+        .directory("mnt")
+        .symlink("mnt/models", "/etc");
+    let files = stage.unpack(files);
+    let spec = web("astray", 1, &[stage.layer, evil]);
+    let told = stage.run(
+        &spec,
+        "stat -c %F /proc /dev /sys /tmp /mnt /etc; cat /etc/hostname; ls /mnt/models; cat /www/index.html; ls /etc",
+    );
+    assert_eq!(told, format!("{}astray\nbusybox serves this\nhostname\nhosts\nresolv.conf", "directory\n".repeat(6)));
+    let spec = web("files", 1, &[stage.layer, files]);
+    let reason = stage.refusal(&spec);
+    assert!(reason.contains("/etc/passwd") && reason.contains("no file"), "{reason}");
+    let spec = with(web("files", 2, &[files, stage.layer]), |payload| payload.read_only_root = true);
+    let told = stage.run(&spec, "head -n 1 /etc/hosts; stat -c %F /mnt/models /etc/resolv.conf; cat /www/index.html");
+    assert_eq!(told, "127.0.0.1\tlocalhost\ndirectory\nregular empty file\nbusybox serves this");
+    assert!(Path::new("/etc/passwd").is_file());
+    stage.end();
+}
+
+pub(crate) fn layers_hide_what_is_below_and_as_many_as_may_are_mounted() {
+    let mut stage = Stage::set();
+    let mut layers = vec![stage.layer];
+    for number in 1..127 {
+        let archive = Archive::new()
+            .directory("many")
+            .file(&format!("many/{number}"), b"")
+            .file("many/last", number.to_string().as_bytes());
+        let archive = if number == 126 { archive.file(".wh.root", b"").file("many/.wh.1", b"") } else { archive };
+        layers.push(stage.unpack(archive));
+    }
+    let spec = web("layers", 1, &layers);
+    let told = stage.run(&spec, "ls /many | wc -l; cat /many/last; echo; ls -d /root /many/1 /many/2");
+    assert!(told.starts_with("126\n126\n"), "{told}");
+    assert!(
+        told.contains("/root: No such file") && told.contains("/many/1: No such file") && told.ends_with("/many/2"),
+        "{told}"
+    );
+    layers.push(stage.layer);
+    let reason = stage.refusal(&web("layers", 2, &layers));
+    assert!(reason.contains("128") && reason.contains("127"), "{reason}");
     stage.end();
 }

@@ -8,6 +8,7 @@
 
 mod creation;
 mod ending;
+mod image_replicas;
 mod images;
 mod inside;
 mod layers;
@@ -127,6 +128,25 @@ const TESTS: &[suite::Test] = tests![
     layers::a_daemon_that_ends_does_not_wait_for_a_layer,
     layers::the_process_that_reads_has_no_rights,
     images::a_web_server_answers_over_a_socket_that_was_passed,
+    images::users_are_numbers_and_names_of_the_image,
+    images::roots_rights_end_at_its_container_and_others_have_none,
+    images::what_is_written_has_an_end_and_goes_with_the_replica,
+    images::a_read_only_root_can_be_written_to_nowhere_but_in_tmp,
+    images::replicas_have_ids_of_their_own_and_files_look_the_same,
+    images::the_network_is_a_loopback_and_every_port_is_free,
+    images::standard_streams_can_be_opened_by_name,
+    images::links_of_an_image_lead_no_mount_astray,
+    images::layers_hide_what_is_below_and_as_many_as_may_are_mounted,
+    image_replicas::sockets_are_of_running_processes_of_images_alone,
+    image_replicas::the_daemon_is_where_it_was_and_holds_nothing_of_the_dead,
+    image_replicas::a_flood_of_sockets_has_an_end,
+    image_replicas::a_connection_to_a_frozen_process_waits,
+    image_replicas::the_images_signal_ends_it_and_else_the_grace,
+    image_replicas::what_cannot_be_executed_is_named,
+    image_replicas::a_layer_stays_while_a_replica_uses_it,
+    image_replicas::a_restarted_node_reaches_it_again,
+    image_replicas::limits_hold_for_it_as_for_a_worker,
+    image_replicas::making_one_takes_as_long_as_this,
     start::one_daemon_a_run_directory,
     start::uids_of_the_machine_are_not_taken,
     start::needs_root,

@@ -157,7 +157,11 @@ mod tests {
         assert_eq!(find("", None, None).unwrap(), user(0, 0, &[34], "/root"));
         assert_eq!(find("web", None, None).unwrap(), user(33, 34, &[4], "/srv"));
         assert_eq!(find("33", None, None).unwrap(), user(33, 34, &[4], "/srv"));
-        assert_eq!(find("web:log", None, None).unwrap(), user(33, 4, &[], "/srv"), "a group that is said is the only one");
+        assert_eq!(
+            find("web:log", None, None).unwrap(),
+            user(33, 4, &[], "/srv"),
+            "a group that is said is the only one"
+        );
         assert_eq!(find("web:12", None, None).unwrap(), user(33, 12, &[], "/srv"));
         assert_eq!(find("1234", None, None).unwrap(), user(1_234, 0, &[], "/"));
         assert_eq!(find("7", None, None).unwrap(), user(7, 0, &[], "/"), "a number is a uid, whatever names there are");

@@ -29,7 +29,9 @@ pub(super) fn furnish(place: &Path, owner: u32, hostname: &str, topmost: &Metada
         give(&path, mode, owner)?;
     }
     let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t{hostname}\n");
-    for (name, text) in [("etc/hosts", hosts.as_str()), ("etc/hostname", &format!("{hostname}\n")), ("etc/resolv.conf", "")] {
+    for (name, text) in
+        [("etc/hosts", hosts.as_str()), ("etc/hostname", &format!("{hostname}\n")), ("etc/resolv.conf", "")]
+    {
         let path = place.join(name);
         fs::write(&path, text).map_err(failed("writing", &path))?;
         give(&path, 0o644, owner)?;

@@ -22,8 +22,8 @@ use crate::{
     messages::ImagePayload,
     rootfs::Rootfs,
     seccomp::Profiles,
-    uids::{ImageIds, RangeLease},
     spawner::{child::fork_child, listeners::ListenError},
+    uids::{ImageIds, RangeLease},
 };
 
 /// Why a sandbox could not be begun.
@@ -133,7 +133,8 @@ impl Sandbox {
     ) -> Result<Self, BeginError> {
         let ImagePlan { name, hostname, limits, payload } = *plan;
         let common = Common { name, uid: range.base(), limits };
-        let kind = Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(&range) });
+        let kind =
+            Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(&range) });
         let group = workshop.groups.create(name, &limits)?;
         Self::of(kind, &common, group, |group| {
             let (layers, ids) = (workshop.layers, workshop.image_ids);
