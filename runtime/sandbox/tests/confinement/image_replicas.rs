@@ -96,13 +96,11 @@ pub(crate) fn a_connection_to_a_frozen_process_waits() {
     let connection = stage.node.connect(&spec.replica, PORT);
     stage.node.freeze(&spec.replica);
     let late = stage.node.try_connect(&spec.replica, PORT).expect("the kernel takes it");
-    let pids = stage.daemon.group();
     stage.node.thaw(&spec.replica);
     assert_eq!(run_on(connection, "echo first"), "first");
     assert_eq!(run_on(late, "echo second"), "second");
     stage.node.freeze(&spec.replica);
     stage.stop(&spec.replica);
-    assert!(!pids.is_empty());
     stage.end();
 }
 
@@ -203,7 +201,7 @@ pub(crate) fn limits_hold_for_it_as_for_a_worker() {
     let mut stage = Stage::set();
     let spec = stage.web("limits");
     stage.node.start_image(&spec);
-    let told = stage.node.run_in(&spec.replica, "for i in $(seq 100); do sleep 1000 & done; echo made");
+    let told = stage.node.run_in(&spec.replica, "for i in $(seq 100); do sleep 1000 >/dev/null 2>&1 & done; echo made");
     assert!(told.contains("fork") || told.is_empty() || !told.contains("made"), "{told}");
     stage.stop(&spec.replica);
     let eats = stage.sh("eats", "x=$(dd if=/dev/zero bs=1M count=200 | tr '\\0' a); echo ${#x}");

@@ -95,8 +95,8 @@ pub(crate) fn users_are_numbers_and_names_of_the_image() {
     let mut stage = Stage::set();
     for (serial, (user, uid, gid, expected)) in [
         ("", None, None, "uid=0(root) gid=0(root) groups=0(root)"),
-        ("web", None, None, "uid=33(web) gid=34(www) groups=34(www),4(log)"),
-        ("33", None, None, "uid=33(web) gid=34(www) groups=34(www),4(log)"),
+        ("web", None, None, "uid=33(web) gid=34(www) groups=4(log),34(www)"),
+        ("33", None, None, "uid=33(web) gid=34(www) groups=4(log),34(www)"),
         ("other:log", None, None, "uid=1234(other) gid=4(log) groups=4(log)"),
         ("4321:8765", None, None, "uid=4321 gid=8765 groups=8765"),
         ("web", Some(1_000), Some(2_000), "uid=1000 gid=2000 groups=2000"),
@@ -109,7 +109,7 @@ pub(crate) fn users_are_numbers_and_names_of_the_image() {
             (payload.user.uid, payload.user.gid) = (uid, gid);
         });
         let found = stage.run(&spec, "id");
-        assert!(found == expected || found == expected.replace(" groups=0(root)", ""), "{user}: {found}");
+        assert_eq!(found, expected, "{user}");
     }
     let reason = stage.refusal(&as_user(stage.web("unknown"), "nobody-knows"));
     assert!(reason.contains("`nobody-knows`") && reason.contains("/etc/passwd"), "{reason}");
@@ -140,11 +140,11 @@ pub(crate) fn roots_rights_end_at_its_container_and_others_have_none() {
     let does = "mkdir /data && chmod 700 /data && touch /data/file && ln /data/file /data/other && echo done";
     assert_eq!(stage.node.run_in(&root.replica, does), "done");
     for (command, refusal) in [
-        ("mount -t tmpfs tmpfs /tmp", "Operation not permitted"),
+        ("mount -t tmpfs tmpfs /tmp", "permission denied"),
         ("umount /proc/sys", "Operation not permitted"),
         ("unshare -U true", "Operation not permitted"),
         ("unshare -m true", "Operation not permitted"),
-        ("mknod /data/disk b 8 0", "Operation not permitted"),
+        ("mknod /tmp/disk b 8 0", "Operation not permitted"),
         ("echo 1 >/proc/sys/net/ipv4/ip_forward", "Read-only file system"),
         ("hostname other", "Operation not permitted"),
         ("cat /dev/tty", "Operation not permitted"),
@@ -246,7 +246,7 @@ pub(crate) fn standard_streams_can_be_opened_by_name() {
     let open: Vec<&str> = log.lines().filter_map(|line| line.split(" -> ").nth(1)).collect();
     assert!(open[0] == "/dev/null" && open[1].starts_with("pipe:") && open[1] == open[2], "{log}");
     // The fourth is the directory that is listed.
-    assert_eq!(open.len(), 4, "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("r-x------") || line.contains("-wx------")).count(), 4, "{log}");
     stage.end();
 }
 
@@ -268,7 +268,7 @@ pub(crate) fn links_of_an_image_lead_no_mount_astray() {
     let spec = web("astray", 1, &[stage.layer, evil]);
     let told = stage.run(
         &spec,
-        "stat -c %F /proc /dev /sys /tmp /mnt /etc; cat /etc/hostname; ls /mnt/models; cat /www/index.html; ls /etc",
+        "stat -c %F /proc /dev /sys /tmp /mnt /etc; cat /etc/hostname; ls /mnt/models; cat /www/index.html; echo; ls /etc",
     );
     assert_eq!(told, format!("{}astray\nbusybox serves this\nhostname\nhosts\nresolv.conf", "directory\n".repeat(6)));
     let spec = web("files", 1, &[stage.layer, files]);

@@ -17,7 +17,8 @@ pub(crate) const GROUP: &str = "/etc/group";
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Beside `gid`, each once, in order.
+    /// `gid` among them: a process that could take itself out of its group would pass where the group is kept out.
+    /// Each once, in order.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -71,14 +72,17 @@ impl Accounts<'_> {
         let unknown = || AccountError::Unknown { kind: "user", name: user.to_owned(), file: PASSWD };
         let uid = number.or(entry.as_ref().map(|entry| entry.uid)).ok_or_else(unknown)?;
         let home = entry.as_ref().map(|entry| entry.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
-        let (gid, groups) = if group.is_empty() {
+        let (gid, mut groups) = if group.is_empty() {
             let gid = entry.as_ref().map_or(0, |entry| entry.gid);
-            (gid, entry.map_or(Ok(Vec::new()), |entry| self.groups_of(entry.name, gid))?)
+            (gid, entry.map_or(Ok(Vec::new()), |entry| self.groups_of(entry.name))?)
         } else {
             (self.group(group)?, Vec::new())
         };
         in_range("user", uid.into())?;
         in_range("group", gid.into())?;
+        groups.push(gid);
+        groups.sort_unstable();
+        groups.dedup();
         Ok(User { uid, gid, groups, home })
     }
 
@@ -92,12 +96,10 @@ impl Accounts<'_> {
     }
 
     /// Groups that list this user. One without an id that a container has is passed over.
-    fn groups_of(&self, user: &str, but: u32) -> Result<Vec<u32>, AccountError> {
+    fn groups_of(&self, user: &str) -> Result<Vec<u32>, AccountError> {
         let lists_it = |(_, _, members): &(&str, u32, &str)| members.split(',').any(|member| member == user);
         let its = self.group.lines().filter_map(group_of).filter(lists_it).map(|(_, gid, _)| gid);
-        let mut groups: Vec<u32> = its.filter(|gid| *gid < ImageIds::COUNT && *gid != but).collect();
-        groups.sort_unstable();
-        groups.dedup();
+        let groups: Vec<u32> = its.filter(|gid| *gid < ImageIds::COUNT).take(GROUPS_MAX + 1).collect();
         if groups.len() > GROUPS_MAX { Err(AccountError::Groups) } else { Ok(groups) }
     }
 }
@@ -154,25 +156,29 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_what_the_images_files_say() {
-        assert_eq!(find("", None, None).unwrap(), user(0, 0, &[34], "/root"));
-        assert_eq!(find("web", None, None).unwrap(), user(33, 34, &[4], "/srv"));
-        assert_eq!(find("33", None, None).unwrap(), user(33, 34, &[4], "/srv"));
+        assert_eq!(find("", None, None).unwrap(), user(0, 0, &[0, 34], "/root"));
+        assert_eq!(find("web", None, None).unwrap(), user(33, 34, &[4, 34], "/srv"));
+        assert_eq!(find("33", None, None).unwrap(), user(33, 34, &[4, 34], "/srv"));
         assert_eq!(
             find("web:log", None, None).unwrap(),
-            user(33, 4, &[], "/srv"),
+            user(33, 4, &[4], "/srv"),
             "a group that is said is the only one"
         );
-        assert_eq!(find("web:12", None, None).unwrap(), user(33, 12, &[], "/srv"));
-        assert_eq!(find("1234", None, None).unwrap(), user(1_234, 0, &[], "/"));
-        assert_eq!(find("7", None, None).unwrap(), user(7, 0, &[], "/"), "a number is a uid, whatever names there are");
-        assert_eq!(find(":log", None, None).unwrap(), user(0, 4, &[], "/root"));
+        assert_eq!(find("web:12", None, None).unwrap(), user(33, 12, &[12], "/srv"));
+        assert_eq!(find("1234", None, None).unwrap(), user(1_234, 0, &[0], "/"));
+        assert_eq!(
+            find("7", None, None).unwrap(),
+            user(7, 0, &[0], "/"),
+            "a number is a uid, whatever names there are"
+        );
+        assert_eq!(find(":log", None, None).unwrap(), user(0, 4, &[4], "/root"));
     }
 
     #[test]
     fn others_take_the_place_of_the_images() {
-        assert_eq!(find("web:log", Some(1_000), None).unwrap(), user(1_000, 1_000, &[], "/seven"));
-        assert_eq!(find("web", None, Some(9)).unwrap(), user(33, 9, &[], "/srv"));
-        assert_eq!(find("nobody-knows", Some(2), Some(3)).unwrap(), user(2, 3, &[], "/"));
+        assert_eq!(find("web:log", Some(1_000), None).unwrap(), user(1_000, 1_000, &[1_000], "/seven"));
+        assert_eq!(find("web", None, Some(9)).unwrap(), user(33, 9, &[9], "/srv"));
+        assert_eq!(find("nobody-knows", Some(2), Some(3)).unwrap(), user(2, 3, &[3], "/"));
     }
 
     #[test]
@@ -197,7 +203,7 @@ mod tests {
     fn no_files_are_no_names() {
         let none = Accounts { passwd: "", group: "" };
         let asked = |of_image: &str| ImageUser { of_image: of_image.to_owned(), uid: None, gid: None };
-        assert_eq!(none.find(&asked("")).unwrap(), user(0, 0, &[], "/"));
+        assert_eq!(none.find(&asked("")).unwrap(), user(0, 0, &[0], "/"));
         assert!(none.find(&asked("root")).is_err());
     }
 }
