@@ -37,6 +37,8 @@ pub(crate) enum Defence {
     NoHostSysfs,
     /// Nobody can ask for a kernel parameter.
     NoSysctls,
+    /// A process of an image sees no network but its own.
+    OwnNetwork,
     /// Only the calls that a worker needs reach the kernel.
     SystemCallFilter,
     /// The kernel opens no device that a worker does not need.

@@ -5,6 +5,7 @@ mod bombs;
 mod descriptors;
 mod devices;
 mod exposure;
+mod host;
 mod kernel;
 mod layers;
 mod names;
@@ -27,6 +28,7 @@ const ATTACKS: &[&[Attack]] = &[
     rights::ATTACKS,
     names::ATTACKS,
     exposure::ATTACKS,
+    host::ATTACKS,
     kernel::ATTACKS,
     devices::ATTACKS,
     bombs::ATTACKS,
@@ -36,6 +38,25 @@ const ATTACKS: &[&[Attack]] = &[
 /// Classes that are of what a container is, and hold of a server in the container of its template as well. The
 /// others are of how a container is made, or are asked of the spawner.
 const FORKED: &[u8] = &[1, 4, 6, 8, 12, 13, 14];
+
+/// What is run from a process of an image as well. The others are of what only workers have: a model, blanks, a program
+/// that all share.
+const IMAGE: &[&str] = &[
+    "take a client's connection",
+    "reach the host through a descriptor",
+    "read masked files of /proc",
+    "redirect /proc",
+    "set what /proc lets a process set of itself",
+    "write where only the container's root may",
+    "find neighbours in /sys",
+    "connect to a socket of the host's",
+    "system calls that open the kernel",
+    "open a device that is not allowed",
+    "a bomb of threads",
+    "a bomb of memory",
+    "a hog of processors",
+    "a filler of disks",
+];
 
 fn main() -> ExitCode {
     if let Some(missing) = daemon::missing() {
@@ -47,6 +68,6 @@ fn main() -> ExitCode {
     let mut attacks = ATTACKS.concat();
     attacks.sort_by_key(|attack| attack.class);
     let program = env!("CARGO_BIN_EXE_sandbox-defended");
-    let defended = suite::Defended::Everywhere { program, forked: FORKED };
+    let defended = suite::Defended::Everywhere { program, forked: FORKED, image: IMAGE };
     suite::run(&attacks, &arguments, defended, stage::WEAKENED)
 }

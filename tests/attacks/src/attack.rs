@@ -36,6 +36,8 @@ pub enum Replicas {
     Claimed,
     /// They are forked of a template.
     Forked,
+    /// They are processes of an image, with the hostile program in it.
+    Image,
 }
 
 impl Ground {

@@ -7,6 +7,7 @@ mod bomb;
 mod descriptors;
 mod files;
 mod kernel;
+mod network;
 mod program;
 
 use std::{
@@ -19,6 +20,9 @@ use dormouse_driver::worker::{Assigned, READY, assigned, say};
 /// Serves commands until it is ended.
 pub fn main(arguments: &[String]) -> ExitCode {
     descriptors::remember();
+    if arguments.first().is_some_and(|argument| argument == OF_IMAGE) {
+        return network::serve();
+    }
     program::second_life(arguments);
     let Assigned { listener, model, .. } = assigned();
     say(READY);
@@ -31,6 +35,11 @@ pub fn main(arguments: &[String]) -> ExitCode {
         let _ = connection.write_all(answer.as_bytes());
     }
 }
+
+/// Where it listens in an image: in its own network, which the control of one attack lacks.
+pub const PORT: u16 = 47_113;
+/// Tells it that it is a process of an image.
+pub const OF_IMAGE: &str = "of-image";
 
 fn answer(command: &str) -> String {
     let (verb, argument) = command.split_once(' ').unwrap_or((command, ""));
@@ -46,6 +55,8 @@ fn answer(command: &str) -> String {
         "take-connection" => descriptors::take_connection(),
         "leave-root" => descriptors::leave_root(),
         "system-call" => kernel::system_call(argument),
+        "connect-abstract" => network::connect_abstract(argument),
+        "connect-port" => network::connect_port(argument),
         "overwrite-program" => program::overwrite(),
         _ => panic!("unknown command {verb}"),
     }

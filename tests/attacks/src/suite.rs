@@ -8,15 +8,21 @@ use crate::{Attack, Ground, Outcome, Replicas};
 #[derive(Debug, Clone, Copy)]
 pub enum Defended<'a> {
     Program(&'a str),
-    /// With replicas whose container was made for them, with such that were blanks, and for some classes
-    /// of attacks with such that were forked of a template.
+    /// With replicas whose container was made for them, with such that were blanks, for some classes of attacks with
+    /// such that were forked of a template, and for some attacks with processes of an image.
     Everywhere {
         program: &'a str,
         forked: &'a [u8],
+        image: &'a [&'a str],
     },
 }
 
 impl Defended<'_> {
+    /// Whether it is run from processes of an image as well.
+    fn is_of_image(self, attack: &Attack) -> bool {
+        matches!(self, Self::Everywhere { image, .. } if image.contains(&attack.name))
+    }
+
     /// Each with how its outcome is set off from what stands before.
     fn grounds(self, attack: &Attack) -> Vec<(Ground, String)> {
         let mut grounds = match self {
@@ -25,9 +31,11 @@ impl Defended<'_> {
                 vec![(Ground::defended(program), "|"), (Ground::of(program, Replicas::Claimed), "· claimed:")]
             }
         };
-        if let Self::Everywhere { program, forked } = self {
+        if let Self::Everywhere { program, forked, .. } = self {
             let is_forked = forked.contains(&attack.class);
             grounds.extend(is_forked.then(|| (Ground::of(program, Replicas::Forked), "· forked:")));
+            let is_of_image = self.is_of_image(attack);
+            grounds.extend(is_of_image.then(|| (Ground::of(program, Replicas::Image), "· image:")));
         }
         grounds.into_iter().map(|(ground, which)| (ground, which.to_owned())).collect()
     }
@@ -74,12 +82,20 @@ fn holds(attack: &Attack, defended: Defended<'_>, weakened: &str) -> bool {
     }
     let defences = attack.defences();
     let without = format!("without {}", defences.join(", "));
-    let (bites, seen) = match on(&Ground::without(weakened, &defences)) {
-        Ok(Outcome::GotThrough(seen)) => (true, format!("yes, {without}: {seen}")),
-        Ok(Outcome::Stopped(seen)) => (false, format!("**NO**, {without}: {seen}")),
-        Err(_) => (false, "**FAILED**".to_owned()),
-    };
-    println!("| {} |", cell(&seen));
+    let without_them = Ground::without(weakened, &defences);
+    let of_image = Ground { replicas: Replicas::Image, ..without_them.clone() };
+    let controls = [(without_them, "|")].into_iter();
+    let mut bites = true;
+    for (ground, which) in controls.chain(defended.is_of_image(attack).then_some((of_image, "· image:"))) {
+        let (bit, seen) = match on(&ground) {
+            Ok(Outcome::GotThrough(seen)) => (true, format!("yes, {without}: {seen}")),
+            Ok(Outcome::Stopped(seen)) => (false, format!("**NO**, {without}: {seen}")),
+            Err(_) => (false, "**FAILED**".to_owned()),
+        };
+        bites &= bit;
+        print!("{which} {} ", cell(&seen));
+    }
+    println!("|");
     is_stopped && bites
 }
 

@@ -6,6 +6,7 @@ use std::{
     net::TcpStream,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    process::Command,
 };
 
 use dormouse_sandbox::messages::{
@@ -16,10 +17,11 @@ use rustix::{
     io::Errno,
     net::{Ipv4Addr, SocketAddrV4},
 };
+use serde_json::Value;
 use tar::EntryType;
 
 use crate::{
-    layers::{Archive, store},
+    layers::{Archive, Blob, blob_path, give_to_node, make_store, store},
     machine::{DEADLINE, until},
     node::{Node, Started},
     script::{LIMITS, replica_of},
@@ -64,6 +66,22 @@ pub fn archive() -> Archive {
     APPLETS.iter().fold(programs, |archive, applet| archive.symlink(&format!("bin/{applet}"), "busybox"))
 }
 
+/// Adds a program of this machine's, at `place`, with the libraries that it is linked to.
+#[must_use]
+pub fn with_program(archive: Archive, program: &Path, place: &str) -> Archive {
+    let told = Command::new("ldd").arg(program).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    // `NAME => PATH (ADDRESS)`, or the linker's path alone.
+    let words = told.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    let executable = |header: &mut tar::Header| header.set_mode(0o755);
+    let of = |path: &str| fs::read(path).unwrap();
+    // With what is there for a debugger it would be larger than any layer here.
+    let stripped = tempfile::NamedTempFile::new().unwrap();
+    assert!(Command::new("strip").arg("-o").arg(stripped.path()).arg(program).status().unwrap().success());
+    let program = archive.entry(EntryType::Regular, &place[1..], &fs::read(stripped.path()).unwrap(), executable);
+    words.fold(program, |archive, library| archive.entry(EntryType::Regular, &library[1..], &of(library), executable))
+}
+
 /// The web server of the image, as its root.
 #[must_use]
 pub fn web(endpoint: &str, serial: u64, layers: &[Digest]) -> ReplicaSpec {
@@ -98,6 +116,62 @@ pub fn with(mut spec: ReplicaSpec, change: impl FnOnce(&mut ImagePayload)) -> Re
 #[must_use]
 pub fn as_user(spec: ReplicaSpec, user: &str) -> ReplicaSpec {
     with(spec, |payload| user.clone_into(&mut payload.user.of_image))
+}
+
+/// An OCI image layout of `make setup`'s that is to be run: its own process, over its layers.
+#[derive(Debug)]
+pub struct Layout {
+    pub layers: Vec<Blob>,
+    pub config: Value,
+}
+
+impl Layout {
+    /// Takes its blobs into the node's store.
+    #[must_use]
+    pub fn take(data: &Path, name: &str) -> Self {
+        let place = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/setup/images")).join(name);
+        let path = |digest: &str| place.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
+        let json = |path: &Path| -> Value {
+            let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}: run `make setup`", path.display()));
+            serde_json::from_slice(&text).unwrap()
+        };
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let manifest = json(&path(&text(&json(&place.join("index.json"))["manifests"][0]["digest"])));
+        let config = json(&path(&text(&manifest["config"]["digest"])));
+        let blobs = manifest["layers"].as_array().unwrap().iter().zip(config["rootfs"]["diff_ids"].as_array().unwrap());
+        make_store(data);
+        let take = |(blob, diff_id): (&Value, &Value)| {
+            let digest: Digest = text(&blob["digest"]).parse().unwrap();
+            let to = blob_path(data, &digest);
+            fs::copy(path(&text(&blob["digest"])), &to).unwrap();
+            give_to_node(&to);
+            Blob { blob: digest, diff_id: text(diff_id).parse().unwrap(), compression: Compression::Gzip }
+        };
+        let layers = blobs.map(take).collect();
+        Self { layers, config: config["config"].clone() }
+    }
+
+    fn texts(&self, field: &str) -> Vec<String> {
+        let values = self.config[field].as_array().into_iter().flatten();
+        values.map(|value| value.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Its own process.
+    #[must_use]
+    pub fn replica(&self, endpoint: &str, serial: u64) -> ReplicaSpec {
+        let layers: Vec<Digest> = self.layers.iter().map(|layer| layer.diff_id).collect();
+        let words = [self.texts("Entrypoint"), self.texts("Cmd")].concat();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        with(image(endpoint, serial, &layers, &words), |payload| {
+            let variable = |text: String| {
+                let (name, value) = text.split_once('=').unwrap();
+                EnvVar::new(name.to_owned(), value.to_owned()).unwrap()
+            };
+            payload.env = self.texts("Env").into_iter().map(variable).collect();
+            self.config["User"].as_str().unwrap_or_default().clone_into(&mut payload.user.of_image);
+            self.config["WorkingDir"].as_str().unwrap_or("/").clone_into(&mut payload.working_dir);
+        })
+    }
 }
 
 impl Node {

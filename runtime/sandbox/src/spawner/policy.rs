@@ -90,10 +90,10 @@ fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, mos
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dormouse_spec::{Digest, Limits};
+    use dormouse_spec::{Digest, EnvVar, Limits, StopSignal};
 
     use super::*;
-    use crate::messages::{ModelPayload, Payload, ReplicaId, Work};
+    use crate::messages::{ImageUser, ModelPayload, Payload, ReplicaId, Work};
 
     const POLICY: ReplicaPolicy = ReplicaPolicy {
         memory: Bytes::from_mebibytes(100),
@@ -139,6 +139,48 @@ mod tests {
             let error = POLICY.admit(&spec, Bytes::default()).unwrap_err().to_string();
             assert!(error.contains(what), "{what}: {error}");
         }
+    }
+
+    /// Everything at its ceiling.
+    fn greatest_image() -> ReplicaSpec {
+        let payload = ImagePayload {
+            layers: vec![Digest::from_sha256([0; 32]); LAYERS_MAX],
+            args: vec!["a".repeat(PROCESS_BYTES_MAX - 10), String::new()],
+            env: vec![EnvVar::new("NAME".to_owned(), "value!".to_owned()).unwrap()],
+            working_dir: format!("/{}", "a".repeat(PATH_BYTES_MAX - 1)),
+            user: ImageUser { of_image: "a".repeat(USER_BYTES_MAX), uid: None, gid: None },
+            stop_signal: StopSignal::TERM,
+            read_only_root: false,
+        };
+        ReplicaSpec { payload: Payload::Image(Box::new(payload)), ..greatest() }
+    }
+
+    #[test]
+    fn what_an_images_process_is_given_has_an_end() {
+        assert_eq!(POLICY.admit(&greatest_image(), Bytes::default()), Ok(()));
+        type Change = fn(&mut ImagePayload);
+        let wrong: [(&str, Change); 10] = [
+            ("layer", |payload| payload.layers.clear()),
+            ("layers", |payload| payload.layers.push(Digest::from_sha256([1; 32]))),
+            ("program", |payload| payload.args.clear()),
+            ("program", |payload| payload.args[0].clear()),
+            ("arguments", |payload| payload.args.push("a".to_owned())),
+            ("NUL", |payload| payload.args[0].replace_range(0..1, "\0")),
+            ("NUL", |payload| payload.user.of_image = "\0".to_owned()),
+            ("absolute", |payload| payload.working_dir = "a".to_owned()),
+            ("directory", |payload| payload.working_dir.push('a')),
+            ("user", |payload| payload.user.of_image.push('a')),
+        ];
+        for (what, change) in wrong {
+            let mut spec = greatest_image();
+            let Payload::Image(payload) = &mut spec.payload else { panic!("it is an image") };
+            change(payload);
+            let error = POLICY.admit(&spec, Bytes::default()).unwrap_err().to_string();
+            assert!(error.contains(what), "{what}: {error}");
+        }
+        // Whatever is in it, it is one message.
+        let bytes = serde_json::to_vec(&crate::messages::Request::Create(Box::new(greatest_image()))).unwrap();
+        assert!(bytes.len() <= crate::channel::MESSAGE_BYTES_MAX, "{}", bytes.len());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use dormouse_driver::{
     Daemon, Node,
-    images::{PORT, archive, as_user, get, image, web, with},
+    images::{Layout, PORT, archive, as_user, get, image, web, with},
     layers::{Archive, tree},
     machine,
     script::read_log,
@@ -302,5 +302,39 @@ pub(crate) fn layers_hide_what_is_below_and_as_many_as_may_are_mounted() {
     layers.push(stage.layer);
     let reason = stage.refusal(&web("layers", 2, &layers));
     assert!(reason.contains("128") && reason.contains("127"), "{reason}");
+    stage.end();
+}
+
+pub(crate) fn python_serves_from_layers_that_hide() {
+    let mut stage = Stage::set();
+    let layout = Layout::take(&stage.daemon.settings.data, "python-http");
+    for layer in &layout.layers {
+        stage.node.unpack(layer).unwrap_or_else(|reason| panic!("{reason}"));
+    }
+    let mut spec = layout.replica("python", 1);
+    spec.limits.cpu = dormouse_driver::daemon::REPLICA_CPU;
+    stage.node.start_image(&spec);
+    let mut page = |path: &str| get(stage.node.connect(&spec.replica, PORT), path);
+    assert_eq!(page("/index.html"), "python serves this");
+    assert_eq!(page("/assets/new.txt"), "an opaque directory shows this");
+    for hidden in ["/stale.html", "/assets/old.txt", "/../drafts/draft.txt"] {
+        assert!(page(hidden).contains("404"), "{hidden}");
+    }
+    // What servers in Python are made of: threads, processes, locks and pools of them, subprocesses, asynchronous I/O.
+    let script = "import asyncio, concurrent.futures as f, multiprocessing as m, os, socket, subprocess, sys, tempfile, threading
+assert m.Pool(2).map(abs, [-1, -2]) == [1, 2]
+assert list(f.ThreadPoolExecutor(2).map(abs, [-1])) == [1]
+assert subprocess.run([sys.executable, '-c', 'print(7)'], capture_output=True).stdout == b'7\\n'
+assert asyncio.run(asyncio.sleep(0, 3)) == 3
+tempfile.TemporaryFile().write(b'x'); m.Lock(); m.shared_memory if False else None
+assert socket.getaddrinfo('localhost', 80) and socket.gethostname() == 'python' and socket.if_nameindex()
+threading.Thread(target=print, args=('all done',)).start()";
+    let script = with(layout.replica("python", 2), |payload| {
+        payload.args = vec!["python3.11".into(), "-c".into(), script.into()]
+    });
+    let log = stage.node.start_image(&script).log;
+    let cause = stage.node.exit_cause(&script.replica);
+    let log = read_log(log);
+    assert!(cause == ExitCause::Code { code: 0 } && log.contains("all done"), "{cause}: {log}");
     stage.end();
 }

@@ -43,7 +43,8 @@ impl Sandbox {
         let (Kind::Image(image), Some(number)) = (&mut self.kind, number) else { return };
         match open_network(pid, number) {
             Ok(network) => image.network = Some(network),
-            Err(error) => tracing::warn!(sandbox = self.name, "it ended at once, or has no network: {error}"),
+            // Its end is told in a moment.
+            Err(error) => tracing::debug!(sandbox = self.name, "it has no network any more: {error}"),
         }
     }
 
