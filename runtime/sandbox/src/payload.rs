@@ -82,7 +82,7 @@ fn candidates(program: &str, environment: &[String]) -> Vec<String> {
     }
     let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
     let in_directory =
-        |directory| if directory == "" { format!("./{program}") } else { format!("{directory}/{program}") };
+        |directory: &str| if directory.is_empty() { format!("./{program}") } else { format!("{directory}/{program}") };
     path.split(':').map(in_directory).collect()
 }
 

@@ -63,8 +63,11 @@ pub enum UidError {
     RangesExhausted(u32),
 }
 
+/// The first id that a line names, and how many.
+type IdsOfLine = fn(&str) -> Option<(u32, u32)>;
+
 /// Files that name ids of this machine, and how a line of each does.
-const FILES_OF_IDS: [(&str, fn(&str) -> Option<(u32, u32)>); 4] = [
+const FILES_OF_IDS: [(&str, IdsOfLine); 4] = [
     ("/etc/passwd", passwd_ids),
     ("/etc/group", passwd_ids),
     ("/etc/subuid", subordinate_ids),
@@ -73,10 +76,10 @@ const FILES_OF_IDS: [(&str, fn(&str) -> Option<(u32, u32)>); 4] = [
 
 /// All ids that this machine has for others.
 fn ids_of_machine() -> Vec<UidRange> {
-    let of_file = |(file, ids): (&str, fn(&str) -> Option<(u32, u32)>)| {
+    let of_file = |(file, ids): (&str, IdsOfLine)| {
         let text = fs::read(file).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().filter_map(|line| ids(line)).collect::<Vec<_>>()
+        text.lines().filter_map(ids).collect::<Vec<_>>()
     };
     let ids = FILES_OF_IDS.into_iter().flat_map(of_file);
     ids.map(|(base, count)| UidRange { base, count }).collect()

@@ -50,7 +50,7 @@ impl Replica {
         workshop: &Workshop<'_>,
         spec: &ReplicaSpec,
         payload: &ImagePayload,
-        range: Rc<RangeLease>,
+        range: &Rc<RangeLease>,
     ) -> Result<Sandbox, BeginError> {
         let (name, hostname) = (spec.replica.as_str(), spec.replica.endpoint().as_str());
         Sandbox::begin_image(workshop, &ImagePlan { name, hostname, limits: spec.limits, payload }, range)

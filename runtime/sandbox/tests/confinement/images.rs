@@ -305,6 +305,30 @@ pub(crate) fn layers_hide_what_is_below_and_as_many_as_may_are_mounted() {
     stage.end();
 }
 
+const LIST: &str = include_str!("../../../../configs/seccomp/image.json");
+/// The oldest libseccomp in use does not know these, leaves them out, and they answer as what is in neither list.
+const NEWER: [&str; 8] = [
+    "cachestat",
+    "fchmodat2",
+    "futex_wake",
+    "futex_wait",
+    "futex_requeue",
+    "map_shadow_stack",
+    "mseal",
+    "set_mempolicy_home_node",
+];
+
+/// A slip of the pen would be a call that is left out.
+pub(crate) fn the_list_names_calls_that_there_are() {
+    let list: serde_json::Value = serde_json::from_str(LIST).unwrap();
+    let foreign = if cfg!(target_arch = "aarch64") { "x86-64" } else { "arm64" };
+    let groups = ["allowed", "refused"].into_iter().flat_map(|kind| list[kind].as_array().unwrap());
+    let native = groups.filter(|group| group["only"] != foreign);
+    for name in native.flat_map(|group| group["names"].as_array().unwrap()).map(|name| name.as_str().unwrap()) {
+        assert!(libseccomp::ScmpSyscall::from_name(name).is_ok() || NEWER.contains(&name), "{name}");
+    }
+}
+
 pub(crate) fn python_serves_from_layers_that_hide() {
     let mut stage = Stage::set();
     let layout = Layout::take(&stage.daemon.settings.data, "python-http");
@@ -330,7 +354,7 @@ tempfile.TemporaryFile().write(b'x'); m.Lock(); m.shared_memory if False else No
 assert socket.getaddrinfo('localhost', 80) and socket.gethostname() == 'python' and socket.if_nameindex()
 threading.Thread(target=print, args=('all done',)).start()";
     let script = with(layout.replica("python", 2), |payload| {
-        payload.args = vec!["python3.11".into(), "-c".into(), script.into()]
+        payload.args = vec!["python3.11".into(), "-c".into(), script.into()];
     });
     let log = stage.node.start_image(&script).log;
     let cause = stage.node.exit_cause(&script.replica);

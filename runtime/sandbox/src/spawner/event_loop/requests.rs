@@ -147,7 +147,7 @@ impl Loop<'_> {
                     return Err(CreateError::NoLayer(*missing));
                 }
                 let range = Rc::new(self.image_ranges.take()?);
-                Replica::begin_image(&workshop, &spec, payload, range)?
+                Replica::begin_image(&workshop, &spec, payload, &range)?
             }
         };
         Ok((Replica::of(spec, sandbox, None), None))

@@ -129,16 +129,16 @@ impl Sandbox {
     pub(crate) fn begin_image(
         workshop: &Workshop<'_>,
         plan: &ImagePlan<'_>,
-        range: Rc<RangeLease>,
+        range: &Rc<RangeLease>,
     ) -> Result<Self, BeginError> {
         let ImagePlan { name, hostname, limits, payload } = *plan;
         let common = Common { name, uid: range.base(), limits };
         let kind =
-            Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(&range) });
+            Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(range) });
         let group = workshop.groups.create(name, &limits)?;
         Self::of(kind, &common, group, |group| {
             let (layers, ids) = (workshop.layers, workshop.image_ids);
-            let contents = Contents::Image(ImageContents { payload, hostname, layers, ids, range: &range });
+            let contents = Contents::Image(ImageContents { payload, hostname, layers, ids, range });
             let (life, log) = fork_creation(workshop, &common, group, &workshop.seccomp.image, contents)?;
             Ok(Begun { life, conversation: None, log })
         })
