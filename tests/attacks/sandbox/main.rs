@@ -39,17 +39,15 @@ const ATTACKS: &[&[Attack]] = &[
 /// others are of how a container is made, or are asked of the spawner.
 const FORKED: &[u8] = &[1, 4, 6, 8, 12, 13, 14];
 
-/// What is run from a process of an image as well. The others are of what only workers have: a model, blanks, a program
-/// that all share.
+/// What is run from a process of an image as well. The others are of what only workers have, a model, blanks, a program
+/// that all share; or have no control: to take its groups, libcontainer itself looks whether /proc is the kernel's.
 const IMAGE: &[&str] = &[
     "take a client's connection",
     "reach the host through a descriptor",
     "read masked files of /proc",
-    "redirect /proc",
     "set what /proc lets a process set of itself",
     "write where only the container's root may",
     "find neighbours in /sys",
-    "connect to a socket of the host's",
     "system calls that open the kernel",
     "open a device that is not allowed",
     "a bomb of threads",

@@ -41,8 +41,7 @@ fn read_masked(ground: &Ground) -> Outcome {
 /// defence is the product's own.
 fn redirect(ground: &Ground) -> Outcome {
     // A blank is made by the same steps; here none would ever be.
-    let replicas = if ground.replicas == Replicas::Image { Replicas::Image } else { Replicas::Created };
-    let ground = Ground { program: WEAKENED.into(), replicas, ..ground.clone() };
+    let ground = Ground { program: WEAKENED.into(), replicas: Replicas::Created, ..ground.clone() };
     let mut stage = Stage::enter(&ground.with("DORMOUSE_REDIRECTED_PROC", "1"));
     let outcome = match stage.try_replica() {
         Err(cause) => {
