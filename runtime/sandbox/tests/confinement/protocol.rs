@@ -251,7 +251,7 @@ fn flood(node: &mut Node, requests: impl Iterator<Item = Request>) {
 
 pub(crate) fn a_flood_holds_up_nobody() {
     // Room for three replicas.
-    let mut daemon = Daemon::start_with(|settings| settings.open_files = Some((40, 64 + 3 * 7)));
+    let mut daemon = Daemon::start_with(|settings| settings.open_files = Some((40, 80 + 3 * 7)));
     let mut node = daemon.node();
     let (neighbour, victim) = (replica_of("neighbour", 1), replica_of("victim", 1));
     node.start(&neighbour);
