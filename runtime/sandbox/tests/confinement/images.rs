@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use dormouse_driver::{
     Daemon, Node,
-    images::{Layout, PORT, archive, as_user, get, image, web, with},
+    images::{Layout, PORT, archive, as_user, get, image, web, with, with_program},
     layers::{Archive, tree},
     machine,
     script::read_log,
@@ -327,6 +327,41 @@ pub(crate) fn the_list_names_calls_that_there_are() {
     for name in native.flat_map(|group| group["names"].as_array().unwrap()).map(|name| name.as_str().unwrap()) {
         assert!(libseccomp::ScmpSyscall::from_name(name).is_ok() || NEWER.contains(&name), "{name}");
     }
+}
+
+/// As this program finds it, in an image of its own: with arguments that are valid for no call, so that the kernel's own
+/// answer would be another one.
+pub(crate) fn calls_are_refused_or_missing_as_listed() {
+    let list: serde_json::Value = serde_json::from_str(LIST).unwrap();
+    let foreign = if cfg!(target_arch = "aarch64") { "x86-64" } else { "arm64" };
+    let groups = list["refused"].as_array().unwrap().iter().filter(|group| group["only"] != foreign);
+    let unconditional = groups.filter(|group| group["when"].is_null());
+    let names = unconditional.flat_map(|group| group["names"].as_array().unwrap()).map(|name| name.as_str().unwrap());
+    let number = |name: &str| i32::from(libseccomp::ScmpSyscall::from_name(name).unwrap());
+    let refused: Vec<i32> = names.map(number).filter(|number| *number >= 0).collect();
+    // Nothing has the last.
+    let missing = [number("clone3"), number("memfd_secret"), 1_000];
+    let user_namespace = format!("{} {}", number("clone"), nix::libc::CLONE_NEWUSER);
+    let families = [nix::libc::AF_PACKET, nix::libc::AF_VSOCK, nix::libc::AF_ALG]
+        .map(|family| format!("{} {family} {} 0", number("socket"), nix::libc::SOCK_DGRAM));
+    let tried = refused.iter().chain(&missing).map(i32::to_string).chain([user_namespace]).chain(families);
+    let tried = tried.collect::<Vec<_>>().join(",");
+
+    let mut stage = Stage::set();
+    let program = std::env::current_exe().unwrap();
+    let layer = stage.unpack(with_program(Archive::new(), &program, "/confinement"));
+    let command = format!("system-calls {tried}");
+    let spec = image("calls", 1, &[layer], &["/confinement", "answer", &command]);
+    let log = stage.node.start_image(&spec).log;
+    assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::Code { code: 0 });
+    let told = read_log(log);
+    let told: Vec<&str> = told.trim().split(',').collect();
+    let (of_refused, others) = told.split_at(refused.len());
+    for (number, answer) in refused.iter().zip(of_refused) {
+        assert_eq!(*answer, "EPERM", "{number}");
+    }
+    assert_eq!(others, ["ENOSYS", "ENOSYS", "ENOSYS", "EPERM", "ENOSYS", "ENOSYS", "ENOSYS"]);
+    stage.end();
 }
 
 pub(crate) fn python_serves_from_layers_that_hide() {
