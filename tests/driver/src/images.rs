@@ -193,7 +193,7 @@ impl Node {
         self.ask(&Request::Socket { replica: replica.clone() });
         match self.of_with_descriptors(replica) {
             (Event::Socket { .. }, mut descriptors) => Ok(descriptors.pop().expect("it comes with the socket")),
-            (Event::Refused { reason, .. }, _) => Err(reason),
+            (Event::NoSocket { reason, .. }, _) => Err(reason),
             (other, _) => panic!("{other:?}"),
         }
     }

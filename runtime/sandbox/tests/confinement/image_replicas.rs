@@ -25,7 +25,7 @@ pub(crate) fn sockets_are_of_running_processes_of_images_alone() {
     assert!(reason.contains("no such replica"), "{reason}");
     stage.node.ask(&Request::Create(Box::new(spec.clone())));
     stage.node.ask(&Request::Socket { replica: spec.replica.clone() });
-    assert!(matches!(stage.node.of(&spec.replica), Event::Refused { .. }), "it is being made");
+    assert!(matches!(stage.node.of(&spec.replica), Event::NoSocket { .. }), "it is being made");
     stage.node.created(&spec.replica);
     drop(stage.node.connect(&spec.replica, PORT));
     let mut times = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn a_flood_of_sockets_has_an_end() {
     for _ in 0..asked {
         match stage.node.of(&spec.replica) {
             Event::Socket { .. } => sockets += 1,
-            Event::Refused { reason, .. } => assert!(reason.contains("too many sockets"), "{reason}"),
+            Event::NoSocket { reason, .. } => assert!(reason.contains("too many sockets"), "{reason}"),
             other => panic!("{other:?}"),
         }
     }

@@ -8,6 +8,7 @@
 
 mod creation;
 mod ending;
+mod image_calls;
 mod image_replicas;
 mod images;
 mod inside;
@@ -138,9 +139,9 @@ const TESTS: &[suite::Test] = tests![
     images::standard_streams_can_be_opened_by_name,
     images::links_of_an_image_lead_no_mount_astray,
     images::layers_hide_what_is_below_and_as_many_as_may_are_mounted,
-    images::the_list_names_calls_that_there_are,
-    images::calls_are_refused_or_missing_as_listed,
-    images::python_serves_from_layers_that_hide,
+    image_calls::the_list_names_calls_that_there_are,
+    image_calls::calls_are_refused_or_missing_as_listed,
+    image_calls::python_serves_from_layers_that_hide,
     image_replicas::sockets_are_of_running_processes_of_images_alone,
     image_replicas::the_daemon_is_where_it_was_and_holds_nothing_of_the_dead,
     image_replicas::a_flood_of_sockets_has_an_end,
