@@ -203,7 +203,7 @@ pub enum DeployEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         preparation: Option<Preparation>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        image: Option<EndpointImage>,
+        image: Option<Box<EndpointImage>>,
         url: String,
     },
     Failed {
@@ -298,7 +298,7 @@ impl DeployEvent {
                 model: None,
                 model_bytes: None,
                 preparation: None,
-                image: Some(image.into()),
+                image: Some(Box::new(image.into())),
             },
         }
     }

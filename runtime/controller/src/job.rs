@@ -197,7 +197,7 @@ impl Running<'_> {
             if is_created.await.is_ok() {
                 until_ready(Arc::clone(inside), &image.readiness, note).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let outcome = tokio::select! {

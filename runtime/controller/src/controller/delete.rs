@@ -41,6 +41,7 @@ pub(super) async fn run(deploys: &Deploys, claim: Claim) -> Result<(), DeleteErr
     }
     drop(claim);
     collect_garbage(deploys).await;
+    deploys.images.clone().collect_garbage().await;
     Ok(())
 }
 

@@ -87,22 +87,6 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)
 }
 
-/// What the kernel, libcontainer or a page of a mount's options would refuse later, and less clearly.
-fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
-    let refused = |is_wrong, why| if is_wrong { Err(PolicyError::Image(why)) } else { Ok(()) };
-    refused(payload.layers.is_empty(), "an image has a layer")?;
-    within("a number of layers", payload.layers.len(), LAYERS_MAX)?;
-    refused(payload.args.first().is_none_or(String::is_empty), "an image's process has a program")?;
-    let variables = payload.env.iter().flat_map(|variable| [variable.name(), variable.value()]);
-    let texts = || payload.args.iter().map(String::as_str).chain(variables.clone());
-    within("arguments and environment in bytes", texts().map(str::len).sum::<usize>(), PROCESS_BYTES_MAX)?;
-    let others = [payload.working_dir.as_str(), payload.user.of_image.as_str()];
-    refused(texts().chain(others).any(|text| text.contains('\0')), "what an image's process is given holds no NUL")?;
-    refused(!payload.working_dir.starts_with('/'), "an image's working directory is absolute")?;
-    within("a working directory in bytes", payload.working_dir.len(), PATH_BYTES_MAX)?;
-    within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)
-}
-
 fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, most: T) -> Result<(), PolicyError> {
     if asked <= most {
         return Ok(());
