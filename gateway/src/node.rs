@@ -9,7 +9,7 @@ use std::{
 };
 
 use dormouse_controller::{Controller, LinkError, SpawnerLink, Welcome};
-use dormouse_sandbox::messages::Listener;
+use dormouse_sandbox::messages::{ImageIdsMode, Listener};
 use prometheus::Registry;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -59,7 +59,7 @@ pub async fn run(channel: OwnedFd) -> Result<(), NodeError> {
 }
 
 async fn serve(link: SpawnerLink, welcome: Welcome) -> Result<(), NodeError> {
-    let Welcome { instance, settings, mut listeners, replicas } = welcome;
+    let Welcome { instance, settings, mut listeners, image_ids, replicas } = welcome;
     let settings: NodeSettings = serde_json::from_str(&settings).map_err(NodeError::Settings)?;
     let clients = gateway_listener(take(&mut listeners, Listener::Gateway)?)?;
     let operators = admin_listener(take(&mut listeners, Listener::Admin)?)?;
@@ -69,7 +69,8 @@ async fn serve(link: SpawnerLink, welcome: Welcome) -> Result<(), NodeError> {
     let controller =
         Controller::start(settings.controller(), link, replicas, &registry).await.map_err(NodeError::Controller)?;
     let gateway = Arc::new(Gateway::new(controller.clone(), settings.gateway.clone(), registry)?);
-    let admin = Arc::new(Admin { controller: controller.clone(), node: node_status(&settings, instance, listen) });
+    let admin =
+        Arc::new(Admin { controller: controller.clone(), node: node_status(&settings, instance, listen, image_ids) });
     let admission = Admission {
         admin_group: settings.admin_group.clone(),
         node_uid: rustix::process::getuid().as_raw(),
@@ -113,7 +114,7 @@ fn admin_listener(descriptor: OwnedFd) -> Result<UnixListener, NodeError> {
         .map_err(|source| NodeError::Listener { listener: Listener::Admin, source })
 }
 
-fn node_status(settings: &NodeSettings, instance: String, listen: SocketAddr) -> NodeStatus {
+fn node_status(settings: &NodeSettings, instance: String, listen: SocketAddr, image_ids: ImageIdsMode) -> NodeStatus {
     NodeStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance,
@@ -121,6 +122,7 @@ fn node_status(settings: &NodeSettings, instance: String, listen: SocketAddr) ->
         memory_budget: settings.memory_budget,
         cpus: settings.cpus,
         draining: false,
+        image_ids,
     }
 }
 

@@ -54,7 +54,14 @@ fn the_examples_of_configs_deploy_where_their_models_are() {
         let model = daemon.home().write("any.onnx", Script::echo().salt(&file.display().to_string()).to_model());
         let text = fs::read_to_string(&file).unwrap();
         let uris = text.lines().filter_map(|line| line.trim().strip_prefix("storageUri: ")).map(str::to_owned);
-        let text = uris.fold(text.clone(), |text, uri| text.replace(&uri, &format!("file://{}", model.display())));
+        let uris: Vec<String> = uris.collect();
+        if uris.is_empty() {
+            // Of an image on a registry elsewhere; that it is read is for the tests of manifests.
+            assert!(text.contains("image: "), "{}", file.display());
+            continue;
+        }
+        let text =
+            uris.into_iter().fold(text.clone(), |text, uri| text.replace(&uri, &format!("file://{}", model.display())));
         let file = daemon.home().write("example.yaml", text);
         let _ = daemon.cli(&["deploy", "-f", file.to_str().unwrap()]).ok();
     }

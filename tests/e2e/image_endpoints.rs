@@ -13,7 +13,7 @@ use dormouse_tests::{Daemon, Endpoint, Request, Response, Told, cli, paths};
 const IMAGE: &str = "example.org/web:1";
 const PAGE: &str = "busybox serves this\n";
 /// Answers `/cgi-bin/ask?COMMAND` with what a command of the image's shell prints.
-const ASK: &str = r#"mkdir -p /tmp/www/cgi-bin
+const ASK: &str = r#"pwd >/tmp/pwd; mkdir -p /tmp/www/cgi-bin
 printf '#!/bin/sh\nprintf "content-type: text/plain\\r\\n\\r\\n"\neval "$(httpd -d "$QUERY_STRING")" 2>&1\n' >/tmp/www/cgi-bin/ask
 chmod 755 /tmp/www/cgi-bin/ask
 exec httpd -f -p "$PORT" -h /tmp/www"#;

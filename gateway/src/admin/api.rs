@@ -8,7 +8,7 @@ use dormouse_controller::{
     self as controller, Asked, DeployStep, Deployed, DeployedContent, EndpointView, ReplicaView, Rung, ServedImage,
     TemplateUse, TemplateView, WakeOutcome, WakePhase, WakeView,
 };
-use dormouse_sandbox::messages::Origin;
+use dormouse_sandbox::messages::{ImageIdsMode, Origin};
 use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest, ImageReference};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub struct NodeStatus {
     pub memory_budget: Bytes,
     pub cpus: u32,
     pub draining: bool,
+    /// Whether each replica of an image has a range of the host's ids to itself.
+    pub image_ids: ImageIdsMode,
 }
 
 /// `GET /v1/endpoints/NAME`, and a list of them is `GET /v1/endpoints`.
@@ -62,6 +64,8 @@ pub struct EndpointImage {
     pub bytes: Bytes,
     /// Where it listens.
     pub port: u16,
+    /// Whether each of its replicas has a range of the host's ids to itself.
+    pub ids: ImageIdsMode,
 }
 
 /// `GET /v1/endpoints/NAME/wakes` lists the last ones, the newest first.
@@ -229,17 +233,17 @@ fn url_of_image(listen: SocketAddr, name: &str) -> String {
     format!("http://{name}.localhost:{}/", listen.port())
 }
 
-impl From<&ServedImage> for EndpointImage {
-    fn from(image: &ServedImage) -> Self {
+impl EndpointImage {
+    fn of(image: &ServedImage, node: &NodeStatus) -> Self {
         let ServedImage { reference, manifest, bytes, port } = image.clone();
-        Self { reference, manifest, bytes, port }
+        Self { reference, manifest, bytes, port, ids: node.image_ids.clone() }
     }
 }
 
 impl EndpointStatus {
-    pub(super) fn of(view: &EndpointView, listen: SocketAddr) -> Self {
-        let name = view.endpoint.name.as_str();
-        let url = if view.image.is_some() { url_of_image(listen, name) } else { url_of_model(listen, name) };
+    pub(super) fn of(view: &EndpointView, node: &NodeStatus) -> Self {
+        let (name, listen) = (view.endpoint.name.as_str(), node.listen);
+        let url = if view.is_image { url_of_image(listen, name) } else { url_of_model(listen, name) };
         Self {
             endpoint: Endpoint::clone(&view.endpoint),
             url,
@@ -247,7 +251,7 @@ impl EndpointStatus {
             condition: view.condition.into(),
             model: view.model,
             model_bytes: view.model_bytes,
-            image: view.image.as_ref().map(EndpointImage::from),
+            image: view.image.as_ref().map(|image| EndpointImage::of(image, node)),
             preparation: view.preparation.as_ref().map(Preparation::from),
             replicas: view.replicas.iter().map(ReplicaStatus::from).collect(),
             template: view.template.clone(),
@@ -279,7 +283,8 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl DeployEvent {
-    pub(super) fn deployed(deployed: &Deployed, listen: SocketAddr) -> Self {
+    pub(super) fn deployed(deployed: &Deployed, node: &NodeStatus) -> Self {
+        let listen = node.listen;
         let (name, revision) = (deployed.name.to_string(), deployed.revision);
         match &deployed.content {
             DeployedContent::Model { model, bytes, preparation } => Self::Deployed {
@@ -298,7 +303,7 @@ impl DeployEvent {
                 model: None,
                 model_bytes: None,
                 preparation: None,
-                image: Some(Box::new(image.into())),
+                image: Some(Box::new(EndpointImage::of(image, node))),
             },
         }
     }

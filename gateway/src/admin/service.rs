@@ -1,6 +1,6 @@
 mod images;
 
-use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dormouse_controller::{Controller, DeployRequest, DeployedContent, EndpointView, ModelFile};
@@ -76,9 +76,9 @@ impl Admin {
             }
             Route::List => {
                 let views = self.controller.endpoints();
-                Ok(document(&views.iter().map(|view| EndpointStatus::of(view, self.listen())).collect::<Vec<_>>()))
+                Ok(document(&views.iter().map(|view| EndpointStatus::of(view, &self.node)).collect::<Vec<_>>()))
             }
-            Route::Status(name) => Ok(document(&EndpointStatus::of(&*self.view(name)?, self.listen()))),
+            Route::Status(name) => Ok(document(&EndpointStatus::of(&*self.view(name)?, &self.node))),
             Route::Wakes(name) => {
                 let wakes = self.view(name)?.wakes.iter().map(|wake| WakeStatus::from(&**wake)).collect::<Vec<_>>();
                 Ok(document(&wakes))
@@ -109,15 +109,11 @@ impl Admin {
         self.controller.endpoint(name).ok_or_else(|| AdminError::NoSuchEndpoint(name.to_owned()))
     }
 
-    fn listen(&self) -> SocketAddr {
-        self.node.listen
-    }
-
     /// Answers with the steps as they happen, or, where it failed before the first, with the error.
     async fn deploy(&self, request: DeployRequest) -> Answer {
         let (events, mut steps) = mpsc::channel(STEPS_MAX);
         // Its own task: a deploy that began goes to its end although the caller went away.
-        tokio::spawn(run_deploy(self.controller.clone(), request, self.listen(), events));
+        tokio::spawn(run_deploy(self.controller.clone(), request, self.node.clone(), events));
         match steps.recv().await {
             Some(DeployEvent::Failed { status, error }) => {
                 let mut answer = document(&super::api::ErrorBody { error });
@@ -132,7 +128,7 @@ impl Admin {
 async fn run_deploy(
     controller: Controller,
     request: DeployRequest,
-    listen: SocketAddr,
+    node: NodeStatus,
     events: mpsc::Sender<DeployEvent>,
 ) {
     let name = request.endpoint.name.clone();
@@ -154,7 +150,7 @@ async fn run_deploy(
                 DeployedContent::Image(image) => format!("{}@{}", image.reference.familiar(), image.manifest),
             };
             tracing::info!(endpoint = %name, revision = deployed.revision, what, "deployed");
-            DeployEvent::deployed(&deployed, listen)
+            DeployEvent::deployed(&deployed, &node)
         }
         Err(error) => {
             let refusal = Refusal::from(&AdminError::Deploy(error));

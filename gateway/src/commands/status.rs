@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use dormouse_controller::TemplateUse;
+use dormouse_sandbox::messages::ImageIdsMode;
 use dormouse_spec::{EndpointName, format_duration};
 
 use super::{
@@ -130,6 +131,13 @@ fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
             fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
             fact("Manifest", image.manifest.to_string()),
             fact("Port", image.port.to_string()),
+            fact(
+                "Ids",
+                match &image.ids {
+                    ImageIdsMode::Distinct => "a range of its own for each replica".to_owned(),
+                    ImageIdsMode::Shared { reason } => format!("shared by all images of this node: {reason}"),
+                },
+            ),
         ],
         (None, Some(model)) => vec![fact("Model", format!("{model}, {}", size(status.model_bytes.get())))],
         (None, None) => vec![fact("Model", "none yet".to_owned())],

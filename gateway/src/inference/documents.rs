@@ -42,7 +42,7 @@ pub(super) fn not_ready(view: &EndpointView) -> Option<&'static str> {
 
 /// An image may serve a model or anything else: nobody knows before it is asked.
 fn is_model(view: &&EndpointView) -> bool {
-    view.image.is_none()
+    !view.is_image
 }
 
 pub(super) fn models<'a>(views: impl Iterator<Item = &'a EndpointView>) -> Value {
@@ -83,6 +83,7 @@ mod tests {
             revision,
             model: None,
             model_bytes: Bytes::new(1),
+            is_image: false,
             image: None,
             preparation: None,
             metadata: if revision == 0 { Value::Null } else { metadata }.into(),
@@ -111,8 +112,10 @@ mod tests {
             bytes: Bytes::new(1),
             port: 8080,
         };
-        let views =
-            [view("m", 1, Condition::Ready), EndpointView { image: Some(image), ..view("i", 1, Condition::Ready) }];
+        let views = [
+            view("m", 1, Condition::Ready),
+            EndpointView { is_image: true, image: Some(image), ..view("i", 1, Condition::Ready) },
+        ];
         assert_eq!(models(views.iter()), json!({ "models": ["m"] }));
         let index = index(views.iter(), &IndexFilter::default());
         assert_eq!(index.as_array().unwrap().len(), 1);

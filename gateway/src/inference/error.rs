@@ -57,3 +57,10 @@ pub enum UnsentCause {
     #[error("it ended: {0}")]
     Died(ExitCause),
 }
+
+impl UnsentCause {
+    /// Whether nothing listens where the replica was to.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}

@@ -38,17 +38,24 @@ impl From<InferenceError> for ExchangeError {
     }
 }
 
-/// Sends `request` and waits for the head of the answer; its body is still to come.
+/// Sends `request`, perhaps for the second time, and waits for the head of the answer; its body is still to come.
 pub(super) async fn exchange(
     pool: &Arc<Pool>,
     mut grant: Grant,
     request: Request<RequestBody>,
     deadline: Instant,
     body_bytes_max: u64,
+    is_retry: bool,
 ) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
     let mut connection = match connect(pool, &mut grant, deadline).await? {
         Ok(connection) => connection,
-        Err(cause) => return Err(unsent(request, cause)),
+        Err(cause) => {
+            // On its loopback that is proof that nothing listens any more, whatever else runs in it.
+            if is_retry && grant.payload == Payload::Image && cause.is_refusal() {
+                (grant.tell_silent)();
+            }
+            return Err(unsent(request, cause));
+        }
     };
     let progress = request.body().progress();
     let asks_upgrade = request.headers().contains_key(UPGRADE);

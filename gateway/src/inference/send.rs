@@ -62,7 +62,7 @@ impl Gateway {
         }
         let mut expectation = self.read_ahead(&view.endpoint.name, request.body_mut()).await?;
         under_way.is_ours();
-        let payload = if view.image.is_some() { Payload::Image } else { Payload::Model };
+        let payload = if view.is_image { Payload::Image } else { Payload::Model };
         let upgrade = prepare(&mut request, caller, payload);
         let mut retried = false;
         loop {
@@ -71,7 +71,7 @@ impl Gateway {
                 Some(expectation) => self.controller.acquire_expected(name, until, expectation).await?,
                 None => self.controller.acquire(name, until).await?,
             };
-            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max).await {
+            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, retried).await {
                 Ok((response, exchange)) => return Ok(Answered { response, exchange, under_way, deadline, upgrade }),
                 Err(ExchangeError::Failed(error)) => return Err(error),
                 Err(ExchangeError::Unsent(unsent)) if !retried => {

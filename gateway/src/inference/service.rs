@@ -103,7 +103,7 @@ impl Gateway {
         caller: &Caller,
         under_way: UnderWay,
     ) -> Result<Answer, InferenceError> {
-        let image = |name: &str| self.controller.endpoint(name).filter(|view| view.image.is_some());
+        let image = |name: &str| self.controller.endpoint(name).filter(|view| view.is_image);
         let host = headers::host(request.headers(), request.uri());
         let route = match destination(request.method(), host, path, image)? {
             Destination::Image(image) => return self.forward(image, request, caller, under_way).await,

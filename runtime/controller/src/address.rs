@@ -8,9 +8,11 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use dormouse_sandbox::messages::{ReplicaId, Request};
+use rustix::net::sockopt;
 use tokio::{
     net::{TcpSocket, TcpStream, UnixStream},
     sync::Notify,
@@ -122,7 +124,11 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        let mut stock = self.0.lock();
+        stock.waiting -= 1;
+        let waiting = stock.waiting;
+        stock.failed.truncate(waiting);
+        drop(stock);
         // What woke this one may have been for another.
         self.0.changed.notify_one();
     }
@@ -143,6 +149,12 @@ impl Inside {
         let socket = self.socket().await?;
         let socket = TcpSocket::from_std_stream(socket.into());
         let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        // Where nothing listens on a port that the kernel also gives to those who connect, one may meet itself.
+        if stream.local_addr()? == stream.peer_addr()? {
+            // Else the port would be taken for a minute from whom it is for.
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         // What is written is a whole message or a part that somebody waits for.
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -172,7 +184,8 @@ impl Inside {
     pub(crate) fn fail(&self, reason: String) {
         let mut stock = self.lock();
         stock.asked = stock.asked.saturating_sub(1);
-        if stock.waiting > 0 {
+        // For those who wait now, and for each of them once.
+        if stock.failed.len() < stock.waiting {
             stock.failed.push_back(reason);
         }
         drop(stock);

@@ -157,6 +157,14 @@ impl EndpointHandle {
         }
     }
 
+    /// Waits until nothing of an earlier revision's replicas is left.
+    pub(crate) async fn moved_to(&self, revision: u32) {
+        let mut view = self.view.clone();
+        let is_moved = |view: &Arc<EndpointView>| view.replicas.iter().all(|replica| replica.revision >= revision);
+        // An error means that the endpoint is gone, and all its replicas with it.
+        let _ = view.wait_for(is_moved).await;
+    }
+
     /// Waits until it is drained and nothing of its replicas is left.
     pub(crate) async fn over(&self) {
         let mut view = self.view.clone();

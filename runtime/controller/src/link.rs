@@ -12,7 +12,7 @@ use std::{
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
-    messages::{Event, Listener, ReplicaId, ReplicaReport, Request},
+    messages::{Event, ImageIdsMode, Listener, ReplicaId, ReplicaReport, Request},
 };
 use tokio::{
     io::unix::AsyncFd,
@@ -41,6 +41,8 @@ pub struct Welcome {
     /// The daemon's configuration, as the composition root wrote it.
     pub settings: String,
     pub listeners: Vec<(Listener, OwnedFd)>,
+    /// As whom the host sees processes of images.
+    pub image_ids: ImageIdsMode,
     /// Replicas that outlived the node process before this one, each with its log pipe.
     pub replicas: Vec<(ReplicaReport, OwnedFd)>,
 }

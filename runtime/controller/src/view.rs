@@ -14,6 +14,8 @@ pub struct EndpointView {
     pub revision: u32,
     pub model: Option<Digest>,
     pub model_bytes: Bytes,
+    /// Whether it is an image that serves, or will.
+    pub is_image: bool,
     /// Where it is no model that serves.
     pub image: Option<ServedImage>,
     /// What new replicas start from; `None` while the first revision is being deployed.
@@ -50,11 +52,12 @@ pub struct ServedImage {
 
 impl EndpointView {
     /// An endpoint of which no revision serves.
-    pub(crate) fn unserved(endpoint: Arc<Endpoint>, last_failure: Option<String>) -> Self {
+    pub(crate) fn unserved(endpoint: Arc<Endpoint>, is_image: bool, last_failure: Option<String>) -> Self {
         Self {
             endpoint,
             revision: 0,
             model: None,
+            is_image,
             image: None,
             model_bytes: Bytes::new(0),
             preparation: None,

@@ -256,7 +256,7 @@ mod tests {
         let conditional: Vec<&Group> = list.allowed.iter().filter(|group| !group.when.is_empty()).collect();
         assert_eq!(
             conditional.iter().flat_map(|group| &group.names).collect::<Vec<_>>(),
-            ["clone", "socket", "personality"]
+            ["clone", "socket", "socketpair", "personality"]
         );
         image_profile().unwrap();
     }

@@ -246,7 +246,7 @@ impl EndpointRequest {
             )?,
         };
         let (threads, pids) = (endpoint.intra_op_threads, endpoint.limits.pids);
-        if threads.saturating_add(THREADS_BESIDE_INTRA_OP) > pids {
+        if self.container.is_none() && threads.saturating_add(THREADS_BESIDE_INTRA_OP) > pids {
             return Err(EndpointError::MoreThreadsThanPids { threads, pids });
         }
         if endpoint.min_replicas > endpoint.max_replicas {

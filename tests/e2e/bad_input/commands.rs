@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Row] = &[
         it.real.cli(&["deploy", paths::fixture("scalar.onnx").to_str().unwrap(), "--name", "Not-A-Name"]).into()
     }),
     row("manifest of another kind", 1, &["bad.yaml", "InferenceService"], |it| {
-        manifest(it, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: m\n")
+        manifest(it, "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: m\n")
     }),
     row("manifest that is no YAML", 1, &["bad.yaml"], |it| manifest(it, "a: [")),
     row("manifest of another protocol", 1, &["protocolVersion", "v1"], |it| {

@@ -26,11 +26,7 @@ fn a_container_finds_what_the_contract_promises() {
         ("HOME is the one of /etc/passwd", "echo $HOME", "/"),
         ("the host name is the endpoint's", "hostname", "hello"),
         ("localhost is known", "grep -c localhost /etc/hosts", "2"),
-        (
-            "the working directory is the one that was asked for",
-            "cat /proc/1/comm; readlink /proc/1/cwd",
-            "httpd\n/www",
-        ),
+        ("the working directory is the one that was asked for", "cat /proc/1/comm /tmp/pwd", "httpd\n/www"),
         ("/tmp can be written", "echo fine >/tmp/x && cat /tmp/x", "fine"),
         ("/var can be written", "mkdir -p /var/log && echo fine >/var/log/x && cat /var/log/x", "fine"),
         ("/dev/shm can be written", "echo fine >/dev/shm/x && cat /dev/shm/x", "fine"),
@@ -94,8 +90,7 @@ fn who_a_process_is_and_what_it_may_do() {
     assert_eq!(ask(&daemon, "user", "id -u; id -g; echo $PORT").trim_end(), "1234\n5678\n80");
     assert_eq!(ask(&daemon, "user", capabilities).trim_end(), "0000000000000000");
 
-    let script = ASK.replace("/tmp/www", "/dev/shm/www");
-    deploy_script(&daemon, "fixed", &script, &[], "securityContext: {readOnlyRootFilesystem: true}");
+    deploy_script(&daemon, "fixed", ASK, &[], "securityContext: {readOnlyRootFilesystem: true}");
     assert_eq!(
         ask(&daemon, "fixed", "touch /www/x 2>/dev/null || echo refused; touch /tmp/x && echo fine").trim_end(),
         "refused\nfine"

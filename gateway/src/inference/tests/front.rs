@@ -253,7 +253,7 @@ impl State {
         let caller = Caller { address, request_id: HeaderValue::from_static("id-1"), place };
         let upgrade = prepare(&mut request, &caller, self.payload);
         let deadline = Instant::now() + self.timeout;
-        let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64).await {
+        let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64, false).await {
             Ok((response, exchange)) => {
                 let answered = Answered { response, exchange, under_way, deadline, upgrade };
                 return answered.deliver(self.metrics.watch(None), &caller, PACE);

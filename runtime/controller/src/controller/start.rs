@@ -181,11 +181,12 @@ async fn load(
     let loaded = store.load().await.map_err(|error| StartError::DesiredState(error.into()))?;
     let mut revisions = Vec::new();
     for (name, desired) in loaded {
+        let is_image = desired.as_ref().is_ok_and(|desired| desired.image().is_some());
         match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings)) {
             Ok(revision) => revisions.push(revision),
             Err(error) => {
                 tracing::error!(endpoint = %name, error = &error as &dyn std::error::Error, "an endpoint cannot be served");
-                show_failed(&name, &error, directory, settings)?;
+                show_failed(&name, is_image, &error, directory, settings)?;
             }
         }
     }
@@ -224,6 +225,7 @@ fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, 
 
 fn show_failed(
     name: &EndpointName,
+    is_image: bool,
     error: &Unserved,
     directory: &Directory,
     settings: &ControllerSettings,
@@ -232,7 +234,7 @@ fn show_failed(
     let endpoint = asked
         .resolve(&settings.defaults, dormouse_spec::Bytes::new(0), settings.node_cpus)
         .map_err(|error| StartError::DesiredState(error.into()))?;
-    let view = EndpointView::unserved(Arc::new(endpoint), Some(error.to_string()));
+    let view = EndpointView::unserved(Arc::new(endpoint), is_image, Some(error.to_string()));
     directory.insert(name, Entry::Unserved(Arc::new(view)), None);
     Ok(())
 }

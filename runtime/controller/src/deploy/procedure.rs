@@ -53,7 +53,8 @@ impl Deploys {
             taken @ ClaimError::Taken { .. } => DeployError::Invalid(taken.to_string()),
         })?;
         if !matches!(claim.entry(), Some(Entry::Served(_))) {
-            let view = Arc::new(EndpointView::unserved(Arc::new(provisional), None));
+            let view =
+                Arc::new(EndpointView::unserved(Arc::new(provisional), request.endpoint.container.is_some(), None));
             claim.set(Entry::Unserved(view), request.endpoint.alias.as_ref());
         }
         Ok(claim)
@@ -180,7 +181,12 @@ impl Deploys {
         let deployed = Deployed::of(&revision);
         let handle = match claim.entry().and_then(Entry::served) {
             Some(handle) => {
+                let ran_an_image = handle.view().is_image;
+                let number = revision.number;
                 handle.revise(revision).await;
+                if ran_an_image {
+                    tokio::spawn(collect_when_moved(self.images.clone(), handle.clone(), number));
+                }
                 handle
             }
             None => self.start(revision).await,
@@ -200,12 +206,18 @@ impl Deploys {
         match claim.entry() {
             Some(Entry::Served(handle)) => handle.note_failure(failure).await,
             Some(Entry::Unserved(view)) => {
-                let view = Arc::new(EndpointView::unserved(view.endpoint.clone(), Some(failure)));
+                let view = Arc::new(EndpointView::unserved(view.endpoint.clone(), view.is_image, Some(failure)));
                 claim.set(Entry::Unserved(view), request.endpoint.alias.as_ref());
             }
             None => {}
         }
     }
+}
+
+/// Layers that only the revision before needs can go with its last replica, and not before.
+async fn collect_when_moved(images: Images, handle: EndpointHandle, number: u32) {
+    handle.moved_to(number).await;
+    images.collect_garbage().await;
 }
 
 fn next_number(claim: &Claim) -> u32 {

@@ -108,7 +108,7 @@ impl EndpointTask {
             ahead,
         };
         for key in started {
-            task.look(key);
+            task.look_again(key);
         }
         (task, view)
     }

@@ -85,6 +85,7 @@ pub(super) fn snapshot(
         endpoint: Arc::clone(&revision.endpoint),
         revision: revision.number,
         model: model.map(|model| model.model),
+        is_image: revision.image().is_some(),
         image: revision.image().map(|image| image.served.clone()),
         model_bytes: model.map_or(Bytes::new(0), |model| model.bytes),
         preparation: model.map(|model| model.preparation.clone()),

@@ -30,9 +30,9 @@ fn welcomed((event, descriptors): (Event, Vec<OwnedFd>)) -> Result<Welcome, Link
         Event::Welcome { version, .. } if version != PROTOCOL_VERSION => {
             Err(LinkError::Version { ours: PROTOCOL_VERSION, theirs: version })
         }
-        Event::Welcome { instance, settings, listeners, .. } if listeners.len() == descriptors.len() => {
+        Event::Welcome { instance, settings, listeners, image_ids, .. } if listeners.len() == descriptors.len() => {
             let listeners = listeners.into_iter().zip(descriptors).collect();
-            Ok(Welcome { instance, settings, listeners, replicas: Vec::new() })
+            Ok(Welcome { instance, settings, listeners, image_ids, replicas: Vec::new() })
         }
         other => Err(out_of_order(&other, "a welcome with its listeners")),
     }

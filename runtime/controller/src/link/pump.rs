@@ -2,7 +2,7 @@ use std::{os::fd::OwnedFd, time::Duration};
 
 use dormouse_sandbox::{
     channel::ChannelError,
-    messages::{Event, ReplicaId},
+    messages::{Event, ExitCause, ReplicaId},
 };
 use tokio::{
     io::{Interest, Ready},
@@ -129,6 +129,16 @@ fn send(ready: &mut ReadyGuard<'_>, unsent: &mut Option<Outgoing>, routes: &mut 
         Ok(()) => {
             if let Some((replica, facts)) = outgoing.route {
                 routes.insert(replica, facts);
+            }
+            Ok(())
+        }
+        // It cannot have been made as it is. Its owner is told; others have no part in it.
+        Err(error @ ChannelError::TooLarge { .. }) if outgoing.route.is_some() => {
+            if let Some((replica, facts)) = outgoing.route {
+                let reason = error.to_string();
+                let cause = ExitCause::NotCreated { reason };
+                facts.tell(Fact::Spawner(Event::Exited { replica: replica.clone(), cause }, None))?;
+                facts.tell(Fact::Spawner(Event::Removed { replica }, None))?;
             }
             Ok(())
         }

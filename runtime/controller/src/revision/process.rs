@@ -1,10 +1,19 @@
 //! The process of an image's container: what the image says, and over it what was asked. Pure.
 
 use dormouse_image::oci::{ExposedPort, Protocol};
-use dormouse_sandbox::messages::{ImagePayload, ImageUser, LAYERS_MAX, PROCESS_BYTES_MAX};
+use dormouse_sandbox::{
+    channel::MESSAGE_BYTES_MAX,
+    messages::{ImagePayload, ImageUser, LAYERS_MAX, PROCESS_BYTES_MAX},
+};
 use dormouse_spec::{Container, Endpoint, EnvVar, EnvVarError, NonRootError, PORT_DEFAULT, StopSignalError};
 
 use super::PinnedImage;
+
+/// Of what is told of a process, as JSON, so that a message to the spawner, and one of its own, hold it and the rest.
+const MESSAGE_MAX: usize = MESSAGE_BYTES_MAX - (4 << 10);
+/// As long as the kernel takes a path.
+const PATH_MAX: usize = 4095;
+const USER_MAX: usize = 256;
 
 /// Why no process can be made of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +26,10 @@ pub(crate) enum ProcessError {
     NoLayer,
     #[error("arguments and environment take {0} bytes, more than {PROCESS_BYTES_MAX}")]
     TooLong(usize),
+    #[error("what its process is given takes {0} bytes as it is passed on, more than {MESSAGE_MAX}")]
+    Message(usize),
+    #[error("{what} has {bytes} bytes, more than {most}")]
+    Long { what: &'static str, bytes: usize, most: usize },
     #[error("an argument holds a NUL")]
     Argument,
     #[error("the working directory `{0}` is not absolute")]
@@ -62,15 +75,28 @@ pub(super) fn payload(
     if bytes > PROCESS_BYTES_MAX {
         return Err(ProcessError::TooLong(bytes));
     }
-    Ok(ImagePayload {
+    let working_dir = working_dir(container, image)?;
+    at_most("the working directory", &working_dir, PATH_MAX)?;
+    at_most("the user", &image.user, USER_MAX)?;
+    let payload = ImagePayload {
         layers: image.layers.clone(),
         args,
         env,
-        working_dir: working_dir(container, image)?,
+        working_dir,
         user: ImageUser { of_image: image.user.clone(), uid: container.run_as_user, gid: container.run_as_group },
         stop_signal: image.stop_signal,
         read_only_root: container.read_only_root_filesystem,
-    })
+    };
+    // Quoting may take six bytes for one.
+    match serde_json::to_vec(&payload).map_or(usize::MAX, |message| message.len()) {
+        bytes if bytes > MESSAGE_MAX => Err(ProcessError::Message(bytes)),
+        _ => Ok(payload),
+    }
+}
+
+fn at_most(what: &'static str, text: &str, most: usize) -> Result<(), ProcessError> {
+    let bytes = text.len();
+    if bytes <= most { Ok(()) } else { Err(ProcessError::Long { what, bytes, most }) }
 }
 
 /// As Kubernetes puts them together: with a command of its own, the image's arguments are left out too.
@@ -202,6 +228,12 @@ mod tests {
     fn what_no_message_holds_or_no_process_can_have_is_refused() {
         let long = Container { args: vec!["x".repeat(PROCESS_BYTES_MAX)], ..container() };
         assert!(matches!(payload_of(&long, &image()), Err(ProcessError::TooLong(_))));
+        let quoted = Container { args: vec!["\u{1}".repeat(PROCESS_BYTES_MAX / 2)], ..container() };
+        assert!(matches!(payload_of(&quoted, &image()), Err(ProcessError::Message(_))));
+        let deep = PinnedImage { working_dir: format!("/{}", "a".repeat(PATH_MAX)), ..image() };
+        assert!(matches!(payload_of(&container(), &deep), Err(ProcessError::Long { .. })));
+        let named = PinnedImage { user: "a".repeat(USER_MAX + 1), ..image() };
+        assert!(matches!(payload_of(&container(), &named), Err(ProcessError::Long { .. })));
         let nul = Container { args: vec!["\0".to_owned()], ..container() };
         assert_eq!(payload_of(&nul, &image()), Err(ProcessError::Argument));
         let relative = Container { working_dir: Some("work".to_owned()), ..container() };

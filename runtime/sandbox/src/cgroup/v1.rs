@@ -112,6 +112,7 @@ impl Directories {
     /// Memory and swap together may never be less than memory alone, so a limit that grows is
     /// raised for both first. Without swap accounting in the kernel there is one limit only.
     fn set_memory(&self, controllers: &Controllers, limits: &Limits) -> Result<(), CgroupError> {
+        self.set_socket_memory(limits)?;
         if !self.memory.join("memory.memsw.limit_in_bytes").exists() {
             return controllers.set_memory(limits.memory);
         }
@@ -123,6 +124,18 @@ impl Directories {
             controllers.set_memory(limits.memory)?;
             controllers.set_swap(limits.memory)
         }
+    }
+}
+
+impl Directories {
+    /// Buffers of TCP sockets are counted apart, and without a limit until they have one. Kernels that do not account
+    /// for them have no such file.
+    fn set_socket_memory(&self, limits: &Limits) -> Result<(), CgroupError> {
+        let path = self.memory.join("memory.kmem.tcp.limit_in_bytes");
+        if !path.exists() {
+            return Ok(());
+        }
+        interface::write(&path, &limits.memory.get().to_string())
     }
 }
 

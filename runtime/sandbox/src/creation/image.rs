@@ -97,8 +97,19 @@ fn open_root(root: &Path) -> Result<OwnedFd, CreationError> {
 /// As a process in it would, whose root it is: a link leads nowhere else.
 fn open_inside(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), inside)
+    let open = || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), inside);
+    for _ in 1..LOOKUPS_MAX {
+        match open() {
+            // Of a link that leads up the kernel cannot tell where it led while anybody renames anything.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
+        }
+    }
+    open()
 }
+
+/// How often one name is looked up while others rename.
+const LOOKUPS_MAX: u32 = 1_000;
 
 /// The text of a file, whatever its bytes are; of one that is not there, nothing.
 fn read_accounts(root: &OwnedFd, path: &'static str) -> Result<String, CreationError> {

@@ -6,6 +6,8 @@ use libcontainer::oci_spec::{
 };
 
 use super::{Running, capabilities, common_mounts, writable};
+use dormouse_spec::EnvVar;
+
 use crate::{creation::image::accounts::User, messages::ImagePayload};
 
 /// Where programs are looked for that an image does not say, as Docker does.
@@ -46,11 +48,17 @@ pub(crate) fn running(payload: &ImagePayload, user: &User, hostname: &str) -> Re
 }
 
 /// What it was given, and what it was not given and every process has.
+///
+/// There is always a `HOME`, and it is never empty: libcontainer would look for one, by the C library and before anything
+/// of the confinement is in force, and the C library would load code of the image's for it.
 fn environment(payload: &ImagePayload, user: &User, hostname: &str) -> Vec<String> {
-    let is_given = |name: &str| payload.env.iter().any(|variable| variable.name() == name);
-    let own = [("PATH", PATH), ("HOSTNAME", hostname), ("HOME", &user.home)];
+    let is_usable = |variable: &&EnvVar| variable.name() != "HOME" || !variable.value().is_empty();
+    let given = || payload.env.iter().filter(is_usable);
+    let is_given = |name: &str| given().any(|variable| variable.name() == name);
+    let home = if user.home.is_empty() { "/" } else { user.home.as_str() };
+    let own = [("PATH", PATH), ("HOSTNAME", hostname), ("HOME", home)];
     let own = own.into_iter().filter(|(name, _)| !is_given(name)).map(|(name, value)| format!("{name}={value}"));
-    own.chain(payload.env.iter().map(|variable| format!("{}={}", variable.name(), variable.value()))).collect()
+    own.chain(given().map(|variable| format!("{}={}", variable.name(), variable.value()))).collect()
 }
 
 /// Where the root can be written to, /tmp is a part of it.
@@ -66,7 +74,7 @@ pub(crate) fn mounts(tmp_bytes: u64, is_root_read_only: bool) -> Result<Vec<Moun
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dormouse_spec::{EnvVar, StopSignal};
+    use dormouse_spec::StopSignal;
 
     use super::*;
     use crate::messages::ImageUser;
@@ -85,6 +93,12 @@ mod tests {
         };
         let user = User { uid: 7, gid: 8, groups: vec![9], home: "/srv".to_owned() };
         assert_eq!(environment(&payload, &user, "web"), ["HOSTNAME=web", "HOME=/srv", "PATH=/bin", "A=b=c"]);
+        payload.env = vec![variable("HOME", "")];
+        let homeless = User { home: String::new(), ..user.clone() };
+        for (user, home) in [(&user, "HOME=/srv"), (&homeless, "HOME=/")] {
+            let found = environment(&payload, user, "web");
+            assert_eq!(found.iter().filter(|it| it.starts_with("HOME")).collect::<Vec<_>>(), [home]);
+        }
         payload.env = vec![variable("HOME", "/root"), variable("HOSTNAME", "own")];
         let found = environment(&payload, &user, "web");
         assert_eq!(found, [format!("PATH={PATH}"), "HOME=/root".to_owned(), "HOSTNAME=own".to_owned()]);

@@ -5,7 +5,10 @@ use std::fmt;
 
 use dormouse_spec::{Bytes, MilliCpu};
 
-use crate::messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec};
+use crate::{
+    channel::MESSAGE_BYTES_MAX,
+    messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec},
+};
 
 /// What replicas may be made with, as the composition root derives it from the configuration.
 ///
@@ -84,7 +87,10 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     refused(texts().chain(others).any(|text| text.contains('\0')), "what an image's process is given holds no NUL")?;
     refused(!payload.working_dir.starts_with('/'), "an image's working directory is absolute")?;
     within("a working directory in bytes", payload.working_dir.len(), PATH_BYTES_MAX)?;
-    within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)
+    within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)?;
+    // A node that is started again has to be told of it, in one message.
+    let told = serde_json::to_vec(payload).map_or(usize::MAX, |told| told.len());
+    within("an image's process as it is passed on in bytes", told, MESSAGE_BYTES_MAX - (2 << 10))
 }
 
 fn within<T: Copy + PartialOrd + fmt::Display>(what: &'static str, asked: T, most: T) -> Result<(), PolicyError> {

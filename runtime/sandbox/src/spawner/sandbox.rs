@@ -211,6 +211,14 @@ impl Sandbox {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => failed(format!("reading the creation child's report failed: {error}")),
         };
+        let told = match told {
+            // Root will send signals to it: it has to be one of ours, whoever wrote that.
+            Some(Report::Created { pid, .. }) if !self.is_of_group(pid) => {
+                let _ = self.group.kill();
+                failed(format!("the creation child reported process {pid}, which is not in its control group"))
+            }
+            told => told,
+        };
         match told {
             Some(Report::Created { pid, network, .. }) => {
                 let pid = Pid::from_raw(pid);
@@ -225,6 +233,10 @@ impl Sandbox {
             None => {}
         }
         told
+    }
+
+    fn is_of_group(&self, pid: i32) -> bool {
+        pid > 1 && self.group.processes().is_ok_and(|processes| processes.contains(&pid))
     }
 
     /// Reads one message of the worker's, if one waits.
@@ -248,6 +260,12 @@ impl Sandbox {
     /// It said that it serves.
     pub(crate) fn is_ready(&self) -> bool {
         self.word().is_some_and(Word::is_ready)
+    }
+
+    /// It is on its way: its container is made, or its worker loads. Of others nobody here knows until when they do.
+    pub(crate) fn starts(&self) -> bool {
+        let loads = self.conversation.is_some() && !self.is_ready();
+        !self.is_over() && (loads || matches!(self.life, Life::Creating { .. }))
     }
 
     pub(crate) fn is_creation_child(&self, pid: Pid) -> bool {

@@ -8,7 +8,10 @@ use std::{
     cell::RefCell,
     collections::BTreeSet,
     fs::{self, File},
-    os::fd::AsRawFd,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::Path,
     rc::Rc,
 };
@@ -22,8 +25,8 @@ use nix::{
 use super::{ImageIds, UidError, UidRange, ids_of_machine};
 use crate::messages::ImageIdsMode;
 
-/// One place for all daemons of the machine.
-const LOCKS: &str = "/run/lock/dormouse-image-ids";
+/// One place for all daemons of the machine, which is root's alone: whoever may open it can hold every range.
+const LOCKS: &str = "/run/dormouse-image-ids/locks";
 /// No id from here on is taken: systemd has its foreign ids here, and from 2^31 on ids are negative to some programs.
 const END: u32 = 2_147_352_576;
 
@@ -97,10 +100,12 @@ impl Ranges {
             return Err(UidError::NoRanges { first, end: END });
         }
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed("making the directory of id locks for"))?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
+            made.map_err(failed("making the directory of id locks for"))?;
         }
         let mut options = File::options();
-        let locks = options.create(true).truncate(false).write(true).open(path).map_err(failed("opening the lock"))?;
+        let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let locks = options.open(path).map_err(failed("opening the lock"))?;
         let mut others = ids_of_machine();
         others.push(workers);
         let taken = Rc::new(Taken { locks, bases: RefCell::default() });

@@ -232,7 +232,7 @@ pub(crate) fn without_ranges_all_images_share_their_files_ids() {
 const LAST_IMAGE_ID_BASE: u32 = 2_147_352_576 - 65_536;
 
 /// Printed, not judged: the machine has other things to do.
-pub(crate) fn making_one_takes_about_as_long_as_a_worker() {
+pub(crate) fn one_after_the_other_is_made_beside_workers() {
     let mut stage = Stage::set();
     let mut best = [None::<(u64, CreatePhases)>; 2];
     for serial in 1..=20 {

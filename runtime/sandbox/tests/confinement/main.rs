@@ -152,7 +152,7 @@ const TESTS: &[suite::Test] = tests![
     image_replicas::a_restarted_node_reaches_it_again,
     image_replicas::limits_hold_for_it_as_for_a_worker,
     image_replicas::without_ranges_all_images_share_their_files_ids,
-    image_replicas::making_one_takes_about_as_long_as_a_worker,
+    image_replicas::one_after_the_other_is_made_beside_workers,
     start::one_daemon_a_run_directory,
     start::one_daemon_a_data_directory,
     start::uids_of_the_machine_are_not_taken,

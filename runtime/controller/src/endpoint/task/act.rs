@@ -1,9 +1,9 @@
 //! From the policy's actions to requests, grants and refusals.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dormouse_sandbox::messages::{ReplicaId, Request, Work};
-use dormouse_spec::Bytes;
+use dormouse_spec::{Bytes, Probe};
 use tokio::time::Instant;
 
 use super::EndpointTask;
@@ -93,10 +93,21 @@ impl EndpointTask {
     /// Begins to look whether a process of an image takes requests. A worker says so itself.
     pub(super) fn look(&mut self, replica: ReplicaKey) {
         let Some(image) = self.revision.image() else { return };
+        self.look_as(replica, image.readiness.clone());
+    }
+
+    /// The same of one that outlived the node process, and was looked at before: one look that goes well is enough.
+    pub(super) fn look_again(&mut self, replica: ReplicaKey) {
+        let Some(image) = self.revision.image() else { return };
+        let once = Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..image.readiness.clone() };
+        self.look_as(replica, once);
+    }
+
+    fn look_as(&mut self, replica: ReplicaKey, probe: Probe) {
         let Some(member) = self.members.get_mut(replica) else { return };
         let Some(inside) = member.leased.address().inside() else { return };
         let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
-        let looking = Looking::begin(Arc::clone(inside), image.readiness.clone(), move |look| {
+        let looking = Looking::begin(Arc::clone(inside), probe, move |look| {
             // An inbox that is full is of a spawner that is about to be given up.
             let _ = facts.tell(Fact::Looked(id.clone(), look));
         });

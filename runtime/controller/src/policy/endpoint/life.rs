@@ -64,7 +64,10 @@ impl EndpointPolicy {
         match &mut replica.state {
             State::Frozen { told } => *told = true,
             // An answer that a thaw has overtaken is nothing; one that none follows must be undone.
-            State::Ready | State::Draining { .. } if replica.thaws_unanswered == 0 => {
+            // One that is adopted may be told so late: it was being frozen when the node process before ended.
+            State::Creating { .. } | State::Loading { .. } | State::Ready | State::Draining { .. }
+                if replica.thaws_unanswered == 0 =>
+            {
                 replica.thaws_unanswered += 1;
                 actions.push(Action::Thaw { replica: key });
             }

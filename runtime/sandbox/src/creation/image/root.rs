@@ -1,11 +1,13 @@
 //! The root directory: an overlay of the image's layers, of furniture and of what the replica writes.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
+use dormouse_spec::Digest;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     unistd::chdir,
@@ -36,12 +38,13 @@ impl ImageContents<'_> {
         for directory in [&layers, &furniture, &root] {
             fs::create_dir(directory).map_err(failed("making", directory))?;
         }
-        self.mount_layers(&layers)?;
-        let topmost = layers.join((self.payload.layers.len().saturating_sub(1)).to_string());
+        let shown = self.shown_layers();
+        self.mount_layers(&layers, &shown)?;
+        let topmost = layers.join((shown.len().saturating_sub(1)).to_string());
         let topmost = fs::metadata(&topmost).map_err(failed("looking at", &topmost))?;
         furniture::furnish(&furniture, self.range.base(), self.hostname, &topmost)?;
         let mut options = format!("lowerdir={FURNITURE}");
-        for index in (0..self.payload.layers.len()).rev() {
+        for index in (0..shown.len()).rev() {
             options.push_str(&format!(":{LAYERS}/{index}"));
         }
         let written = (!self.payload.read_only_root).then(|| scratch.path(WRITTEN));
@@ -58,17 +61,26 @@ impl ImageContents<'_> {
             .map_err(failed("mounting the image's layers at", &root))?;
         chdir("/").map_err(failed("entering", Path::new("/")))?;
         // The overlay has its own, which no name leads to.
-        let parts = (0..self.payload.layers.len()).map(|index| layers.join(index.to_string())).chain(written);
+        let parts = (0..shown.len()).map(|index| layers.join(index.to_string())).chain(written);
         for part in parts {
             umount2(&part, MntFlags::MNT_DETACH).map_err(failed("unmounting", &part))?;
         }
         Ok(root)
     }
 
+    /// Each layer once, where it lies highest: what it adds and hides there is all that it adds and hides below. The
+    /// kernel takes no directory twice.
+    fn shown_layers(&self) -> Vec<Digest> {
+        let mut seen = BTreeSet::new();
+        let mut shown: Vec<Digest> = self.payload.layers.iter().rev().copied().filter(|it| seen.insert(*it)).collect();
+        shown.reverse();
+        shown
+    }
+
     /// Each at its number, the lowest first. By descriptor, as a model.
-    fn mount_layers(&self, place: &Path) -> Result<(), CreationError> {
+    fn mount_layers(&self, place: &Path, shown: &[Digest]) -> Result<(), CreationError> {
         let shown_as = layers::shown_as(self.ids, self.range).map_err(failed("making an id map for", place))?;
-        for (index, layer) in self.payload.layers.iter().enumerate() {
+        for (index, layer) in shown.iter().enumerate() {
             let at = place.join(index.to_string());
             fs::create_dir(&at).map_err(failed("making", &at))?;
             let of_layer = |source| CreationError::Layer { layer: *layer, source };

@@ -38,7 +38,7 @@ impl Ahead {
 impl Loop<'_> {
     /// From when on wakes are in nobody's way. None while a replica is on its way.
     pub(super) fn calm_from(&self, now: Instant) -> Option<Instant> {
-        let starts = self.replicas.values().any(|replica| !replica.sandbox.is_over() && !replica.sandbox.is_ready());
+        let starts = self.replicas.values().any(|replica| replica.sandbox.starts());
         (!starts).then(|| self.ahead.from(now))
     }
 }
