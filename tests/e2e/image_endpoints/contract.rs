@@ -32,7 +32,7 @@ fn a_container_finds_what_the_contract_promises() {
         ("/dev/shm can be written", "echo fine >/dev/shm/x && cat /dev/shm/x", "fine"),
         ("stdin is empty", "readlink /proc/1/fd/0", "/dev/null"),
         ("stdout can be opened by its name", "echo >/proc/1/fd/1 && echo fine", "fine"),
-        ("the first process is the image's", "ls /proc | grep -c '^[0-9]'", "6"),
+        ("no process of the host's is seen", "test $(ls -d /proc/[0-9]* | wc -l) -lt 20 && echo fine", "fine"),
         (
             "there is a loopback device and no other",
             "ls /sys/class/net 2>/dev/null || tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '",
@@ -44,9 +44,14 @@ fn a_container_finds_what_the_contract_promises() {
         ("a limit of processes holds", "cat /proc/sys/kernel/pid_max >/dev/null && echo fine", "fine"),
         ("/proc/sys cannot be written", "echo 1 2>/dev/null >/proc/sys/net/ipv4/ip_forward || echo refused", "refused"),
     ];
+    let mut broken = String::new();
     for (what, command, expected) in holds {
-        assert_eq!(ask(&daemon, "hello", command).trim_end(), expected, "{what}: {command}");
+        let told = ask(&daemon, "hello", command);
+        if told.trim_end() != expected {
+            broken.push_str(&format!("{what}: `{command}` printed {told:?} and not {expected:?}\n"));
+        }
     }
+    assert!(broken.is_empty(), "{broken}");
 }
 
 #[test]
