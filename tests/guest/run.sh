@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 
 GUEST_CPUS=2
 GUEST_MEMORY_MIB=2048
-GUEST_LIMIT_S=900
+GUEST_LIMIT_S=1500
 # What concerns control groups: the sandbox's own tests, the attacks on it, and a model end to end.
 DEFAULT=(dormouse-sandbox dormouse-attacks:sandbox dormouse-attacks:servers dormouse-tests:e2e:either_version::)
 # Programs that those tests start.
@@ -66,12 +66,15 @@ lay_out_root() {
         [ "$file" = "$ONNXRUNTIME" ] || strip --strip-debug "$ROOT$file"
         shared_libraries "$file" | while read -r library; do copy_in "$library"; done
     done
+    # An image of set-up, which is no file of the checkout.
+    copy_in_tree "$PWD/target/setup/images/python-http"
     # Configuration and fixtures, committed or about to be, and the folders of the packages: tests
     # name files relative to their own.
     git ls-files -z --cached --others --exclude-standard -- configs '*/fixtures/*' '*Cargo.toml' |
         while IFS= read -r -d '' file; do copy_in "$PWD/$file"; done
 }
 copy_in() { cp --dereference --parents "$1" "$ROOT"; }
+copy_in_tree() { cp --dereference --parents --recursive "$1" "$ROOT"; }
 shared_libraries() { ldd "$1" | sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p'; }
 
 boot() {

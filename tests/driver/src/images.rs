@@ -250,3 +250,14 @@ fn body(mut connection: TcpStream) -> String {
     assert!(head.starts_with("HTTP/1."), "{text}");
     body.trim_end().to_owned()
 }
+
+/// Whether this kernel can show layers that lie there with other ids: a file system in memory only since 6.3.
+pub fn ids_can_be_distinct(data: &Path) -> bool {
+    let in_memory = [nix::sys::statfs::TMPFS_MAGIC, nix::sys::statfs::FsType(0x8584_58f6)];
+    let is_in_memory = in_memory.contains(&nix::sys::statfs::statfs(data).unwrap().filesystem_type());
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|character: char| !character.is_ascii_digit()).map_while(|it| it.parse::<u32>().ok());
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    version >= (6, 3) || (!is_in_memory && version >= (5, 19))
+}
