@@ -13,9 +13,17 @@ pub fn spawner_requests(data: &[u8]) {
     match message::<Request>(data) {
         Some(Request::Create(spec)) => {
             check_id(&spec.replica);
-            check_component(&spec.model.directory_name());
+            let layers = spec.payload.image().map(|image| image.layers.as_slice()).unwrap_or_default();
+            for digest in spec.payload.model().map(|payload| &payload.model).into_iter().chain(layers) {
+                check_component(&digest.directory_name());
+            }
         }
-        Some(Request::Freeze { replica } | Request::Thaw { replica } | Request::Stop { replica, .. }) => {
+        Some(
+            Request::Freeze { replica }
+            | Request::Thaw { replica }
+            | Request::Stop { replica, .. }
+            | Request::Socket { replica },
+        ) => {
             check_id(&replica);
         }
         Some(Request::Forget { endpoint }) => check_component(endpoint.as_str()),
