@@ -3,10 +3,16 @@
 //! A request names a replica, an endpoint, a content digest and numbers: never a host path, a
 //! mount, a capability, a device or an OCI setting. The spawner derives all of those itself.
 
+mod image;
+mod origin;
+
 use std::fmt;
 
-use dormouse_spec::{Digest, EndpointName, EnvVar, Limits, StopSignal};
+use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
+
+pub use image::{ImageIdsMode, ImagePayload, ImageUser, LAYERS_MAX, PROCESS_BYTES_MAX};
+pub use origin::{Claim, CreatePhases, Fork, Origin, Premade};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
 pub const PROTOCOL_VERSION: u32 = 6;
@@ -162,44 +168,6 @@ pub struct ModelPayload {
     /// The largest body the worker accepts, inflated.
     pub body_bytes_max: u64,
 }
-
-/// A process of an image. It listens inside its own network namespace, where the node reaches it by
-/// sockets that were made there: [`Request::Socket`]. When it takes requests is for the node to see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImagePayload {
-    /// Names of unpacked layers, the lowest first: [`Event::LayerUnpacked`].
-    pub layers: Vec<Digest>,
-    /// The program and its arguments. One without a slash is looked for in the `PATH` it is given.
-    pub args: Vec<String>,
-    /// All of its environment but for `HOME`, and `PATH` and `HOSTNAME` where they are not in it.
-    pub env: Vec<EnvVar>,
-    /// Absolute, in the container.
-    pub working_dir: String,
-    pub user: ImageUser,
-    pub stop_signal: StopSignal,
-    /// Whether nothing but /tmp and /dev/shm can be written.
-    pub read_only_root: bool,
-}
-
-/// As whom a process of an image runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageUser {
-    /// As the image writes it: empty for root, `user`, `uid`, `user:group` or `uid:gid`. Names are looked for in
-    /// the image's own /etc/passwd and /etc/group.
-    pub of_image: String,
-    /// In place of the image's.
-    pub uid: Option<u32>,
-    /// In place of the image's.
-    pub gid: Option<u32>,
-}
-
-/// Layers of one replica at most, as many as a chain of overlays is promised to hold.
-pub const LAYERS_MAX: usize = 127;
-/// What arguments and environment of a process of an image may take in a message, in bytes, so that the
-/// message holds it and the rest.
-pub const PROCESS_BYTES_MAX: usize = 40 << 10;
 
 impl ReplicaSpec {
     /// What it does with its model, if it has one.
@@ -387,16 +355,6 @@ pub enum Event {
     Drain,
 }
 
-/// As whom the host sees processes of images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ImageIdsMode {
-    /// Each replica has a range of ids of its own.
-    Distinct,
-    /// All have that of images' files, since this machine cannot show a layer with other ids.
-    Shared { reason: String },
-}
-
 /// What a listening socket in [`Event::Welcome`] is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -428,83 +386,6 @@ pub enum ReplicaState {
     Frozen,
     /// Told to end, or dead and being removed.
     Stopping,
-}
-
-/// Where a replica's container came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// It was made for the replica.
-    Created(CreatePhases),
-    /// It waited as a blank, whose control group keeps its name: [`Premade::name`].
-    Claimed(Claim),
-    /// It is a fork of its template, in the template's container and in a control group of its own.
-    Forked(Fork),
-}
-
-impl Origin {
-    /// The control group that waited for the replica.
-    #[must_use]
-    pub fn premade(self) -> Option<Premade> {
-        match self {
-            Self::Created(_) => None,
-            Self::Claimed(claim) => Some(Premade::Blank(claim.blank)),
-            Self::Forked(fork) => Some(Premade::Fork(fork.fork)),
-        }
-    }
-}
-
-/// A control group that was made before it was known for which replica, and keeps its name. No replica has such
-/// a name, since each ends with two numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Premade {
-    Blank(u64),
-    Fork(u64),
-}
-
-impl Premade {
-    /// Below the daemon's own group.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::Blank(number) => format!("blank-{number}"),
-            Self::Fork(number) => format!("fork-{number}"),
-        }
-    }
-}
-
-/// A server that was forked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fork {
-    /// Names its control group: [`Premade::name`].
-    pub fork: u64,
-    /// From the request's arrival until the template could read its order, in microseconds.
-    pub order_us: u64,
-}
-
-/// A blank that became a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Claim {
-    pub blank: u64,
-    /// From the request's arrival until the worker could read its assignment, in microseconds.
-    pub claim_us: u64,
-}
-
-/// Where the time of a creation went, in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CreatePhases {
-    /// From the request's arrival to the creation child's first instruction.
-    pub fork_us: u64,
-    /// Control groups made, limited and joined, device policy applied and read back.
-    pub cgroup_us: u64,
-    /// libcontainer: namespaces, mounts, root, seccomp.
-    pub container_us: u64,
-    /// What is in force looked at from outside, payload released.
-    pub release_us: u64,
 }
 
 /// Where the time of a worker's loading went, in microseconds, as the worker says. It is untrusted: nothing

@@ -235,8 +235,11 @@ impl Sandbox {
         told
     }
 
+    /// One that has ended already is in no group, and waits for its parent.
     fn is_of_group(&self, pid: i32) -> bool {
-        pid > 1 && self.group.processes().is_ok_and(|processes| processes.contains(&pid))
+        let Life::Creating { child, .. } = &self.life else { return false };
+        let is_in_group = || self.group.processes().is_ok_and(|processes| processes.contains(&pid));
+        pid > 1 && (is_in_group() || is_dead_child(pid, &[*child, Pid::this()]))
     }
 
     /// Reads one message of the worker's, if one waits.
@@ -456,4 +459,13 @@ impl Sandbox {
     pub(crate) fn kill_at(&self) -> Option<Instant> {
         self.kill_at
     }
+}
+
+/// Whether the process has ended and one of these is to be told.
+fn is_dead_child(pid: i32, parents: &[Pid]) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let is_dead = field("State:").is_some_and(|state| state.starts_with('Z'));
+    let parent = field("PPid:").and_then(|parent| parent.parse().ok());
+    is_dead && parent.is_some_and(|parent| parents.contains(&Pid::from_raw(parent)))
 }

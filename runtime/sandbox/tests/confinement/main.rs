@@ -12,6 +12,7 @@ mod image_calls;
 mod image_replicas;
 mod images;
 mod inside;
+mod layer_endings;
 mod layers;
 mod life;
 mod limits;
@@ -123,12 +124,12 @@ const TESTS: &[suite::Test] = tests![
     layers::an_exchanged_store_of_blobs_leads_nowhere,
     layers::what_is_asked_again_is_told_at_once,
     layers::some_at_a_time_and_all_in_the_end,
-    layers::a_removed_layer_can_be_unpacked_again,
-    layers::a_killed_unpacking_says_so_and_leaves_nothing,
-    layers::what_a_killed_daemon_left_of_layers_is_swept,
-    layers::a_record_that_cannot_be_read_keeps_its_layer,
-    layers::a_daemon_that_ends_does_not_wait_for_a_layer,
-    layers::the_process_that_reads_has_no_rights,
+    layer_endings::a_removed_layer_can_be_unpacked_again,
+    layer_endings::a_killed_unpacking_says_so_and_leaves_nothing,
+    layer_endings::what_a_killed_daemon_left_of_layers_is_swept,
+    layer_endings::a_record_that_cannot_be_read_keeps_its_layer,
+    layer_endings::a_daemon_that_ends_does_not_wait_for_a_layer,
+    layer_endings::the_process_that_reads_has_no_rights,
     images::a_web_server_answers_over_a_socket_that_was_passed,
     images::users_are_numbers_and_names_of_the_image,
     images::roots_rights_end_at_its_container_and_others_have_none,

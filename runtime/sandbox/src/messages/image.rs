@@ -1,0 +1,52 @@
+//! What is said of processes of images.
+
+use dormouse_spec::{Digest, EnvVar, StopSignal};
+use serde::{Deserialize, Serialize};
+
+/// A process of an image. It listens inside its own network namespace, where the node reaches it by
+/// sockets that were made there: [`super::Request::Socket`]. When it takes requests is for the node to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePayload {
+    /// Names of unpacked layers, the lowest first: [`super::Event::LayerUnpacked`].
+    pub layers: Vec<Digest>,
+    /// The program and its arguments. One without a slash is looked for in the `PATH` it is given.
+    pub args: Vec<String>,
+    /// All of its environment but for `HOME`, and `PATH` and `HOSTNAME` where they are not in it.
+    pub env: Vec<EnvVar>,
+    /// Absolute, in the container.
+    pub working_dir: String,
+    pub user: ImageUser,
+    pub stop_signal: StopSignal,
+    /// Whether nothing but /tmp and /dev/shm can be written.
+    pub read_only_root: bool,
+}
+
+/// As whom a process of an image runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageUser {
+    /// As the image writes it: empty for root, `user`, `uid`, `user:group` or `uid:gid`. Names are looked for in
+    /// the image's own /etc/passwd and /etc/group.
+    pub of_image: String,
+    /// In place of the image's.
+    pub uid: Option<u32>,
+    /// In place of the image's.
+    pub gid: Option<u32>,
+}
+
+/// Layers of one replica at most, as many as a chain of overlays is promised to hold.
+pub const LAYERS_MAX: usize = 127;
+/// What arguments and environment of a process of an image may take in a message, in bytes, so that the
+/// message holds it and the rest.
+pub const PROCESS_BYTES_MAX: usize = 40 << 10;
+
+/// As whom the host sees processes of images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageIdsMode {
+    /// Each replica has a range of ids of its own.
+    Distinct,
+    /// All have that of images' files, since this machine cannot show a layer with other ids.
+    Shared { reason: String },
+}
