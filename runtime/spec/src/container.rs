@@ -1,16 +1,23 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
+mod network;
 mod non_root;
 mod probe;
 mod stop_signal;
+mod volume;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use network::{Network, NetworkError};
 pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
+pub use volume::{
+    EMPTY_DIR_DISK_DEFAULT, FileContents, FilePath, FilePathError, Medium, MountPath, MountPathError, VOLUME_FILES_MAX,
+    VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount,
+};
 
 use crate::ImageReference;
 
@@ -55,6 +62,10 @@ pub struct Container {
     /// When it takes requests. None: when something listens on its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<VolumeMount>,
+    #[serde(default, skip_serializing_if = "Network::is_none")]
+    pub network: Network,
 }
 
 impl Container {
@@ -73,6 +84,8 @@ impl Container {
             run_as_non_root: false,
             read_only_root_filesystem: false,
             readiness_probe: None,
+            volume_mounts: Vec::new(),
+            network: Network::None,
         }
     }
 }
