@@ -33,7 +33,7 @@ impl Daemon {
 /// once it serves, and its directories go with it.
 pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) -> Result<(), CommandError> {
     log_to_stderr();
-    let DaemonSettings { listen, node_user, onnxruntime, pool, node } = settings;
+    let DaemonSettings { listen, node_user, onnxruntime, lent, pool, node } = settings;
     Ok(spawner::run(SpawnerSettings {
         data: node.data.clone(),
         run: node.run.clone(),
@@ -43,6 +43,7 @@ pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) 
         uid_base: node.uid_base,
         uid_count: node.uid_count,
         image_id_base: node.image_id_base,
+        lent,
         onnxruntime,
         node_settings: serde_json::to_string(&node).map_err(CommandError::Json)?,
         policy: policy(&node),

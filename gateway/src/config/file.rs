@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dormouse_spec::{Bytes, Registry};
+use dormouse_spec::{Bytes, MountPath, Registry};
 use serde::Deserialize;
 
 use super::{
@@ -86,7 +86,17 @@ pub(super) struct Sandbox {
     // Behind the first come 65,535 more, none of which may be the last number.
     #[serde(deserialize_with = "integer::<_, 65_536, { u32::MAX as u64 - 65_537 }>")]
     pub(super) image_id_base: u64,
+    pub(super) host_paths: Vec<HostPath>,
     pub(super) onnxruntime: SearchList,
+}
+
+/// A directory of the machine's that manifests may mount.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostPath {
+    pub(super) path: MountPath,
+    #[serde(default)]
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -184,6 +194,7 @@ impl Default for Sandbox {
             uid_base: 1_879_048_192,
             uid_count: 65_536,
             image_id_base: 1_879_113_728,
+            host_paths: Vec::new(),
             onnxruntime: SearchList(searched.map(PathBuf::from).to_vec()),
         }
     }

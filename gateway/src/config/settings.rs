@@ -7,13 +7,13 @@ use std::{
 
 use dormouse_controller::ControllerSettings;
 use dormouse_image::registry::RegistrySettings;
-use dormouse_sandbox::spawner::PoolSettings;
+use dormouse_sandbox::spawner::{LentDirectory, PoolSettings};
 use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest, Registry};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
-    file::{Auth, ConfigFile},
+    file::{Auth, ConfigFile, HostPath},
     machine,
 };
 
@@ -31,6 +31,8 @@ pub struct DaemonSettings {
     pub listen: SocketAddr,
     pub node_user: String,
     pub onnxruntime: PathBuf,
+    /// What of the machine replicas of images may be given.
+    pub lent: Vec<LentDirectory>,
     pub pool: PoolSettings,
     /// The part the node process gets, as JSON.
     pub node: NodeSettings,
@@ -140,6 +142,11 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
         listen,
         node_user: node.user,
         onnxruntime,
+        lent: sandbox
+            .host_paths
+            .into_iter()
+            .map(|HostPath { path, read_only }| LentDirectory { path, read_only })
+            .collect(),
         node: NodeSettings {
             data: absolute(overrides.data.clone().unwrap_or(node.data)),
             run: absolute(overrides.run.clone().unwrap_or(node.run)),

@@ -63,7 +63,8 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
     );
     assert_eq!(fault("[gatway]\n"), "dormouse.toml:1: unknown key `gatway`: did you mean `gateway`?");
     assert!(
-        fault("[sandbox]\nxyzzyxyzzy = 1").contains("known here are uid_base, uid_count, image_id_base, onnxruntime")
+        fault("[sandbox]\nxyzzyxyzzy = 1")
+            .contains("known here are uid_base, uid_count, image_id_base, host_paths, onnxruntime")
     );
 }
 

@@ -3,6 +3,7 @@
 mod acquire;
 mod address;
 mod clock;
+mod configs;
 mod controller;
 mod defence;
 mod deploy;

@@ -1,6 +1,7 @@
 //! One deployed state of an endpoint, everything resolved: a model, or an image.
 
 mod process;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -10,9 +11,12 @@ use dormouse_spec::{Bytes, Container, Digest, Endpoint, EnvVar, Probe, StopSigna
 use serde::{Deserialize, Serialize};
 
 pub(crate) use process::ProcessError;
+pub(crate) use volumes::Contents;
 
 use crate::{
     ControllerSettings, Metadata, ServedImage,
+    configs::{ConfigStore, HeldContents},
+    error_chain::one_line,
     policy::{BackOffSettings, PolicySettings, TemplateSettings},
     preparation::Preparation,
 };
@@ -47,6 +51,8 @@ pub(crate) struct ImageContent {
     pub(crate) served: ServedImage,
     pub(crate) readiness: Probe,
     payload: Payload,
+    /// What its volumes hold, for as long as replicas are made of it.
+    _contents: HeldContents,
 }
 
 /// What an endpoint keeps of its image, so that a name that is given to another, or a store that is not
@@ -99,19 +105,21 @@ impl PinnedImage {
 
 impl ImageContent {
     /// # Errors
-    /// Where no process can be made of the two.
+    /// Where no process can be made of the two, or what its volumes hold cannot be kept.
     pub(crate) fn new(
         endpoint: &Endpoint,
         number: u32,
         container: &Container,
         image: PinnedImage,
+        configs: &ConfigStore,
     ) -> Result<Self, ProcessError> {
         let port = process::port(container, &image);
-        let payload = process::payload(endpoint, number, container, &image, port)?;
+        let (payload, contents) = process::payload(endpoint, number, container, &image, port)?;
+        let held = configs.hold(&contents).map_err(|error| ProcessError::Contents(one_line(&error)))?;
         let served =
             ServedImage { reference: container.image.clone(), manifest: image.manifest, bytes: image.bytes, port };
         let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
-        Ok(Self { image, served, readiness, payload: Payload::Image(Box::new(payload)) })
+        Ok(Self { image, served, readiness, payload: Payload::Image(Box::new(payload)), _contents: held })
     }
 }
 

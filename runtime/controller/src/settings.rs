@@ -7,7 +7,7 @@ use crate::ImageSettings;
 /// What the composition root decided for the controller.
 #[derive(Debug, Clone)]
 pub struct ControllerSettings {
-    /// `DATA`: `models/`, `prepared/`, `images/`, `layers/` and `endpoints/` live here.
+    /// `DATA`: `models/`, `prepared/`, `images/`, `layers/`, `configs/` and `endpoints/` live here.
     pub data: PathBuf,
     /// `RUN`: `sockets/` (made by the spawner) and `logs/` live here.
     pub run: PathBuf,

@@ -84,6 +84,8 @@ trait Layout: fmt::Debug {
     fn version(&self) -> Version;
     /// The top directory of every hierarchy in which a group is made.
     fn roots(&self) -> &[PathBuf];
+    /// The top directory of a hierarchy in which few have a group.
+    fn seldom_used_root(&self) -> Option<&Path>;
     /// Makes a new parent group able to hold limited groups.
     fn prepare_parent(&self, parent: &Path) -> Result<(), CgroupError>;
     fn group(&self, path: &Path) -> Box<dyn Group>;
@@ -108,6 +110,9 @@ trait Group: fmt::Debug {
     fn process_refusals(&self) -> Result<u64, CgroupError>;
     fn statistics(&self) -> Result<Statistics, CgroupError>;
     fn set_device_policy(&self, rules: &[DeviceRule]) -> Result<(), DeviceError>;
+    /// The directory in the hierarchy of v2 of what belongs to the group and runs outside its container; none where
+    /// that hierarchy is not mounted.
+    fn outside(&self) -> Option<&Path>;
 }
 
 /// The control groups of this machine.
@@ -126,7 +131,7 @@ impl Hierarchy {
         let path = Path::new("/proc/self/mountinfo");
         let mountinfo = fs::read_to_string(path).map_err(CgroupError::file("reading", path))?;
         let layout: Rc<dyn Layout> = match Mounts::parse(&mountinfo).ok_or(CgroupError::NotMounted)? {
-            Mounts::V1(hierarchies) => Rc::new(v1::Hierarchies::new(&hierarchies)?),
+            Mounts::V1 { hierarchies, unified } => Rc::new(v1::Hierarchies::new(&hierarchies, unified)?),
             Mounts::V2(root) => {
                 devices::probe_kernel()?;
                 Rc::new(v2::Unified::new(root)?)
@@ -223,7 +228,8 @@ impl InstanceGroup {
     /// # Errors
     /// Where a replica's group is still below it.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        for root in self.layout.roots() {
+        let roots = self.layout.roots().iter().map(PathBuf::as_path).chain(self.layout.seldom_used_root());
+        for root in roots {
             let directory = root.join(&self.path);
             match fs::remove_dir(&directory) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use dormouse_spec::Digest;
+use dormouse_spec::{Digest, MountPath};
 use libcontainer::{
     container::builder::ContainerBuilder,
     oci_spec::{
@@ -32,12 +32,17 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::image::accounts::AccountError;
-pub(crate) use self::{image::ImageContents, worker::WorkerContents};
+pub use self::image::LentDirectory;
+use self::image::{Ahead, VolumeError, accounts::AccountError};
+pub(crate) use self::{
+    image::{ImageContents, VolumeStores},
+    worker::WorkerContents,
+};
 use crate::{
     cgroup::{CgroupError, ReplicaGroup},
     defence::Defence,
-    devices::WORKER_DEVICES,
+    devices::{DeviceRule, WORKER_DEVICES},
+    egress::EgressError,
     error_chain,
     messages::CreatePhases,
     payload::Payload,
@@ -61,6 +66,8 @@ pub(crate) enum Report {
         phases: CreatePhases,
         /// The number of the network namespace that was made for it, if one was.
         network: Option<u64>,
+        /// The process that joins it to other networks.
+        helper: Option<i32>,
     },
     Failed {
         reason: String,
@@ -88,6 +95,25 @@ pub(crate) enum Contents<'a> {
     Image(ImageContents<'a>),
 }
 
+/// The same with what had to be made first.
+enum Prepared<'a> {
+    Worker(WorkerContents<'a>),
+    Image(ImageContents<'a>, Ahead),
+}
+
+impl<'a> Contents<'a> {
+    /// And which devices may be used from then on.
+    fn prepare(self, creation: &Creation<'_>) -> Result<(Prepared<'a>, Vec<DeviceRule>), CreationError> {
+        match self {
+            Self::Worker(worker) => Ok((Prepared::Worker(worker), WORKER_DEVICES.to_vec())),
+            Self::Image(image) => {
+                let (ahead, devices) = (image.prepare(creation)?, image.devices());
+                Ok((Prepared::Image(image, ahead), devices))
+            }
+        }
+    }
+}
+
 /// What is ready for libcontainer.
 struct Made {
     spec: Spec,
@@ -96,6 +122,7 @@ struct Made {
     user_namespace: OwnedFd,
     expected: Expected,
     network: Option<u64>,
+    helper: Option<i32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +166,22 @@ enum CreationError {
         #[source]
         source: io::Error,
     },
+    #[error("the volume at {at} cannot be mounted")]
+    Volume {
+        at: MountPath,
+        #[source]
+        source: VolumeError,
+    },
+    #[error("nothing can be mounted at {at} in the image")]
+    MountPoint {
+        at: MountPath,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the volume at {inner} is below that at {outer}, which is not empty: mount it elsewhere")]
+    VolumeWithin { inner: MountPath, outer: MountPath },
+    #[error("the replica cannot reach other machines")]
+    Egress(#[from] EgressError),
     #[error("the kernel made no network namespace")]
     HostNetwork,
     #[error("`{0}` is not the kernel's: it is no procfs")]
@@ -164,14 +207,15 @@ impl Creation<'_> {
         }
     }
 
-    /// In this order: the group and its device policy first, so that they hold for all that follows and
-    /// before the hierarchies are out of sight; then libcontainer; then a look at what the kernel says of
-    /// it all; the payload last.
+    /// In this order: what needs other devices than the payload may use; the group and its device policy, so that
+    /// they hold for all that follows and before the hierarchies are out of sight; then libcontainer; then a look at
+    /// what the kernel says of it all; the payload last.
     fn create(self, contents: Contents<'_>) -> Result<Report, CreationError> {
         let begun = Instant::now();
+        let (contents, devices) = contents.prepare(&self)?;
         self.group.join_self()?;
         if Defence::DevicePolicy.stands() {
-            self.group.set_device_policy(&WORKER_DEVICES)?;
+            self.group.set_device_policy(&devices)?;
         }
         let joined = Instant::now();
         let scratch = Scratch::mount(self.rootfs.scratch())?;
@@ -179,8 +223,8 @@ impl Creation<'_> {
             hide_control_groups()?;
         }
         let made = match contents {
-            Contents::Worker(worker) => worker.make(&self, &scratch)?,
-            Contents::Image(image) => image.make(&self, &scratch)?,
+            Prepared::Worker(worker) => worker.make(&self, &scratch)?,
+            Prepared::Image(image, ahead) => image.make(&self, &scratch, ahead)?,
         };
         scratch.write_bundle(&made.spec)?;
         let stderr = self.log.try_clone().map_err(failed("duplicating the log of", Path::new(self.name)))?;
@@ -208,7 +252,7 @@ impl Creation<'_> {
             container_us: micros(joined, built),
             release_us: micros(built, Instant::now()),
         };
-        Ok(Report::Created { pid, phases, network: made.network })
+        Ok(Report::Created { pid, phases, network: made.network, helper: made.helper })
     }
 }
 

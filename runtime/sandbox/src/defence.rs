@@ -39,6 +39,8 @@ pub(crate) enum Defence {
     NoSysctls,
     /// A process of an image sees no network but its own.
     OwnNetwork,
+    /// What a replica may reach outside is not the node.
+    NodeOutOfReach,
     /// Only the calls that a worker needs reach the kernel.
     SystemCallFilter,
     /// The kernel opens no device that a worker does not need.

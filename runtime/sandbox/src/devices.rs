@@ -4,7 +4,6 @@
 //! adding rules of its own, which on v1 allow `mknod` of everything, terminals and tun, and on v2 are not
 //! enforced at all.
 
-mod bpf;
 mod program;
 pub mod v1;
 pub mod v2;
@@ -15,6 +14,7 @@ use std::{
 };
 
 pub use self::v2::probe_kernel;
+use crate::bpf::BpfError;
 
 /// Why a device policy is not enforced.
 #[derive(Debug, thiserror::Error)]
@@ -36,24 +36,14 @@ pub enum DeviceError {
         #[source]
         source: io::Error,
     },
-    #[error("{operation} failed{log}", log = log_tail(log))]
-    Bpf {
-        operation: &'static str,
-        /// The end of what the kernel's verifier said of the program.
-        log: String,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
 }
 
 impl DeviceError {
     fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { operation, path: path.to_owned(), source }
     }
-}
-
-fn log_tail(log: &str) -> String {
-    if log.is_empty() { String::new() } else { format!(": the verifier says `{log}`") }
 }
 
 /// The two kinds of device nodes.
@@ -91,6 +81,14 @@ impl DeviceRule {
         Self { kind: DeviceKind::Char, major: 1, minor: Some(minor), access: Access::READ_WRITE }
     }
 }
+
+/// With which a process makes the device of a network: a helper's, for what a replica may reach outside.
+pub const TUN: DeviceRule = DeviceRule {
+    kind: DeviceKind::Char,
+    major: 10,
+    minor: Some(200),
+    access: Access { read: true, write: true, mknod: true },
+};
 
 /// What a model worker gets: null, zero, full, random and urandom.
 pub const WORKER_DEVICES: [DeviceRule; 5] = [

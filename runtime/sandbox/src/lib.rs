@@ -6,11 +6,13 @@
 //! layers of images and touches nothing: it is fuzzed.
 
 pub mod archive;
+mod bpf;
 pub mod cgroup;
 pub mod channel;
 mod creation;
 mod defence;
 pub mod devices;
+mod egress;
 mod error_chain;
 pub mod instance;
 mod libraries;

@@ -1,7 +1,8 @@
 //! Everything that can be asked of the privileged half, and everything it tells.
 //!
-//! A request names a replica, an endpoint, a content digest and numbers: never a host path, a
-//! mount, a capability, a device or an OCI setting. The spawner derives all of those itself.
+//! A request names a replica, an endpoint, a content digest and numbers: never a mount, a capability, a device or an
+//! OCI setting. The spawner derives all of those itself. The one host path that it may name is of a directory which the
+//! daemon's own configuration lends to replicas.
 
 mod image;
 mod origin;
@@ -11,11 +12,13 @@ use std::fmt;
 use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
-pub use image::{ImageIdsMode, ImagePayload, ImageUser, LAYERS_MAX, PROCESS_BYTES_MAX};
+pub use image::{
+    ImageIdsMode, ImagePayload, ImageUser, ImageVolume, LAYERS_MAX, PROCESS_BYTES_MAX, VOLUME_BYTES_MAX, VolumeSource,
+};
 pub use origin::{Claim, CreatePhases, Fork, Origin, Premade};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -451,6 +454,8 @@ pub enum ExitCause {
     Silent,
     /// The template that it was forked from ended, and it with it.
     TemplateEnded,
+    /// The helper that it reached other machines by ended, and it with it.
+    NetworkEnded,
     /// It was told to end, and did.
     Stopped,
 }
@@ -490,6 +495,7 @@ impl fmt::Display for ExitCause {
             }
             Self::Silent => f.write_str("it answered nothing any more and was killed"),
             Self::TemplateEnded => f.write_str("the template that it was forked from ended"),
+            Self::NetworkEnded => f.write_str("the program that it reached other machines by ended"),
             Self::Stopped => f.write_str("stopped"),
         }
     }

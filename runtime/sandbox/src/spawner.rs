@@ -58,6 +58,7 @@ pub use self::{
     preflight::PreflightError,
     sweep::{SweepError, sweep_abandoned},
 };
+pub use crate::creation::LentDirectory;
 use crate::{
     cgroup::{CgroupError, Hierarchy},
     error_chain,
@@ -84,6 +85,8 @@ pub struct SpawnerSettings {
     pub uid_count: u32,
     /// The first of 65,536 host ids of images' files.
     pub image_id_base: u32,
+    /// Directories of the host's that replicas of images may be given.
+    pub lent: Vec<LentDirectory>,
     /// The ONNX Runtime library of the host.
     pub onnxruntime: PathBuf,
     /// Handed to the node as it is.
@@ -233,6 +236,10 @@ struct Stores {
     images: PathBuf,
     /// What was unpacked of them, which is the spawner's own.
     layers: PathBuf,
+    /// Contents of volumes, which the node writes.
+    configs: PathBuf,
+    /// Where volumes on disk are, none of which has a name.
+    disks: PathBuf,
     /// No other daemon has the same data while this one lives.
     _lock: Flock<File>,
 }
@@ -251,6 +258,10 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let layers = data.join("layers");
     make_directory(&layers, 0o755, Some((0, 0)))?;
     let lock = lock_directory(&layers)?;
+    let configs = data.join("configs");
+    make_directory(&configs, 0o700, nodes)?;
+    let disks = data.join("disks");
+    make_directory(&disks, 0o700, Some((0, 0)))?;
     make_directory(&data.join("endpoints"), 0o700, nodes)?;
     make_directory(&instance.sockets(), 0o750, Some((0, node.gid)))?;
     make_directory(&instance.run().join("logs"), 0o700, nodes)?;
@@ -259,7 +270,9 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let prepared = fs::canonicalize(&prepared).map_err(io("resolving the store of prepared models"))?;
     let images = fs::canonicalize(&images).map_err(io("resolving the store of images"))?;
     let layers = fs::canonicalize(&layers).map_err(io("resolving the directory of layers"))?;
-    Ok(Stores { models, prepared, images, layers, _lock: lock })
+    let configs = fs::canonicalize(&configs).map_err(io("resolving the directory of configuration"))?;
+    let disks = fs::canonicalize(&disks).map_err(io("resolving the directory of disks"))?;
+    Ok(Stores { models, prepared, images, layers, configs, disks, _lock: lock })
 }
 
 fn io(operation: &'static str) -> impl FnOnce(io::Error) -> SpawnerError {

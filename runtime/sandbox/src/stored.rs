@@ -52,6 +52,11 @@ pub(crate) fn open_blob(images: &Path, name: &Digest, node: u32) -> Result<Owned
     open_beneath(images, &Path::new(BLOBS).join(name.hex()), Some(node))
 }
 
+/// The same of contents of volumes.
+pub(crate) fn open_config(configs: &Path, name: &Digest) -> Result<OwnedFd, StoredError> {
+    open_beneath(configs, Path::new(&name.directory_name()), None)
+}
+
 /// Where no owner is said, it is the store's.
 fn open_beneath(store: &Path, below: &Path, owner: Option<u32>) -> Result<OwnedFd, StoredError> {
     let path = store.join(below);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dormouse_sandbox::cgroup::Removal;
-use dormouse_spec::{Bytes, MilliCpu};
+use dormouse_spec::{Bytes, MilliCpu, MountPath};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, Signal, WaitOptions, kill_process, waitpid},
@@ -70,6 +70,8 @@ pub struct Settings {
     pub uid_base: u32,
     pub uid_count: u32,
     pub image_id_base: u32,
+    /// Directories that replicas may be given, and whether only to read.
+    pub lent: Vec<(MountPath, bool)>,
     pub onnxruntime: PathBuf,
     pub drain_ms: u64,
     pub ephemeral: bool,
@@ -96,6 +98,7 @@ impl Settings {
             uid_base: UID_BASE,
             uid_count: UID_COUNT,
             image_id_base: IMAGE_ID_BASE,
+            lent: Vec::new(),
             onnxruntime: onnxruntime(),
             drain_ms: 60_000,
             ephemeral: true,
@@ -155,6 +158,11 @@ macro_rules! run_daemon {
             uid_base: settings.uid_base,
             uid_count: settings.uid_count,
             image_id_base: settings.image_id_base,
+            lent: settings
+                .lent
+                .into_iter()
+                .map(|(path, read_only)| $sandbox::spawner::LentDirectory { path, read_only })
+                .collect(),
             onnxruntime: settings.onnxruntime,
             node_settings: $crate::daemon::NODE_SETTINGS.to_owned(),
             policy: $sandbox::spawner::ReplicaPolicy {

@@ -12,7 +12,7 @@ use std::{
 use dormouse_sandbox::messages::{
     Compression, Event, ImagePayload, ImageUser, Payload, ReplicaId, ReplicaSpec, Request,
 };
-use dormouse_spec::{Digest, EnvVar, StopSignal};
+use dormouse_spec::{Digest, EnvVar, Network, StopSignal};
 use rustix::{
     io::Errno,
     net::{Ipv4Addr, SocketAddrV4},
@@ -104,6 +104,8 @@ pub fn image(endpoint: &str, serial: u64, layers: &[Digest], args: &[&str]) -> R
         user: ImageUser { of_image: String::new(), uid: None, gid: None },
         stop_signal: StopSignal::TERM,
         read_only_root: false,
+        volumes: Vec::new(),
+        network: Network::None,
     };
     ReplicaSpec { payload: Payload::Image(Box::new(payload)), limits: LIMITS, ..replica_of(endpoint, serial) }
 }

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod node;
 pub mod script;
 pub mod suite;
+pub mod volumes;
 pub mod worker;
 
 pub use daemon::Daemon;

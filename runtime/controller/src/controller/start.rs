@@ -13,6 +13,7 @@ use super::strays;
 use crate::{
     ControllerSettings, EndpointView, ImageSettings, SpawnerLink,
     clock::Clock,
+    configs::ConfigStore,
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
@@ -35,6 +36,8 @@ pub enum StartError {
     DesiredState(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("a store cannot be opened")]
     Models(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the store of configuration cannot be opened")]
+    Configs(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("registries cannot be spoken to")]
     Registries(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the directory of logs `{}` cannot be prepared", path.display())]
@@ -70,7 +73,8 @@ pub(super) async fn start(
     let preparations = Preparations::new(prepared, settings.prepare_for);
     let logs = prepare_logs(&settings, &replicas).await?;
     let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
-    let mut desired = load(&store, &directory, &settings).await?;
+    let configs = ConfigStore::open(&settings.data).map_err(|error| StartError::Configs(error.into()))?;
+    let mut desired = load(&store, &directory, &settings, &configs).await?;
     let missing = find_prepared(&mut desired, &preparations).await;
     let (found, strays, logs_of_strays) = assign(desired, replicas);
 
@@ -111,6 +115,7 @@ pub(super) async fn start(
         models,
         preparations,
         images: images.clone(),
+        configs,
         commit: Arc::new(Mutex::new(())),
     };
     collect_garbage(&deploys).await;
@@ -177,12 +182,13 @@ async fn load(
     store: &Store,
     directory: &Directory,
     settings: &ControllerSettings,
+    configs: &ConfigStore,
 ) -> Result<Vec<Revision>, StartError> {
     let loaded = store.load().await.map_err(|error| StartError::DesiredState(error.into()))?;
     let mut revisions = Vec::new();
     for (name, desired) in loaded {
         let is_image = desired.as_ref().is_ok_and(|desired| desired.image().is_some());
-        match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings)) {
+        match desired.map_err(Unserved::from).and_then(|desired| resolve(desired, settings, configs)) {
             Ok(revision) => revisions.push(revision),
             Err(error) => {
                 tracing::error!(endpoint = %name, error = &error as &dyn std::error::Error, "an endpoint cannot be served");
@@ -204,13 +210,13 @@ enum Unserved {
     Process(#[from] ProcessError),
 }
 
-fn resolve(desired: Desired, settings: &ControllerSettings) -> Result<Revision, Unserved> {
+fn resolve(desired: Desired, settings: &ControllerSettings, configs: &ConfigStore) -> Result<Revision, Unserved> {
     let bytes = desired.model().map(|model| model.bytes).unwrap_or_default();
     let endpoint = desired.request.resolve(&settings.defaults, bytes, settings.node_cpus)?;
     let Desired { request, revision: number, content } = desired;
     let content = match (content, request.container) {
         (DesiredContent::Image(image), Some(container)) => {
-            Content::Image(Arc::new(ImageContent::new(&endpoint, number, &container, *image)?))
+            Content::Image(Arc::new(ImageContent::new(&endpoint, number, &container, *image, configs)?))
         }
         // Of a container that has no image no desired state is read.
         (DesiredContent::Image(_), None) => return Err(Unserved::Process(ProcessError::NoCommand)),

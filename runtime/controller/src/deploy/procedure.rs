@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     EndpointView, Images,
+    configs::ConfigStore,
     directory::{Claim, ClaimError, Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
     error_chain::one_line,
@@ -38,6 +39,7 @@ pub(crate) struct Deploys {
     pub(crate) models: ModelStore,
     pub(crate) preparations: Preparations,
     pub(crate) images: Images,
+    pub(crate) configs: ConfigStore,
     /// Held from writing a revision down until the directory shows it, and while unreachable models
     /// are deleted: a model committed in between would be taken for unreachable.
     pub(crate) commit: Arc<Mutex<()>>,
@@ -132,7 +134,7 @@ impl Deploys {
         let number = next_number(claim);
         let unusable = |error| DeployError::Image { reason: one_line(&error) };
         let pinned = held.pin().map_err(unusable)?;
-        let image = ImageContent::new(&endpoint, number, container, pinned).map_err(unusable)?;
+        let image = ImageContent::new(&endpoint, number, container, pinned, &self.configs).map_err(unusable)?;
         let revision = Revision { number, endpoint: Arc::new(endpoint), content: Content::Image(Arc::new(image)) };
         // Whoever does not listen any more does not stop the deploy.
         let _ = progress.send(DeployStep::Probing).await;

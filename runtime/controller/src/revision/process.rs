@@ -7,7 +7,10 @@ use dormouse_sandbox::{
 };
 use dormouse_spec::{Container, Endpoint, EnvVar, EnvVarError, NonRootError, PORT_DEFAULT, StopSignalError};
 
-use super::PinnedImage;
+use super::{
+    PinnedImage,
+    volumes::{self, Contents, VolumeError},
+};
 
 /// Of what is told of a process, as JSON, so that a message to the spawner, and one of its own, hold it and the rest.
 const MESSAGE_MAX: usize = MESSAGE_BYTES_MAX - (4 << 10);
@@ -40,6 +43,10 @@ pub(crate) enum ProcessError {
     StopSignal(#[from] StopSignalError),
     #[error(transparent)]
     NonRoot(#[from] NonRootError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error("what its volumes hold cannot be kept: {0}")]
+    Contents(String),
 }
 
 /// Where requests go.
@@ -60,7 +67,7 @@ pub(super) fn payload(
     container: &Container,
     image: &PinnedImage,
     port: u16,
-) -> Result<ImagePayload, ProcessError> {
+) -> Result<(ImagePayload, Vec<Contents>), ProcessError> {
     if image.layers.is_empty() {
         return Err(ProcessError::NoLayer);
     }
@@ -78,6 +85,7 @@ pub(super) fn payload(
     let working_dir = working_dir(container, image)?;
     at_most("the working directory", &working_dir, PATH_MAX)?;
     at_most("the user", &image.user, USER_MAX)?;
+    let (volumes, contents) = volumes::of(container, &endpoint.limits)?;
     let payload = ImagePayload {
         layers: image.layers.clone(),
         args,
@@ -86,11 +94,13 @@ pub(super) fn payload(
         user: ImageUser { of_image: image.user.clone(), uid: container.run_as_user, gid: container.run_as_group },
         stop_signal: image.stop_signal,
         read_only_root: container.read_only_root_filesystem,
+        volumes,
+        network: container.network,
     };
     // Quoting may take six bytes for one.
     match serde_json::to_vec(&payload).map_or(usize::MAX, |message| message.len()) {
         bytes if bytes > MESSAGE_MAX => Err(ProcessError::Message(bytes)),
-        _ => Ok(payload),
+        _ => Ok((payload, contents)),
     }
 }
 
@@ -179,7 +189,7 @@ mod tests {
     fn payload_of(container: &Container, image: &PinnedImage) -> Result<ImagePayload, ProcessError> {
         let request = EndpointRequest::named("hello".parse().unwrap());
         let endpoint = request.resolve(&EndpointDefaults::default(), Bytes::new(0), 2).unwrap();
-        payload(&endpoint, 7, container, image, port(container, image))
+        payload(&endpoint, 7, container, image, port(container, image)).map(|(payload, _)| payload)
     }
 
     fn container() -> Container {

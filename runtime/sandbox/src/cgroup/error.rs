@@ -45,6 +45,11 @@ pub enum CgroupError {
     },
     #[error("new processes still appeared after {passes} passes of killing them")]
     StillForking { passes: u32 },
+    #[error(
+        "the hierarchy of control groups v2 is not mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`, beside those \
+         of v1"
+    )]
+    NoUnified,
     #[error(transparent)]
     Devices(#[from] DeviceError),
 }

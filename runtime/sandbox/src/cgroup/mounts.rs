@@ -6,7 +6,11 @@ pub(super) const V1_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "devices"
 /// Where control groups are mounted, as `/proc/self/mountinfo` tells it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Mounts {
-    V1(Vec<Hierarchy>),
+    V1 {
+        hierarchies: Vec<Hierarchy>,
+        /// Of v2, without controllers.
+        unified: Option<PathBuf>,
+    },
     V2(PathBuf),
 }
 
@@ -43,7 +47,7 @@ impl Mounts {
             .iter()
             .flat_map(|hierarchy| &hierarchy.controllers)
             .any(|controller| V1_CONTROLLERS.contains(&controller.as_str()));
-        if is_v1 { Some(Self::V1(hierarchies)) } else { unified.map(Self::V2) }
+        if is_v1 { Some(Self::V1 { hierarchies, unified }) } else { unified.map(Self::V2) }
     }
 }
 
@@ -98,7 +102,8 @@ mod tests {
             hierarchy("/sys/fs/cgroup/cpu,cpuacct", &["cpu", "cpuacct"]),
             hierarchy("/sys/fs/cgroup/memory", &["memory"]),
         ];
-        assert_eq!(Mounts::parse(HYBRID).unwrap(), Mounts::V1(expected));
+        let unified = Some("/sys/fs/cgroup/unified".into());
+        assert_eq!(Mounts::parse(HYBRID).unwrap(), Mounts::V1 { hierarchies: expected, unified });
     }
 
     #[test]

@@ -225,13 +225,25 @@ impl ReplicaGroup {
         Ok(self.kernel.set_device_policy(rules)?)
     }
 
+    /// Makes the group of what belongs to the replica and runs outside its container. Whoever is in it is in this one
+    /// too, as far as that limits anything: on v1 it joins that first.
+    ///
+    /// # Errors
+    /// Where the hierarchy of v2 is not mounted.
+    pub fn make_outside(&self) -> Result<PathBuf, CgroupError> {
+        let outside = self.kernel.outside().ok_or(CgroupError::NoUnified)?;
+        fs::create_dir_all(outside).map_err(CgroupError::file("making control group", outside))?;
+        Ok(outside.to_owned())
+    }
+
     /// Tries once to remove the group.
     ///
     /// # Errors
     /// Where a part cannot be removed for a reason other than processes in it.
     pub fn remove(&self) -> Result<Removal, CgroupError> {
         let mut removal = Removal::Removed;
-        for directory in self.kernel.directories() {
+        let directories = self.kernel.directories().iter().map(PathBuf::as_path);
+        for directory in self.kernel.outside().into_iter().chain(directories) {
             match fs::remove_dir(directory) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -27,10 +27,11 @@ pub(super) struct Hierarchies {
     pids: PathBuf,
     devices: PathBuf,
     freezer: PathBuf,
+    unified: Option<PathBuf>,
 }
 
 impl Hierarchies {
-    pub(super) fn new(mounted: &[mounts::Hierarchy]) -> Result<Self, CgroupError> {
+    pub(super) fn new(mounted: &[mounts::Hierarchy], unified: Option<PathBuf>) -> Result<Self, CgroupError> {
         let root_of = |name: &str| {
             let has = |hierarchy: &&mounts::Hierarchy| hierarchy.controllers.iter().any(|known| known == name);
             mounted.iter().find(has).map(|hierarchy| hierarchy.root.clone())
@@ -47,6 +48,7 @@ impl Hierarchies {
             pids: pids?,
             devices: devices?,
             freezer: freezer?,
+            unified,
         })
     }
 }
@@ -58,6 +60,10 @@ impl Layout for Hierarchies {
 
     fn roots(&self) -> &[PathBuf] {
         &self.roots
+    }
+
+    fn seldom_used_root(&self) -> Option<&Path> {
+        self.unified.as_deref()
     }
 
     fn prepare_parent(&self, parent: &Path) -> Result<(), CgroupError> {
@@ -74,6 +80,7 @@ impl Layout for Hierarchies {
             pids: self.pids.join(path),
             devices: self.devices.join(path),
             freezer: self.freezer.join(path),
+            outside: self.unified.as_ref().map(|root| root.join(path)),
             path: path.to_owned(),
         })
     }
@@ -102,6 +109,7 @@ struct Directories {
     pids: PathBuf,
     devices: PathBuf,
     freezer: PathBuf,
+    outside: Option<PathBuf>,
 }
 
 impl Directories {
@@ -208,6 +216,10 @@ impl Group for Directories {
     fn set_device_policy(&self, rules: &[DeviceRule]) -> Result<(), DeviceError> {
         devices::v1::apply(&self.devices, rules)
     }
+
+    fn outside(&self) -> Option<&Path> {
+        self.outside.as_deref()
+    }
 }
 
 #[cfg(test)]
@@ -220,11 +232,11 @@ mod tests {
             root: Path::new("/sys/fs/cgroup").join(name),
             controllers: vec![name.to_owned()],
         });
-        assert!(Hierarchies::new(&mounted).is_ok());
+        assert!(Hierarchies::new(&mounted, None).is_ok());
         for (missing, name) in V1_CONTROLLERS.into_iter().enumerate() {
             let mut mounted = mounted.to_vec();
             mounted.remove(missing);
-            let error = Hierarchies::new(&mounted).map(drop).map_err(|error| error.to_string());
+            let error = Hierarchies::new(&mounted, None).map(drop).map_err(|error| error.to_string());
             assert!(error.is_err_and(|text| text.contains(&format!("cgroup_enable={name}"))), "{name}");
         }
     }

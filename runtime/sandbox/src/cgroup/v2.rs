@@ -44,6 +44,10 @@ impl Layout for Unified {
         slice::from_ref(&self.root)
     }
 
+    fn seldom_used_root(&self) -> Option<&Path> {
+        None
+    }
+
     fn prepare_parent(&self, parent: &Path) -> Result<(), CgroupError> {
         let enabled = CONTROLLERS.map(|name| format!("+{name}")).join(" ");
         interface::write(&self.root.join("cgroup.subtree_control"), &enabled)?;
@@ -51,7 +55,8 @@ impl Layout for Unified {
     }
 
     fn group(&self, path: &Path) -> Box<dyn Group> {
-        Box::new(Directory { directory: self.root.join(path), path: path.to_owned() })
+        let directory = self.root.join(path);
+        Box::new(Directory { outside: directory.join("outside"), directory, path: path.to_owned() })
     }
 }
 
@@ -60,6 +65,8 @@ impl Layout for Unified {
 struct Directory {
     path: PathBuf,
     directory: PathBuf,
+    /// Below it, so that it is limited, frozen and ended with it.
+    outside: PathBuf,
 }
 
 impl Directory {
@@ -149,6 +156,10 @@ impl Group for Directory {
 
     fn set_device_policy(&self, rules: &[DeviceRule]) -> Result<(), DeviceError> {
         devices::v2::apply(&self.directory, rules)
+    }
+
+    fn outside(&self) -> Option<&Path> {
+        Some(&self.outside)
     }
 }
 

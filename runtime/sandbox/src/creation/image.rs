@@ -5,23 +5,34 @@ mod furniture;
 pub(crate) mod layers;
 mod network;
 mod root;
+mod volumes;
 
 use std::{
     fs::File,
     io::{self, Read},
+    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use dormouse_spec::Network;
+use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
 use nix::unistd::{Gid, Uid, fchown, setgroups};
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
-use self::accounts::{Accounts, GROUP, PASSWD, User};
+pub use self::volumes::LentDirectory;
+pub(crate) use self::volumes::{VolumeError, VolumeStores};
+use self::{
+    accounts::{Accounts, GROUP, PASSWD, User},
+    volumes::{Disks, Placed, Runner},
+};
 use super::{Creation, CreationError, Made, Scratch, failed};
 use crate::{
+    devices::{DeviceRule, TUN, WORKER_DEVICES},
+    egress::{NAMESERVER, Outside},
     messages::ImagePayload,
     oci::{self, Confinement},
     uids::{ImageIds, RangeLease},
@@ -45,20 +56,53 @@ pub(crate) struct ImageContents<'a> {
     pub(crate) ids: ImageIds,
     /// Of this replica.
     pub(crate) range: &'a RangeLease,
+    pub(crate) volumes: VolumeStores<'a>,
+    /// As which uid of the host that runs which joins it to other networks.
+    pub(crate) helper_uid: Option<u32>,
+}
+
+/// What is made before the replica's limits hold, and while control groups can be seen.
+pub(super) struct Ahead {
+    disks: Disks,
+    outside: Option<(Outside, u32)>,
 }
 
 impl ImageContents<'_> {
+    pub(super) fn prepare(&self, creation: &Creation<'_>) -> Result<Ahead, CreationError> {
+        let outside = match (self.payload.network, self.helper_uid) {
+            (Network::None, _) | (_, None) => None,
+            (Network::Egress, Some(uid)) => Some((Outside::prepare(creation.group)?, uid)),
+        };
+        Ok(Ahead { disks: self.make_disks()?, outside })
+    }
+
+    pub(super) fn devices(&self) -> Vec<DeviceRule> {
+        let tun = (self.payload.network == Network::Egress).then_some(TUN);
+        WORKER_DEVICES.into_iter().chain(tun).collect()
+    }
+
+    fn nameserver(&self) -> Option<Ipv4Addr> {
+        (self.payload.network == Network::Egress).then_some(NAMESERVER)
+    }
+
     /// The network first: what is mounted later is seen in it.
-    pub(super) fn make(self, creation: &Creation<'_>, scratch: &Scratch<'_>) -> Result<Made, CreationError> {
+    pub(super) fn make(
+        self,
+        creation: &Creation<'_>,
+        scratch: &Scratch<'_>,
+        ahead: Ahead,
+    ) -> Result<Made, CreationError> {
         let named = Path::new(creation.name);
         // They would be those of whoever started the daemon.
         setgroups(&[]).map_err(failed("giving up the groups of", named))?;
-        let network = network::isolate()?;
-        let root = self.mount_root(scratch, creation.tmp_bytes)?;
+        let outside = ahead.outside.map(|(outside, uid)| outside.open(uid, scratch.place())).transpose()?;
+        let network = network::isolate(outside.as_ref())?;
+        let (root, places) = self.mount_root(scratch, creation.tmp_bytes)?;
         let user = self.user(&root)?;
         check_working_directory(&root, &self.payload.working_dir)?;
-        // So that it can open its standard output by name.
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
+        let volumes = self.place_volumes(scratch, ahead.disks, Runner { uid, gid, root: self.range.base() })?;
+        // So that it can open its standard output by name.
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(failed("giving away the log of", named))?;
         let user_namespace = userns::of_processes(self.range).map_err(failed("making the user namespace of", named))?;
@@ -70,7 +114,7 @@ impl ImageContents<'_> {
             hostname: self.hostname,
             cgroup: creation.group.path(),
             running: oci::image::running(self.payload, &user, self.hostname)?,
-            mounts: oci::image::mounts(creation.tmp_bytes, self.payload.read_only_root)?,
+            mounts: self.mounts(creation.tmp_bytes, &volumes, &places)?,
             makes_network: false,
             user_namespace: user_namespace.as_fd(),
             seccomp: creation.seccomp.clone(),
@@ -78,7 +122,16 @@ impl ImageContents<'_> {
         let spec = confinement.spec()?;
         let groups = user.groups.iter().map(|gid| self.range.base() + gid).collect();
         let expected = Expected { uid, gid, groups, capabilities: oci::image::capabilities_of(&user) };
-        Ok(Made { spec, stdin: stdin.into(), user_namespace, expected, network: Some(network) })
+        let helper = outside.map(|outside| outside.helper.as_raw());
+        Ok(Made { spec, stdin: stdin.into(), user_namespace, expected, network: Some(network), helper })
+    }
+
+    /// A volume takes the place of what every container has there.
+    fn mounts(&self, tmp_bytes: u64, volumes: &[Placed], places: &[PathBuf]) -> Result<Vec<Mount>, OciSpecError> {
+        let mut mounts = oci::image::mounts(tmp_bytes, self.payload.read_only_root)?;
+        mounts.retain(|mount| !places.contains(mount.destination()));
+        mounts.extend(volumes::mounts(volumes, places)?);
+        Ok(mounts)
     }
 
     /// As the image says, in the root as its process will see it.

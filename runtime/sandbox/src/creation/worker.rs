@@ -53,7 +53,14 @@ impl WorkerContents<'_> {
             seccomp: creation.seccomp.clone(),
         };
         let spec = confinement.spec()?;
-        Ok(Made { spec, stdin: self.control, user_namespace, expected: Expected::worker(self.uid), network: None })
+        Ok(Made {
+            spec,
+            stdin: self.control,
+            user_namespace,
+            expected: Expected::worker(self.uid),
+            network: None,
+            helper: None,
+        })
     }
 }
 

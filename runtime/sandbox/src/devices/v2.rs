@@ -1,13 +1,9 @@
 //! No controller: a BPF program on the group decides on every open and `mknod`.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{io, path::Path};
 
-use super::{DeviceError, DeviceRule, bpf, program};
+use super::{DeviceError, DeviceRule, program};
+use crate::bpf::{self, BpfError, Hook, instruction::answer};
 
 /// Makes `rules` the policy of the group whose directory this is, beside any that it has: what
 /// several policies do not all allow is denied.
@@ -15,19 +11,7 @@ use super::{DeviceError, DeviceRule, bpf, program};
 /// # Errors
 /// Where the kernel does not then tell this very program among those it runs.
 pub fn apply(directory: &Path, rules: &[DeviceRule]) -> Result<(), DeviceError> {
-    let cgroup = File::open(directory).map_err(DeviceError::file("opening", directory))?;
-    let program = bpf::load(&program::assemble(rules)?)?;
-    bpf::attach(cgroup.as_fd(), program.as_fd())?;
-    verify(&cgroup, &program)
-}
-
-fn verify(cgroup: &File, program: &OwnedFd) -> Result<(), DeviceError> {
-    let id = bpf::id(program)?;
-    let attached = bpf::query(cgroup.as_fd())?;
-    if attached.is_multi && attached.ids.contains(&id) {
-        return Ok(());
-    }
-    Err(DeviceError::NotEnforced { given: format!("program {id}"), enforced: format!("{attached:?}") })
+    Ok(bpf::apply(directory, Hook::Device, &program::assemble(rules)?)?)
 }
 
 /// Loads a program that allows everything, and attaches it to nothing: whether this kernel can
@@ -36,11 +20,11 @@ fn verify(cgroup: &File, program: &OwnedFd) -> Result<(), DeviceError> {
 /// # Errors
 /// Where it cannot, with what is missing. Nothing may be run then.
 pub fn probe_kernel() -> Result<(), DeviceError> {
-    match bpf::load(&program::allow_all()) {
-        Err(DeviceError::Bpf { source, .. }) if reason(&source).is_some() => {
+    match bpf::load(Hook::Device, &answer(1)) {
+        Err(BpfError::Call { source, .. }) if reason(&source).is_some() => {
             Err(DeviceError::Unsupported { reason: reason(&source).unwrap_or_default(), source })
         }
-        loaded => loaded.map(drop),
+        loaded => Ok(loaded.map(drop)?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is said of processes of images.
 
-use dormouse_spec::{Digest, EnvVar, StopSignal};
+use dormouse_spec::{Bytes, Digest, EnvVar, MountPath, Network, StopSignal};
 use serde::{Deserialize, Serialize};
 
 /// A process of an image. It listens inside its own network namespace, where the node reaches it by
@@ -20,6 +20,33 @@ pub struct ImagePayload {
     pub stop_signal: StopSignal,
     /// Whether nothing but /tmp and /dev/shm can be written.
     pub read_only_root: bool,
+    /// None is at a path of another, and who is below another comes after it.
+    pub volumes: Vec<ImageVolume>,
+    pub network: Network,
+}
+
+/// What is mounted beside the layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageVolume {
+    pub at: MountPath,
+    pub read_only: bool,
+    pub source: VolumeSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum VolumeSource {
+    /// Memory of the replica, empty.
+    Memory { bytes: Bytes },
+    /// So much of the daemon's disk, empty.
+    Disk { bytes: Bytes },
+    /// A directory with files: what the file of this name in the node's store of configuration says.
+    Files { contents: Digest },
+    /// The only one of such files.
+    File { contents: Digest },
+    /// A directory of the host's, within one that the daemon's own configuration lends to replicas.
+    Host { path: MountPath },
 }
 
 /// As whom a process of an image runs.
@@ -35,6 +62,8 @@ pub struct ImageUser {
     pub gid: Option<u32>,
 }
 
+/// What the contents of one volume of files may take in the store of configuration, in bytes.
+pub const VOLUME_BYTES_MAX: u64 = 1 << 20;
 /// Layers of one replica at most, as many as a chain of overlays is promised to hold.
 pub const LAYERS_MAX: usize = 127;
 /// What arguments and environment of a process of an image may take in a message, in bytes, so that the

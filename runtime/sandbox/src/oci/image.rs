@@ -90,6 +90,8 @@ mod tests {
             user: ImageUser { of_image: String::new(), uid: None, gid: None },
             stop_signal: StopSignal::TERM,
             read_only_root: false,
+            volumes: Vec::new(),
+            network: dormouse_spec::Network::None,
         };
         let user = User { uid: 7, gid: 8, groups: vec![9], home: "/srv".to_owned() };
         assert_eq!(environment(&payload, &user, "web"), ["HOSTNAME=web", "HOME=/srv", "PATH=/bin", "A=b=c"]);

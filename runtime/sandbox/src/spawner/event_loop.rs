@@ -371,7 +371,8 @@ impl Loop<'_> {
     fn on_creation_report(&mut self, whose: &Whose) {
         match self.sandbox_mut(whose).and_then(Sandbox::read_report) {
             None => {}
-            Some(Report::Created { pid, phases, .. }) => {
+            Some(Report::Created { pid, phases, helper, .. }) => {
+                let is_helper_gone = helper.is_some_and(|helper| self.early.remove(&Pid::from_raw(helper)).is_some());
                 if let Whose::Replica(id) = whose {
                     self.tell_created(id, Origin::Created(phases));
                 }
@@ -380,6 +381,8 @@ impl Loop<'_> {
                 // What was told early may have been of another process of this number.
                 if is_gone(pid) {
                     self.on_payload_ended(whose, early);
+                } else if is_helper_gone {
+                    self.on_helper_ended(whose);
                 }
             }
             Some(Report::Failed { reason }) => self.on_not_created(whose, reason),

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use dormouse_spec::{Bytes, MilliCpu};
+use dormouse_spec::{Bytes, MilliCpu, VOLUME_MOUNTS_MAX};
 
 use crate::{
     channel::MESSAGE_BYTES_MAX,
-    messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec},
+    messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec, VolumeSource},
 };
 
 /// What replicas may be made with, as the composition root derives it from the configuration.
@@ -64,7 +64,15 @@ impl ReplicaPolicy {
                 within("intra-op threads", payload.intra_op_threads, limits.pids)?;
                 within("a largest body", Bytes::new(payload.body_bytes_max), Bytes::new(self.body_bytes_max))
             }
-            Payload::Image(payload) => admit_image(payload),
+            Payload::Image(payload) => {
+                admit_image(payload)?;
+                let in_memory = payload.volumes.iter().filter_map(|volume| match volume.source {
+                    VolumeSource::Memory { bytes } => Some(bytes),
+                    _ => None,
+                });
+                // Their pages count as memory of the replica too.
+                in_memory.into_iter().try_for_each(|bytes| within("a volume in memory", bytes, limits.memory))
+            }
         }
     }
 
@@ -79,6 +87,7 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     let refused = |is_wrong, why| if is_wrong { Err(PolicyError::Image(why)) } else { Ok(()) };
     refused(payload.layers.is_empty(), "an image has a layer")?;
     within("a number of layers", payload.layers.len(), LAYERS_MAX)?;
+    within("a number of volumes", payload.volumes.len(), VOLUME_MOUNTS_MAX)?;
     refused(payload.args.first().is_none_or(String::is_empty), "an image's process has a program")?;
     let variables = payload.env.iter().flat_map(|variable| [variable.name(), variable.value()]);
     let texts = || payload.args.iter().map(String::as_str).chain(variables.clone());
@@ -165,6 +174,8 @@ mod tests {
             user: ImageUser { of_image: "a".repeat(USER_BYTES_MAX), uid: None, gid: None },
             stop_signal: StopSignal::TERM,
             read_only_root: false,
+            volumes: Vec::new(),
+            network: dormouse_spec::Network::None,
         };
         ReplicaSpec { payload: Payload::Image(Box::new(payload)), ..greatest() }
     }

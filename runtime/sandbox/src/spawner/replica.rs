@@ -51,9 +51,11 @@ impl Replica {
         spec: &ReplicaSpec,
         payload: &ImagePayload,
         range: &Rc<RangeLease>,
+        helper_uid: Option<u32>,
     ) -> Result<Sandbox, BeginError> {
         let (name, hostname) = (spec.replica.as_str(), spec.replica.endpoint().as_str());
-        Sandbox::begin_image(workshop, &ImagePlan { name, hostname, limits: spec.limits, payload }, range)
+        let plan = ImagePlan { name, hostname, limits: spec.limits, payload, helper_uid };
+        Sandbox::begin_image(workshop, &plan, range)
     }
 
     /// A fork of `template`, called `number` if it is forked only now. It differs from its template in nothing but its

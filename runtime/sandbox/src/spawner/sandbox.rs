@@ -22,7 +22,7 @@ use nix::{
 use rustix::process::WaitStatus;
 
 pub(crate) use self::begin::{BeginError, ImagePlan, Plan, Workshop};
-use self::image::ImageProcess;
+use self::image::{Helper, ImageProcess};
 pub(crate) use self::server::NextServer;
 use super::{
     child::fork_child,
@@ -220,10 +220,11 @@ impl Sandbox {
             told => told,
         };
         match told {
-            Some(Report::Created { pid, network, .. }) => {
+            Some(Report::Created { pid, network, helper, .. }) => {
                 let pid = Pid::from_raw(pid);
                 self.life = Life::Running { pid };
                 self.hold_network(pid, network);
+                self.watch_helper(helper);
                 if self.stop_asked {
                     // It could not be asked to end before it was there.
                     self.ask_to_end(pid);
@@ -301,6 +302,9 @@ impl Sandbox {
         // Whatever its first process made of the loss of another, that was what went wrong.
         if self.exceeded_memory() {
             return ExitCause::OutOfMemory { limit_bytes: self.limits.memory.get() };
+        }
+        if self.has_lost_helper() {
+            return ExitCause::NetworkEnded;
         }
         if self.group.process_refusals().is_ok_and(|refusals| refusals > 0) {
             return ExitCause::OutOfProcesses { limit: self.limits.pids, ended };

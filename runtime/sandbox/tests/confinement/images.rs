@@ -42,7 +42,7 @@ impl Stage {
     }
 
     /// Starts it, runs a command in it, and leaves it there.
-    fn run(&mut self, spec: &ReplicaSpec, command: &str) -> String {
+    pub(crate) fn run(&mut self, spec: &ReplicaSpec, command: &str) -> String {
         self.node.start_image(spec);
         self.node.run_in(&spec.replica, command)
     }

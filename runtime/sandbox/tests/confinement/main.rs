@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod creation;
+mod disks;
+mod egress;
 mod ending;
 mod image_calls;
 mod image_replicas;
@@ -22,6 +24,7 @@ mod restart;
 mod start;
 mod system_calls;
 mod templates;
+mod volumes;
 mod worker;
 
 use std::process::ExitCode;
@@ -154,6 +157,18 @@ const TESTS: &[suite::Test] = tests![
     image_replicas::limits_hold_for_it_as_for_a_worker,
     image_replicas::without_ranges_all_images_share_their_files_ids,
     image_replicas::one_after_the_other_is_made_beside_workers,
+    volumes::files_belong_to_who_runs_and_cannot_be_changed,
+    volumes::one_file_stands_among_those_of_the_image,
+    volumes::memory_has_an_end_and_is_gone_with_its_replica,
+    volumes::places_are_found_as_the_image_has_them,
+    volumes::contents_that_the_node_did_not_write_are_refused,
+    volumes::what_is_written_to_a_lent_directory_is_its_owners,
+    volumes::only_what_is_lent_is_mounted_and_as_it_is_lent,
+    disks::hold_so_much_and_are_gone_with_their_replica,
+    disks::what_the_disk_has_no_room_for_is_told,
+    egress::reaches_what_the_node_reaches_by_address_and_by_name,
+    egress::does_not_reach_the_node,
+    egress::its_helper_is_confined_and_ends_with_it,
     start::one_daemon_a_run_directory,
     start::one_daemon_a_data_directory,
     start::uids_of_the_machine_are_not_taken,
@@ -220,6 +235,7 @@ fn main() -> ExitCode {
         Some("daemon") => dormouse_driver::run_daemon!(dormouse_sandbox, &arguments),
         Some("node") => node::main(),
         Some("worker") => worker::main(),
+        Some("resolver") => egress::resolver(),
         Some("answer") => worker::answer_once(&arguments[1]),
         Some("deploy") => ending::companion(&arguments),
         Some("--list") => suite::list(SUITE),

@@ -4,6 +4,7 @@
 
 use std::{
     fs::{self, Metadata, Permissions},
+    net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
 };
@@ -22,16 +23,22 @@ const DIRECTORIES: [(&str, u32); 7] = [
 
 /// Fills the empty directory `place`. `topmost` is the root of the image's last layer, whose mode and owner are those
 /// of the whole root; `owner` is the container's root.
-pub(super) fn furnish(place: &Path, owner: u32, hostname: &str, topmost: &Metadata) -> Result<(), CreationError> {
+pub(super) fn furnish(
+    place: &Path,
+    owner: u32,
+    hostname: &str,
+    nameserver: Option<Ipv4Addr>,
+    topmost: &Metadata,
+) -> Result<(), CreationError> {
     for (name, mode) in DIRECTORIES {
         let path = place.join(name);
         fs::create_dir(&path).map_err(failed("making", &path))?;
         give(&path, mode, owner)?;
     }
     let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t{hostname}\n");
-    for (name, text) in
-        [("etc/hosts", hosts.as_str()), ("etc/hostname", &format!("{hostname}\n")), ("etc/resolv.conf", "")]
-    {
+    let resolver = nameserver.map(|address| format!("nameserver {address}\n")).unwrap_or_default();
+    let hostname = format!("{hostname}\n");
+    for (name, text) in [("etc/hosts", &hosts), ("etc/hostname", &hostname), ("etc/resolv.conf", &resolver)] {
         let path = place.join(name);
         fs::write(&path, text).map_err(failed("writing", &path))?;
         give(&path, 0o644, owner)?;

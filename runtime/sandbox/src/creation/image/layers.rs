@@ -29,14 +29,26 @@ pub(crate) fn open(layers: &Path, layer: &Digest) -> rustix::io::Result<OwnedFd>
 /// A mount of what is open, attached nowhere; whoever uses it cannot write to it. With `shown_as`, its files are shown
 /// with other ids: those that this user namespace gives the ids of the files.
 pub(crate) fn clone(opened: BorrowedFd<'_>, shown_as: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    clone_as(opened, shown_as, true)
+}
+
+/// The same, which may be written to where that is not `read_only`.
+pub(crate) fn clone_as(
+    opened: BorrowedFd<'_>,
+    shown_as: Option<BorrowedFd<'_>>,
+    read_only: bool,
+) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(opened, "", flags)?;
     let mut attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        attr_set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
     };
+    if read_only {
+        attributes.attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
     if let Some(namespace) = shown_as {
         attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
         attributes.userns_fd = u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX);

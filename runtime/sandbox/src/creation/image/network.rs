@@ -1,18 +1,21 @@
-//! A network namespace with nothing but a loopback, which nobody in the container can change.
+//! A network namespace with nothing but a loopback, or a way out besides, which nobody in the container can change.
 //!
-//! It belongs to the host's user namespace, since who makes it is the host's root: whatever a process of the
-//! container becomes, the kernel's parameters of this network are not its own.
+//! It belongs to the host's user namespace, since who makes it is the host's root, or to that of the helper outside:
+//! whatever a process of the container becomes, the kernel's parameters of this network are not its own.
 
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
 };
 
 use nix::{
     libc,
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
 };
 use rustix::{
     fs::PROC_SUPER_MAGIC,
@@ -20,7 +23,7 @@ use rustix::{
 };
 
 use super::super::{CreationError, failed};
-use crate::defence::Defence;
+use crate::{defence::Defence, egress};
 
 const OWN: &str = "/proc/self/ns/net";
 /// Of this parameter, each namespace has its own.
@@ -28,12 +31,16 @@ const PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 const LOOPBACK: &[u8] = b"lo";
 
 /// Leaves the host's network. What is told is the new namespace's number.
-pub(super) fn isolate() -> Result<u64, CreationError> {
+pub(super) fn isolate(outside: Option<&egress::Network>) -> Result<u64, CreationError> {
     let before = number()?;
     if !Defence::OwnNetwork.stands() {
         return Ok(before);
     }
-    unshare(CloneFlags::CLONE_NEWNET).map_err(failed("leaving", Path::new(OWN)))?;
+    match outside {
+        Some(network) => setns(network.namespace.as_fd(), CloneFlags::CLONE_NEWNET),
+        None => unshare(CloneFlags::CLONE_NEWNET),
+    }
+    .map_err(failed("leaving", Path::new(OWN)))?;
     let own = number()?;
     if own == before {
         return Err(CreationError::HostNetwork);

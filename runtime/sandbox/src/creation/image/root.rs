@@ -16,13 +16,16 @@ use nix::{
 use super::{
     super::{CreationError, Scratch, failed},
     ImageContents, furniture, layers,
+    volumes::mount_points,
 };
+use crate::messages::VolumeSource;
 
 /// Names are short and relative: with the most layers, all of them are one page of a mount's options.
 const LAYERS: &str = "l";
 const FURNITURE: &str = "f";
 const WRITTEN: &str = "w";
 const ROOT: &str = "root";
+const VIEW: &str = "view";
 /// What is not an image's to decide: links between layers are not followed, and nothing is noted in files of ours.
 const OPTIONS: &str = "redirect_dir=nofollow,index=off,metacopy=off";
 /// Files and directories that a replica may make: one for so many bytes, and so many at least.
@@ -32,8 +35,13 @@ const INODES_MIN: u64 = 1_024;
 const BYTES_MIN: u64 = 4 << 10;
 
 impl ImageContents<'_> {
-    /// Mounts it, and leaves nothing else mounted of what it is made of.
-    pub(super) fn mount_root(&self, scratch: &Scratch<'_>, bytes: u64) -> Result<PathBuf, CreationError> {
+    /// Mounts it with places for what is mounted in it, and leaves nothing else mounted of what it is made of. What is
+    /// told besides is where those places are.
+    pub(super) fn mount_root(
+        &self,
+        scratch: &Scratch<'_>,
+        bytes: u64,
+    ) -> Result<(PathBuf, Vec<PathBuf>), CreationError> {
         let [layers, furniture, root] = [LAYERS, FURNITURE, ROOT].map(|name| scratch.path(name));
         for directory in [&layers, &furniture, &root] {
             fs::create_dir(directory).map_err(failed("making", directory))?;
@@ -42,30 +50,43 @@ impl ImageContents<'_> {
         self.mount_layers(&layers, &shown)?;
         let topmost = layers.join((shown.len().saturating_sub(1)).to_string());
         let topmost = fs::metadata(&topmost).map_err(failed("looking at", &topmost))?;
-        furniture::furnish(&furniture, self.range.base(), self.hostname, &topmost)?;
+        furniture::furnish(&furniture, self.range.base(), self.hostname, self.nameserver(), &topmost)?;
         let mut options = format!("lowerdir={FURNITURE}");
         for index in (0..shown.len()).rev() {
             options.push_str(&format!(":{LAYERS}/{index}"));
         }
+        let places = self.make_mount_points(scratch, &options)?;
         let written = (!self.payload.read_only_root).then(|| scratch.path(WRITTEN));
         if let Some(written) = &written {
             make_written(written, bytes)?;
             furniture::like(&written.join("u"), &topmost)?;
             options.push_str(&format!(",upperdir={WRITTEN}/u,workdir={WRITTEN}/w"));
         }
-        options.push(',');
-        options.push_str(OPTIONS);
-        chdir(scratch.place()).map_err(failed("entering", scratch.place()))?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("dormouse"), ROOT, Some("overlay"), flags, Some(options.as_str()))
-            .map_err(failed("mounting the image's layers at", &root))?;
-        chdir("/").map_err(failed("entering", Path::new("/")))?;
+        mount_overlay(scratch, ROOT, &options)?;
         // The overlay has its own, which no name leads to.
         let parts = (0..shown.len()).map(|index| layers.join(index.to_string())).chain(written);
         for part in parts {
             umount2(&part, MntFlags::MNT_DETACH).map_err(failed("unmounting", &part))?;
         }
-        Ok(root)
+        Ok((root, places))
+    }
+
+    /// As the image is without what it writes, for as long as it takes to look at it.
+    fn make_mount_points(&self, scratch: &Scratch<'_>, layers: &str) -> Result<Vec<PathBuf>, CreationError> {
+        let volumes = &self.payload.volumes;
+        if volumes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (view, furniture) = (scratch.path(VIEW), scratch.path(FURNITURE));
+        fs::create_dir(&view).map_err(failed("making", &view))?;
+        mount_overlay(scratch, VIEW, layers)?;
+        let places = volumes.iter().map(|volume| {
+            let is_file = matches!(volume.source, VolumeSource::File { .. });
+            mount_points::make(&view, &furniture, &volume.at, is_file, self.range.base())
+        });
+        let places = places.collect::<Result<_, _>>()?;
+        umount2(&view, MntFlags::MNT_DETACH).map_err(failed("unmounting", &view))?;
+        Ok(places)
     }
 
     /// Each layer once, where it lies highest: what it adds and hides there is all that it adds and hides below. The
@@ -90,6 +111,14 @@ impl ImageContents<'_> {
         }
         Ok(())
     }
+}
+
+fn mount_overlay(scratch: &Scratch<'_>, place: &str, layers: &str) -> Result<(), CreationError> {
+    chdir(scratch.place()).map_err(failed("entering", scratch.place()))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("dormouse"), place, Some("overlay"), flags, Some(format!("{layers},{OPTIONS}").as_str()))
+        .map_err(failed("mounting the image's layers at", &scratch.path(place)))?;
+    chdir("/").map_err(failed("entering", Path::new("/")))
 }
 
 /// Its pages and inodes are memory of the replica's control group, which this process is in.

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{Loop, Whose};
 use crate::{
+    creation::VolumeStores,
     error_chain,
     messages::{Claim, Event, ExitCause, Premade, ReplicaSpec},
     spawner::{
@@ -59,6 +60,11 @@ impl<'a> Loop<'a> {
             setup_uid: self.uids.range().setup_uid(),
             layers: &spawner.stores.layers,
             image_ids: spawner.image_ids,
+            volumes: VolumeStores {
+                configs: &spawner.stores.configs,
+                disks: &spawner.stores.disks,
+                lent: &spawner.settings.lent,
+            },
         }
     }
 

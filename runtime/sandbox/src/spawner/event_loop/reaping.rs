@@ -54,6 +54,8 @@ impl Loop<'_> {
                 Self::on_removed
             } else if sandbox.is_creation_child(pid) {
                 Self::on_creation_ended
+            } else if sandbox.helper() == Some(pid) {
+                |turn, whose, _| turn.on_helper_ended(whose)
             } else {
                 return None;
             };
@@ -87,6 +89,14 @@ impl Loop<'_> {
             _ => ExitCause::NotCreated { reason: format!("the process that was making it {}", how_ended(status)) },
         };
         self.on_over(whose, cause);
+    }
+
+    pub(super) fn on_helper_ended(&mut self, whose: &Whose) {
+        let Some(sandbox) = self.sandbox_mut(whose) else { return };
+        if let Err(error) = sandbox.lose_helper() {
+            let (sandbox, reason) = (sandbox.name(), error_chain::one_line(&error));
+            tracing::error!(sandbox, "ending what has lost its network failed: {reason}");
+        }
     }
 
     pub(super) fn on_not_created(&mut self, whose: &Whose, reason: String) {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dormouse_spec::{Bytes, Digest, EndpointName};
+use dormouse_spec::{Bytes, Digest, EndpointName, Network};
 
 use super::{Loop, slow_turn};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         replica::Replica,
         sandbox::{BeginError, Sandbox},
     },
+    uids::UidError,
 };
 
 const NO_SUCH_REPLICA: &str = "there is no such replica";
@@ -42,7 +43,7 @@ enum CreateError {
     #[error("layer {0} is not unpacked, or is being removed")]
     NoLayer(Digest),
     #[error(transparent)]
-    Uid(#[from] crate::uids::UidError),
+    Uid(#[from] UidError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -142,8 +143,7 @@ impl Loop<'_> {
         let workshop = self.workshop();
         let sandbox = match &spec.payload {
             Payload::Model(payload) => {
-                let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
-                let uid = self.uids.assign(spec.replica.endpoint(), |other| in_use.contains(other))?;
+                let uid = self.uid_of(spec.replica.endpoint())?;
                 Replica::begin_worker(&workshop, &spec, payload, uid)?
             }
             Payload::Image(payload) => {
@@ -151,10 +151,20 @@ impl Loop<'_> {
                     return Err(CreateError::NoLayer(*missing));
                 }
                 let range = Rc::new(self.image_ranges.take()?);
-                Replica::begin_image(&workshop, &spec, payload, &range)?
+                let helper_uid = match payload.network {
+                    Network::None => None,
+                    Network::Egress => Some(self.uid_of(spec.replica.endpoint())?),
+                };
+                Replica::begin_image(&workshop, &spec, payload, &range, helper_uid)?
             }
         };
         Ok((Replica::of(spec, sandbox, None), None))
+    }
+
+    /// As whom the endpoint's workers run, or who joins its images' networks to others.
+    fn uid_of(&mut self, endpoint: &EndpointName) -> Result<u32, UidError> {
+        let in_use = endpoints_in_use(&self.replicas, &self.unremoved);
+        self.uids.assign(endpoint, |other| in_use.contains(other))
     }
 
     /// As the server that was forked ahead, where one was.

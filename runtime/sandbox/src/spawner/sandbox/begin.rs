@@ -12,11 +12,11 @@ use std::{
 use dormouse_spec::{Digest, Limits};
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 
-use super::{Conversation, ImageProcess, Kind, Life, Sandbox};
+use super::{Conversation, Helper, ImageProcess, Kind, Life, Sandbox};
 use crate::{
     cgroup::{CgroupError, InstanceGroup, ReplicaGroup},
     channel::{self, ChannelError},
-    creation::{Contents, Creation, ImageContents, WorkerContents},
+    creation::{Contents, Creation, ImageContents, VolumeStores, WorkerContents},
     error_chain,
     instance::Instance,
     messages::ImagePayload,
@@ -57,6 +57,7 @@ pub(crate) struct Workshop<'a> {
     /// Unpacked layers of images, and as whose files they are.
     pub(crate) layers: &'a Path,
     pub(crate) image_ids: ImageIds,
+    pub(crate) volumes: VolumeStores<'a>,
 }
 
 /// What one worker's container is made with.
@@ -80,6 +81,8 @@ pub(crate) struct ImagePlan<'a> {
     pub(crate) hostname: &'a str,
     pub(crate) limits: Limits,
     pub(crate) payload: &'a ImagePayload,
+    /// As whom that runs which joins it to other networks, where something does.
+    pub(crate) helper_uid: Option<u32>,
 }
 
 /// What is asked for whatever runs in it.
@@ -131,14 +134,16 @@ impl Sandbox {
         plan: &ImagePlan<'_>,
         range: &Rc<RangeLease>,
     ) -> Result<Self, BeginError> {
-        let ImagePlan { name, hostname, limits, payload } = *plan;
+        let ImagePlan { name, hostname, limits, payload, helper_uid } = *plan;
         let common = Common { name, uid: range.base(), limits };
+        let (stop_signal, range) = (payload.stop_signal, range);
         let kind =
-            Kind::Image(ImageProcess { stop_signal: payload.stop_signal, network: None, range: Rc::clone(range) });
+            Kind::Image(ImageProcess { stop_signal, network: None, helper: Helper::None, range: Rc::clone(range) });
         let group = workshop.groups.create(name, &limits)?;
         Self::of(kind, &common, group, |group| {
-            let (layers, ids) = (workshop.layers, workshop.image_ids);
-            let contents = Contents::Image(ImageContents { payload, hostname, layers, ids, range });
+            let Workshop { layers, image_ids: ids, volumes, .. } = *workshop;
+            let contents =
+                Contents::Image(ImageContents { payload, hostname, layers, ids, range, volumes, helper_uid });
             let (life, log) = fork_creation(workshop, &common, group, &workshop.seccomp.image, contents)?;
             Ok(Begun { life, conversation: None, log })
         })

@@ -14,15 +14,26 @@ use dormouse_spec::StopSignal;
 use nix::{libc, unistd::Pid};
 
 use super::{Kind, Life, Sandbox};
-use crate::{spawner::host_network::HostNetwork, uids::RangeLease};
+use crate::{cgroup::CgroupError, spawner::host_network::HostNetwork, uids::RangeLease};
 
 #[derive(Debug)]
 pub(super) struct ImageProcess {
     pub(super) stop_signal: StopSignal,
     /// From when it runs until it ended.
     pub(super) network: Option<OwnedFd>,
+    pub(super) helper: Helper,
     /// The host's ids of its processes: they are another's only once nothing of this is left.
     pub(super) range: Rc<RangeLease>,
+}
+
+/// What joins its network to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Helper {
+    /// Nothing does, or not yet.
+    None,
+    Running(Pid),
+    /// It ended before the process that it was for, whose connections are lost.
+    Lost,
 }
 
 /// Why no socket was made.
@@ -46,6 +57,31 @@ impl Sandbox {
             // Its end is told in a moment.
             Err(error) => tracing::debug!(sandbox = self.name, "it has no network any more: {error}"),
         }
+    }
+
+    pub(super) fn watch_helper(&mut self, pid: Option<i32>) {
+        if let (Kind::Image(image), Some(pid)) = (&mut self.kind, pid) {
+            image.helper = Helper::Running(Pid::from_raw(pid));
+        }
+    }
+
+    /// The process that joins its network to others.
+    pub(crate) fn helper(&self) -> Option<Pid> {
+        match &self.kind {
+            Kind::Image(ImageProcess { helper: Helper::Running(pid), .. }) => Some(*pid),
+            _ => None,
+        }
+    }
+
+    /// It ended: what runs would wait for answers that never come, so it is ended and started anew.
+    pub(crate) fn lose_helper(&mut self) -> Result<(), CgroupError> {
+        let Kind::Image(image) = &mut self.kind else { return Ok(()) };
+        image.helper = if self.stop_asked { Helper::None } else { Helper::Lost };
+        self.kill_unasked()
+    }
+
+    pub(super) fn has_lost_helper(&self) -> bool {
+        matches!(&self.kind, Kind::Image(ImageProcess { helper: Helper::Lost, .. }))
     }
 
     pub(super) fn let_go_of_network(&mut self) {

@@ -1,30 +1,87 @@
-//! The three commands of `bpf(2)` that a device policy needs. No safe wrapper that is in reach has
+//! The three commands of `bpf(2)` that programs of control groups need. No safe wrapper that is in reach has
 //! them: libc knows the system call's number only, rustix not even that.
+
+pub(crate) mod instruction;
 
 use std::{
     ffi::{CStr, c_long},
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use nix::libc;
 
-use super::{DeviceError, program::Instruction};
+use self::instruction::Instruction;
 
 const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_QUERY: libc::c_int = 16;
 
-const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
-const ATTACH_TYPE_CGROUP_DEVICE: u32 = 6;
+/// What a program decides on, in a control group and all below it. 1 allows, 0 denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Every open and `mknod` of a device.
+    Device,
+    /// Every packet that a socket of a process sends.
+    Egress,
+}
+
+impl Hook {
+    /// `BPF_PROG_TYPE_CGROUP_DEVICE` and `BPF_PROG_TYPE_CGROUP_SKB`.
+    fn program_type(self) -> u32 {
+        match self {
+            Self::Device => 15,
+            Self::Egress => 8,
+        }
+    }
+
+    /// `BPF_CGROUP_DEVICE` and `BPF_CGROUP_INET_EGRESS`.
+    fn attach_type(self) -> u32 {
+        match self {
+            Self::Device => 6,
+            Self::Egress => 1,
+        }
+    }
+
+    /// Shown by `bpftool prog`; ends in a NUL.
+    fn name(self) -> [u8; 16] {
+        match self {
+            Self::Device => *b"dormouse_device\0",
+            Self::Egress => *b"dormouse_egress\0",
+        }
+    }
+}
+
+/// Why a program decides nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    #[error("{operation} failed{log}", log = log_tail(log))]
+    Call {
+        operation: &'static str,
+        /// The end of what the kernel's verifier said of the program.
+        log: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{operation} {path} failed", path = path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the kernel runs other programs than it was given: program {given} was given, it tells {attached}")]
+    NotAttached { given: u32, attached: String },
+}
+
+fn log_tail(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!(": the verifier says `{log}`") }
+}
 /// Every attached program must allow: one of somebody else's can only deny more.
 const F_ALLOW_MULTI: u32 = 2;
 
 const LICENSE: &CStr = c"Apache-2.0";
-/// Shown by `bpftool prog`; ends in a NUL.
-const NAME: [u8; 16] = *b"dormouse_device\0";
-
 const LOG_BYTES: usize = 64 << 10;
 const LOG_TAIL_BYTES_MAX: usize = 512;
 /// The kernel's own limit of programs on one group.
@@ -71,19 +128,38 @@ const _: () = assert!(size_of::<QueryAttributes>() == 32);
 
 /// What is attached to a group itself.
 #[derive(Debug)]
-pub(super) struct Attached {
-    pub(super) ids: Vec<u32>,
-    pub(super) is_multi: bool,
+struct Attached {
+    ids: Vec<u32>,
+    is_multi: bool,
 }
 
-/// Hands a device program to the kernel, which verifies it. On failure the error has the end of
+/// Has the program decide for the group whose directory this is, beside any that do: what several do not all
+/// allow is denied.
+///
+/// # Errors
+/// Where the kernel does not then tell this very program among those it runs.
+pub(crate) fn apply(directory: &Path, hook: Hook, program: &[Instruction]) -> Result<(), BpfError> {
+    let opened = fs::File::open(directory);
+    let cgroup =
+        opened.map_err(|source| BpfError::File { operation: "opening", path: directory.to_owned(), source })?;
+    let program = load(hook, program)?;
+    attach(cgroup.as_fd(), hook, program.as_fd())?;
+    let given = id(&program)?;
+    let attached = query(cgroup.as_fd(), hook)?;
+    if attached.is_multi && attached.ids.contains(&given) {
+        return Ok(());
+    }
+    Err(BpfError::NotAttached { given, attached: format!("{attached:?}") })
+}
+
+/// Hands a program to the kernel, which verifies it. On failure the error has the end of
 /// the verifier's log.
-pub(super) fn load(program: &[Instruction]) -> Result<OwnedFd, DeviceError> {
+pub(crate) fn load(hook: Hook, program: &[Instruction]) -> Result<OwnedFd, BpfError> {
     let mut no_log = [];
-    load_with_log(program, &mut no_log).or_else(|first| {
+    load_with_log(hook, program, &mut no_log).or_else(|first| {
         let mut log = vec![0; LOG_BYTES];
         // Only a refused program has a log; a second try that succeeds is as good as the first.
-        load_with_log(program, &mut log).map_err(|_| DeviceError::Bpf {
+        load_with_log(hook, program, &mut log).map_err(|_| BpfError::Call {
             operation: "loading a BPF program",
             log: tail(&log),
             source: first,
@@ -91,10 +167,10 @@ pub(super) fn load(program: &[Instruction]) -> Result<OwnedFd, DeviceError> {
     })
 }
 
-fn load_with_log(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
+fn load_with_log(hook: Hook, program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
     let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let attributes = LoadAttributes {
-        prog_type: PROG_TYPE_CGROUP_DEVICE,
+        prog_type: hook.program_type(),
         insn_cnt: u32::try_from(program.len()).map_err(too_long)?,
         insns: program.as_ptr().expose_provenance() as u64,
         license: LICENSE.as_ptr().expose_provenance() as u64,
@@ -103,7 +179,7 @@ fn load_with_log(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd>
         log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr().expose_provenance() as u64 },
         kern_version: 0,
         prog_flags: 0,
-        prog_name: NAME,
+        prog_name: hook.name(),
     };
     // SAFETY: LoadAttributes is the command's layout. The kernel reads `insn_cnt` instructions, the
     // licence up to its NUL and writes at most `log_size` bytes of log; all three outlive the call,
@@ -115,11 +191,11 @@ fn load_with_log(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd>
 }
 
 /// Attaches a program to a group beside those that are there.
-pub(super) fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), DeviceError> {
+fn attach(cgroup: BorrowedFd<'_>, hook: Hook, program: BorrowedFd<'_>) -> Result<(), BpfError> {
     let mut attributes = AttachAttributes {
         target_fd: cgroup.as_raw_fd().cast_unsigned(),
         attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
-        attach_type: ATTACH_TYPE_CGROUP_DEVICE,
+        attach_type: hook.attach_type(),
         attach_flags: F_ALLOW_MULTI,
     };
     // SAFETY: AttachAttributes is the command's layout; it holds no pointers, and both descriptors
@@ -127,12 +203,12 @@ pub(super) fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<
     unsafe { bpf(PROG_ATTACH, &raw mut attributes) }.map(drop).map_err(failed("attaching a BPF program"))
 }
 
-/// The device programs attached to a group itself.
-pub(super) fn query(cgroup: BorrowedFd<'_>) -> Result<Attached, DeviceError> {
+/// The programs attached to a group itself.
+fn query(cgroup: BorrowedFd<'_>, hook: Hook) -> Result<Attached, BpfError> {
     let mut ids = vec![0_u32; ATTACHED_MAX];
     let mut attributes = QueryAttributes {
         target_fd: cgroup.as_raw_fd().cast_unsigned(),
-        attach_type: ATTACH_TYPE_CGROUP_DEVICE,
+        attach_type: hook.attach_type(),
         query_flags: 0,
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
@@ -148,14 +224,13 @@ pub(super) fn query(cgroup: BorrowedFd<'_>) -> Result<Attached, DeviceError> {
 
 /// The kernel's number of a loaded program; `/proc` tells it, so that no system call need be made
 /// by hand.
-pub(super) fn id(program: &OwnedFd) -> Result<u32, DeviceError> {
+fn id(program: &OwnedFd) -> Result<u32, BpfError> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()));
-    let failed = DeviceError::file("reading the BPF program's id from", &path);
     let id = fs::read_to_string(&path).and_then(|text| {
         let id = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
         id.and_then(|id| id.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     });
-    id.map_err(failed)
+    id.map_err(|source| BpfError::File { operation: "reading the BPF program's id from", path, source })
 }
 
 /// # Safety
@@ -168,8 +243,8 @@ unsafe fn bpf<T>(command: libc::c_int, attributes: *mut T) -> io::Result<c_long>
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
-    move |source| DeviceError::Bpf { operation, log: String::new(), source }
+fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> BpfError {
+    move |source| BpfError::Call { operation, log: String::new(), source }
 }
 
 /// The last lines of a NUL-terminated log: the verifier ends with its reason.
@@ -182,17 +257,17 @@ fn tail(log: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::instruction::answer;
     use super::*;
-    use crate::devices::program::allow_all;
 
     #[test]
     fn a_refused_program_is_told_with_the_verifiers_reason() {
         assert!(nix::unistd::geteuid().is_root(), "needs root");
-        let program = allow_all();
-        let loaded = load(&program).unwrap();
+        let program = answer(1);
+        let loaded = load(Hook::Device, &program).unwrap();
         assert!(id(&loaded).unwrap() > 0);
         // Without its first step it answers with what nobody has set.
-        let Err(DeviceError::Bpf { log, source, .. }) = load(program.get(1..).unwrap()) else {
+        let Err(BpfError::Call { log, source, .. }) = load(Hook::Device, program.get(1..).unwrap()) else {
             panic!("the kernel took a program without an answer")
         };
         assert!(log.contains("R0 !read_ok"), "{log}");

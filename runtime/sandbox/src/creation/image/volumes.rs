@@ -1,0 +1,201 @@
+//! What is mounted in a container beside its image. Each is made outside of it, at a place of its own, and is bound to
+//! where it is seen by libcontainer.
+
+mod disk;
+mod files;
+mod host;
+mod memory;
+pub(super) mod mount_points;
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::MountPath;
+use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
+
+use super::{
+    super::{CreationError, Scratch, failed},
+    ImageContents, layers,
+};
+use crate::{
+    messages::{ImageVolume, VolumeSource},
+    oci,
+    stored::StoredError,
+};
+
+/// Where what volumes are made of is, and what of the host's is lent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VolumeStores<'a> {
+    /// The node's files with contents of volumes.
+    pub(crate) configs: &'a Path,
+    /// On whose file system volumes on disk are.
+    pub(crate) disks: &'a Path,
+    pub(crate) lent: &'a [LentDirectory],
+}
+
+/// A directory of the host's that replicas may be given, by the daemon's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LentDirectory {
+    pub path: MountPath,
+    pub read_only: bool,
+}
+
+/// Why a volume cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error("{operation} failed")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("its contents cannot be read")]
+    Stored(#[from] StoredError),
+    #[error("its contents are over {} bytes", crate::messages::VOLUME_BYTES_MAX)]
+    Large,
+    #[error("its contents are damaged")]
+    Damaged(#[source] serde_json::Error),
+    #[error("it is to have one file, and has {0}")]
+    NotOneFile(usize),
+    #[error("the disk has {free} bytes free, and {needed} are needed: {size} and {spare} that are left to others")]
+    DiskFull { free: u64, needed: u64, size: u64, spare: u64 },
+    #[error("mkfs.ext4 is not installed: install the package e2fsprogs")]
+    NoMkfs,
+    #[error("mkfs.ext4 {0}")]
+    Mkfs(String),
+    #[error("the node lends nothing there: add it to `host_paths` in [sandbox] of the daemon's configuration")]
+    NotLent,
+    #[error("the node lends it read-only: mount it with `readOnly: true`")]
+    LentReadOnly,
+    #[error("it belongs to root, so it can only be mounted with `readOnly: true`: give it to an account of its own")]
+    OfRoot,
+    #[error("its file system cannot show files with other owners, so it can only be mounted with `readOnly: true`")]
+    NotShown(#[source] io::Error),
+}
+
+fn io_failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> VolumeError {
+    move |source| VolumeError::Io { operation, source: source.into() }
+}
+
+/// Volumes on disk, made while their devices can be used; in the order of the payload's.
+#[derive(Debug)]
+pub(super) struct Disks(Vec<OwnedFd>);
+
+/// As whom a container's process runs, in ids of the host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Runner {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The root of the container.
+    pub(super) root: u32,
+}
+
+/// A volume where it was made.
+#[derive(Debug)]
+pub(super) struct Placed {
+    place: PathBuf,
+    read_only: bool,
+}
+
+impl ImageContents<'_> {
+    pub(super) fn make_disks(&self) -> Result<Disks, CreationError> {
+        let of_volume = |volume: &ImageVolume| match volume.source {
+            VolumeSource::Disk { bytes } => {
+                let made = disk::make(self.volumes.disks, bytes.get(), self.range.base());
+                Some(made.map_err(|source| CreationError::Volume { at: volume.at.clone(), source }))
+            }
+            _ => None,
+        };
+        self.payload.volumes.iter().filter_map(of_volume).collect::<Result<_, _>>().map(Disks)
+    }
+
+    /// Makes each of them at a place of its own.
+    pub(super) fn place_volumes(
+        &self,
+        scratch: &Scratch<'_>,
+        disks: Disks,
+        runner: Runner,
+    ) -> Result<Vec<Placed>, CreationError> {
+        let mut disks = disks.0.into_iter();
+        let volumes = &self.payload.volumes;
+        let mut placed: Vec<Placed> = Vec::with_capacity(volumes.len());
+        for (index, volume) in volumes.iter().enumerate() {
+            let place = scratch.path(&format!("v{index}"));
+            let disk = matches!(volume.source, VolumeSource::Disk { .. }).then(|| disks.next()).flatten();
+            self.make_volume(volume, &place, disk, runner)
+                .map_err(|source| CreationError::Volume { at: volume.at.clone(), source })?;
+            placed.push(Placed { place, read_only: volume.read_only });
+        }
+        self.make_places_within(&placed, runner)?;
+        Ok(placed)
+    }
+
+    fn make_volume(
+        &self,
+        volume: &ImageVolume,
+        place: &Path,
+        disk: Option<OwnedFd>,
+        runner: Runner,
+    ) -> Result<(), VolumeError> {
+        let attach = |tree: &OwnedFd| {
+            fs::create_dir(place).map_err(io_failed("making a place for it"))?;
+            layers::attach(tree, place).map_err(io_failed("attaching it"))
+        };
+        match (&volume.source, disk) {
+            (VolumeSource::Disk { .. }, Some(disk)) => attach(&disk),
+            (VolumeSource::Disk { .. }, None) => Err(io_failed("making its disk")(io::Error::other("there is none"))),
+            (VolumeSource::Memory { bytes }, _) => memory::make(place, bytes.get(), runner.root),
+            (VolumeSource::Files { contents }, _) => {
+                files::Contents::read(self.volumes.configs, contents)?.make_directory(place, runner)
+            }
+            (VolumeSource::File { contents }, _) => {
+                files::Contents::read(self.volumes.configs, contents)?.make_file(place, runner)
+            }
+            (VolumeSource::Host { path }, _) => attach(&host::open(self.volumes.lent, path, volume.read_only, runner)?),
+        }
+    }
+
+    /// Where one is mounted below another, that has a place for it. Only what is empty otherwise is given one: in
+    /// what the host lends, a name could lead anywhere.
+    fn make_places_within(&self, placed: &[Placed], runner: Runner) -> Result<(), CreationError> {
+        let volumes = || self.payload.volumes.iter().zip(placed);
+        for (inner, _) in volumes() {
+            let outer = volumes().filter(|(outer, _)| outer.at != inner.at && inner.at.is_within(&outer.at));
+            let Some((outer, outer_placed)) = outer.max_by_key(|(outer, _)| outer.at.as_str().len()) else { continue };
+            let below = inner.at.below(&outer.at).unwrap_or_default();
+            if !matches!(outer.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. }) {
+                return Err(CreationError::VolumeWithin { inner: inner.at.clone(), outer: outer.at.clone() });
+            }
+            let is_file = matches!(inner.source, VolumeSource::File { .. });
+            mount_points::make_all(&outer_placed.place, below, is_file, runner.root)?;
+        }
+        Ok(())
+    }
+}
+
+/// What libcontainer is to bind, at where it is seen in the end.
+pub(super) fn mounts(placed: &[Placed], destinations: &[PathBuf]) -> Result<Vec<Mount>, OciSpecError> {
+    let bind = |(placed, destination): (&Placed, &PathBuf)| {
+        let mode = if placed.read_only { "ro" } else { "rw" };
+        oci::mount(&destination.to_string_lossy(), "bind", &placed.place, &["bind", mode, "nosuid", "nodev"])
+    };
+    placed.iter().zip(destinations).map(bind).collect()
+}
+
+/// A directory that is there already is as good.
+fn create_dir(path: &Path) -> Result<(), CreationError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("making", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// For mounts that are made by descriptor.
+fn set_mode(root: impl AsFd, mode: u32) -> Result<(), VolumeError> {
+    let mode = rustix::fs::Mode::from_raw_mode(mode);
+    rustix::fs::chmodat(root.as_fd(), ".", mode, rustix::fs::AtFlags::empty())
+        .map_err(io_failed("setting the mode of its root"))
+}

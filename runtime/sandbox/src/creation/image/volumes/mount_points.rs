@@ -1,0 +1,122 @@
+//! Where volumes are mounted. An image may have anything there, or nothing; every part of the path becomes a directory of
+//! ours above the image's, which looks as the image's own does where there is one.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::chown,
+    },
+    path::{Path, PathBuf},
+};
+
+use dormouse_spec::MountPath;
+use rustix::{fs::OFlags, io::Errno};
+
+use super::{
+    super::{
+        super::{CreationError, failed},
+        furniture, open_inside, open_root,
+    },
+    create_dir,
+};
+
+/// What libcontainer has mounted before, and makes places in by itself.
+const MADE_THERE: &str = "/dev";
+
+/// Makes the place of a mount in `furniture`, for an image that is to be seen at `view`. What is told is where that
+/// is, links of the image's followed.
+pub(crate) fn make(
+    view: &Path,
+    furniture: &Path,
+    at: &MountPath,
+    is_file: bool,
+    owner: u32,
+) -> Result<PathBuf, CreationError> {
+    if Path::new(at.as_str()).starts_with(MADE_THERE) {
+        return Ok(at.as_str().into());
+    }
+    let root = open_root(view)?;
+    let mut found = PathBuf::from("/");
+    let mut parts = at.as_str().split('/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = parts.next() {
+        let is_file = is_file && parts.peek().is_none();
+        let next = found.join(part);
+        match open_inside(&root, &next.to_string_lossy(), kind(is_file)) {
+            Ok(opened) => {
+                found = place_of(&opened, &root).map_err(failed("looking at", &next))?;
+                imitate(&root, furniture, &found, is_file)?;
+            }
+            // A link that leads nowhere is there, and nothing can be made where it leads.
+            Err(Errno::NOENT) if !is_there(view, &next) => {
+                found = next;
+                let made = furniture.join(below_root(&found));
+                make_one(&made, is_file)?;
+                chown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
+            }
+            Err(source) => return Err(CreationError::MountPoint { at: at.clone(), source: source.into() }),
+        }
+    }
+    Ok(found)
+}
+
+fn kind(is_file: bool) -> OFlags {
+    if is_file { OFlags::PATH } else { OFlags::PATH | OFlags::DIRECTORY }
+}
+
+/// The same in a directory that holds nothing else.
+pub(crate) fn make_all(place: &Path, below: &str, is_file: bool, owner: u32) -> Result<(), CreationError> {
+    let mut made = place.to_owned();
+    let mut parts = below.split('/').peekable();
+    while let Some(part) = parts.next() {
+        made.push(part);
+        make_one(&made, is_file && parts.peek().is_none())?;
+        chown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
+    }
+    Ok(())
+}
+
+fn make_one(path: &Path, is_file: bool) -> Result<(), CreationError> {
+    if !is_file {
+        return create_dir(path);
+    }
+    match File::create_new(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("making", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Where in the image something is that is open.
+fn place_of(opened: &OwnedFd, root: &OwnedFd) -> io::Result<PathBuf> {
+    let path = |opened: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let (path, root) = (path(opened)?, path(root)?);
+    let within = path.strip_prefix(root).map_err(|_| io::Error::other("it is not in the image"))?;
+    Ok(Path::new("/").join(within))
+}
+
+/// Makes `found`, which is no link and behind none, and every directory on the way to it as the image has them.
+fn imitate(root: &OwnedFd, furniture: &Path, found: &Path, is_file: bool) -> Result<(), CreationError> {
+    let mut on_the_way: Vec<&Path> = found.ancestors().collect();
+    on_the_way.reverse();
+    for path in on_the_way {
+        let made = furniture.join(below_root(path));
+        if made.symlink_metadata().is_ok() {
+            continue;
+        }
+        let is_file = is_file && path == found;
+        let opened = open_inside(root, &path.to_string_lossy(), kind(is_file)).map_err(failed("opening", path))?;
+        let metadata = File::from(opened).metadata().map_err(failed("looking at", path))?;
+        make_one(&made, is_file)?;
+        furniture::like(&made, &metadata)?;
+    }
+    Ok(())
+}
+
+fn below_root(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+fn is_there(view: &Path, path: &Path) -> bool {
+    view.join(below_root(path)).symlink_metadata().is_ok()
+}

@@ -1,0 +1,111 @@
+//! A way out of a replica's network, where its endpoint asks for one: a program in user space (pasta or slirp4netns)
+//! makes the replica's connections anew from the node. No module, no table and no interface of the node is touched.
+//!
+//! The helper takes in whatever a hostile process sends, so it is confined as a part of the replica: it runs in the
+//! replica's control group, as a uid of the host's that owns nothing, with rights over this one network namespace alone.
+//! What it must not reach is the node itself, whose services trust who comes from within: a program of the kernel's
+//! drops every packet of the helper that would stay on the node ([`filter`]).
+
+mod filter;
+mod helper;
+mod resolver;
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::Pid;
+
+use self::helper::Helper;
+pub(crate) use self::resolver::NAMESERVER;
+use crate::{
+    bpf::{self, BpfError, Hook},
+    cgroup::{CgroupError, ReplicaGroup},
+    defence::Defence,
+    error_chain, userns,
+};
+
+/// Why a replica has no way out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EgressError {
+    #[error("neither pasta nor slirp4netns is installed: install the package passt or slirp4netns")]
+    NoHelper,
+    #[error("{operation} failed")]
+    Io {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Helpers(String),
+    #[error("keeping it from the node itself failed")]
+    Filter(#[from] BpfError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+}
+
+/// Where a helper runs: a group below the replica's, whose packets are looked at.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    processes: File,
+}
+
+impl Outside {
+    /// While control groups can be seen and programs loaded.
+    pub(crate) fn prepare(group: &ReplicaGroup) -> Result<Self, EgressError> {
+        let directory = group.make_outside()?;
+        if Defence::NodeOutOfReach.stands() {
+            bpf::apply(&directory, Hook::Egress, &filter::assemble(resolver::of_node()))?;
+        }
+        let path = directory.join("cgroup.procs");
+        let processes = File::options().read(true).write(true).open(&path);
+        Ok(Self { processes: processes.map_err(failed("opening the helper's control group"))? })
+    }
+
+    /// Makes a network namespace and starts a helper that joins it to the node's. Returns once packets pass.
+    /// `uid` is whose the helper is, `scratch` a directory for what it says.
+    pub(crate) fn open(mut self, uid: u32, scratch: &Path) -> Result<Network, EgressError> {
+        let (user, network) = userns::with_network(uid).map_err(failed("making its network namespace"))?;
+        let mut reasons = Vec::new();
+        for (helper, program) in Helper::installed() {
+            match helper.start(&program, &self.processes, (user.as_fd(), network.as_fd()), scratch) {
+                Ok(()) => return Ok(Network { namespace: network, helper: self.only_process()? }),
+                Err(error) => reasons.push(format!("{helper}: {}", error_chain::one_line(&error))),
+            }
+        }
+        if reasons.is_empty() { Err(EgressError::NoHelper) } else { Err(EgressError::Helpers(reasons.join("; "))) }
+    }
+
+    /// It puts itself into the background, and nobody else is in there.
+    fn only_process(&mut self) -> Result<Pid, EgressError> {
+        let failed = failed("looking for the helper");
+        let mut text = String::new();
+        let read = self.processes.rewind().and_then(|()| self.processes.read_to_string(&mut text));
+        match (read, text.trim().parse()) {
+            (Ok(_), Ok(pid)) => Ok(Pid::from_raw(pid)),
+            (Ok(_), Err(_)) => Err(failed(io::Error::other(format!("its processes are `{}`", text.trim())))),
+            (Err(error), _) => Err(failed(error)),
+        }
+    }
+}
+
+/// A network with a way out.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) namespace: OwnedFd,
+    pub(crate) helper: Pid,
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> EgressError {
+    move |source| EgressError::Io { operation, source }
+}
+
+/// Where programs of a system are.
+const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin"];
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}

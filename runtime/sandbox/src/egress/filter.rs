@@ -1,0 +1,130 @@
+//! What a helper may send: everything but what stays on the node.
+//!
+//! The kernel sends every packet to an address of its own, whichever it is, by the loopback device; so that device is
+//! what is looked at, and no list of addresses has to be kept. Let through are questions to the resolver that the
+//! node itself asks, where that is on the node.
+
+use std::net::Ipv4Addr;
+
+use crate::bpf::instruction::{
+    ADD_TO_ADDRESS_K, AND_K, CALL, Instruction, JUMP_EQUAL_K, JUMP_NOT_EQUAL_K, LOAD as LOAD_WORD, LOAD_BYTE,
+    LOAD_HALF, MOVE_ADDRESS, MOVE_K, RESULT, answer, load, with_immediate,
+};
+
+/// In every network namespace.
+const LOOPBACK_INDEX: i32 = 1;
+/// Where `struct __sk_buff` has the protocol, in network order, and the device that a packet leaves by.
+const PROTOCOL: i16 = 16;
+const DEVICE: i16 = 40;
+/// `ETH_P_IP` in network order.
+const IPV4: i32 = 0x0008;
+/// `bpf_skb_load_bytes(skb, offset, to, length)`; a packet begins with its IP header here.
+const LOAD_BYTES: i32 = 26;
+
+/// What is looked at of a packet: an IP header without options, and the ports behind it.
+const LOOKED_AT: i16 = 24;
+const VERSION_AND_LENGTH: i16 = 0;
+const FRAGMENT: i16 = 6;
+const TRANSPORT: i16 = 9;
+const DESTINATION: i16 = 16;
+const PORT: i16 = 22;
+/// Version 4, five words.
+const PLAIN: i32 = 0x45;
+/// Everything of the two bytes but "don't fragment", as a little-endian machine reads them.
+const IS_FRAGMENT: i32 = 0xff3f;
+const TCP: i32 = 6;
+const UDP: i32 = 17;
+/// 53 in network order.
+const DNS: i32 = 0x3500;
+
+const VALUE: u8 = 2;
+const TO: u8 = 3;
+const LENGTH: u8 = 4;
+const STACK: u8 = 10;
+
+/// A step, and where it goes on where it is a jump.
+enum Step {
+    Plain(Instruction),
+    Unless(i32, End),
+    If(i32, usize),
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Allow,
+    Deny,
+}
+
+pub(super) fn assemble(resolver: Option<Ipv4Addr>) -> Vec<Instruction> {
+    let mut steps = vec![Step::Plain(load(VALUE, DEVICE)), Step::Unless(LOOPBACK_INDEX, End::Allow)];
+    match resolver {
+        Some(resolver) => steps.extend(questions_to(resolver)),
+        // What is on the way to the loopback device is none of these.
+        None => steps.push(Step::Unless(0, End::Deny)),
+    }
+    let allow = steps.len();
+    let to = |end: End, next: usize| match end {
+        End::Allow => allow - next,
+        End::Deny => allow + answer(1).len() - next,
+    };
+    let jump = |code, value, distance: usize| Instruction {
+        offset: i16::try_from(distance).unwrap_or(i16::MAX),
+        ..with_immediate(code, VALUE, value)
+    };
+    let placed = steps.into_iter().zip(1..).map(|(step, next)| match step {
+        Step::Plain(instruction) => instruction,
+        Step::Unless(value, end) => jump(JUMP_NOT_EQUAL_K, value, to(end, next)),
+        Step::If(value, skipped) => jump(JUMP_EQUAL_K, value, skipped),
+    });
+    placed.chain(answer(1)).chain(answer(0)).collect()
+}
+
+/// Goes on only with an unfragmented packet over TCP or UDP to the resolver's port.
+fn questions_to(resolver: Ipv4Addr) -> Vec<Step> {
+    let of_stack = |code, offset: i16| {
+        Step::Plain(Instruction { code, registers: VALUE | STACK << 4, offset: offset - LOOKED_AT, immediate: 0 })
+    };
+    let plain = |code, register, immediate| Step::Plain(with_immediate(code, register, immediate));
+    let address = |code, register, source: u8, immediate| {
+        Step::Plain(Instruction { code, registers: register | source << 4, offset: 0, immediate })
+    };
+    vec![
+        Step::Plain(load(VALUE, PROTOCOL)),
+        Step::Unless(IPV4, End::Deny),
+        // Of the context nothing is needed after the call.
+        address(MOVE_ADDRESS, TO, STACK, 0),
+        address(ADD_TO_ADDRESS_K, TO, 0, -i32::from(LOOKED_AT)),
+        plain(MOVE_K, VALUE, 0),
+        plain(MOVE_K, LENGTH, i32::from(LOOKED_AT)),
+        plain(CALL, 0, LOAD_BYTES),
+        address(MOVE_ADDRESS, VALUE, RESULT, 0),
+        Step::Unless(0, End::Deny),
+        of_stack(LOAD_BYTE, VERSION_AND_LENGTH),
+        Step::Unless(PLAIN, End::Deny),
+        of_stack(LOAD_HALF, FRAGMENT),
+        plain(AND_K, VALUE, IS_FRAGMENT),
+        Step::Unless(0, End::Deny),
+        of_stack(LOAD_BYTE, TRANSPORT),
+        Step::If(UDP, 1),
+        Step::Unless(TCP, End::Deny),
+        of_stack(LOAD_WORD, DESTINATION),
+        Step::Unless(i32::from_ne_bytes(resolver.octets()), End::Deny),
+        of_stack(LOAD_HALF, PORT),
+        Step::Unless(DNS, End::Deny),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bpf::{self, Hook};
+
+    #[test]
+    fn the_kernel_takes_both() {
+        assert!(nix::unistd::geteuid().is_root(), "needs root");
+        for resolver in [None, Some(Ipv4Addr::new(127, 0, 0, 53))] {
+            bpf::load(Hook::Egress, &assemble(resolver)).unwrap();
+        }
+    }
+}
