@@ -56,7 +56,7 @@ pub struct Container {
     /// Whether it may not run as root, which [`check_non_root`](Self::check_non_root) checks once the image is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_as_non_root: bool,
-    /// Whether nothing but /tmp and /dev/shm can be written.
+    /// Whether nothing but /tmp, /dev/shm and volumes can be written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_root_filesystem: bool,
     /// When it takes requests. None: when something listens on its port.

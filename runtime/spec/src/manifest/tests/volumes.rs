@@ -159,3 +159,18 @@ fn a_container_that_mounts_survives_json() {
     let written = serde_json::to_string(&endpoint).unwrap();
     assert_eq!(serde_json::from_str::<EndpointRequest>(&written).unwrap(), endpoint);
 }
+
+proptest! {
+    #[test]
+    fn no_truncation_makes_it_panic(end in 0..2_500_usize) {
+        let example = include_str!("../../../../../configs/endpoints/config-and-secret.yaml");
+        let _ = parse(example.get(..end).unwrap_or(example));
+    }
+
+    #[test]
+    fn no_line_left_out_makes_it_panic(without in 0..90_usize) {
+        let example = include_str!("../../../../../configs/endpoints/config-and-secret.yaml");
+        let lines = example.lines().enumerate().filter(|(index, _)| *index != without).map(|(_, line)| line);
+        let _ = parse(&lines.collect::<Vec<_>>().join("\n"));
+    }
+}

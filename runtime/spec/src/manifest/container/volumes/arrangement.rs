@@ -36,7 +36,7 @@ fn conflict(outer: &VolumeMount, inner: &VolumeMount) -> Option<String> {
     }
     let files = match &outer.volume {
         Volume::EmptyDir { .. } | Volume::HostPath { .. } => return None,
-        Volume::File { .. } => return Some(format!("`{name}` is a file, at `{mount_path}`")),
+        Volume::File { .. } => return Some(format!("`{name}` is a file, and this is below it")),
         Volume::Files { files } => files,
     };
     let is_file = matches!(inner.volume, Volume::File { .. });
@@ -45,7 +45,7 @@ fn conflict(outer: &VolumeMount, inner: &VolumeMount) -> Option<String> {
         path == rest || is_below(rest, path) || (is_file && is_below(path, rest))
     };
     let file = files.iter().find(|file| meets(&file.path))?;
-    Some(format!("the file `{}` of `{name}` is in its way", file.path))
+    Some(format!("the file `{}` of `{name}` is in its way", file.path.name()))
 }
 
 fn is_below(path: &str, directory: &str) -> bool {

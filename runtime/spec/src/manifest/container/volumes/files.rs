@@ -51,9 +51,10 @@ impl Files {
             && !self.directories.contains(text)
             && !above.iter().any(|directory| self.paths.contains(*directory));
         if !is_free {
-            return Err(
-                field.unsupported(format!("the volume has another file at `{path}`: name their paths in `items`"))
-            );
+            let name = path.name();
+            return Err(field.unsupported(format!(
+                "the volume has another file at this path, `{name}`: name other paths in `items`"
+            )));
         }
         self.directories.extend(above.into_iter().map(str::to_owned));
         self.paths.insert(text.to_owned());
