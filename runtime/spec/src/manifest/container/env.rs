@@ -41,21 +41,14 @@ impl Written {
         notes: &mut Vec<Note>,
     ) -> Result<Env, ManifestError> {
         let mut env = Env::default();
-        let items = self.env.map(|env| env.list_of(ENV_MAX)).transpose()?.unwrap_or_default();
-        let last = items.last().cloned();
         let taken = self.env_from.map(|from| env_from::read(from, sources, notes)).transpose()?.unwrap_or_default();
         for (name, env_from::Taken { value, item }) in taken {
             env.add(&item, name, value, port, texts)?;
         }
-        for item in items {
+        for item in self.env.map(|env| env.list_of(ENV_MAX)).transpose()?.unwrap_or_default() {
             env.read(item, port, sources, texts)?;
         }
-        match last {
-            Some(last) if env.variables.len() > ENV_MAX => {
-                Err(last.fail(Problem::TooMany { count: env.variables.len(), max: ENV_MAX }))
-            }
-            _ => Ok(env),
-        }
+        Ok(env)
     }
 }
 
@@ -103,6 +96,9 @@ impl Env {
             port.told_by(field, &value)?;
         }
         texts.variable(field, &name, &value)?;
+        if self.variables.len() == ENV_MAX {
+            return Err(field.fail(Problem::TooMany { count: ENV_MAX + 1, max: ENV_MAX }));
+        }
         self.variables.push(EnvVar::new(name, value).map_err(|error| field.fail(Problem::EnvVar(error)))?);
         Ok(())
     }

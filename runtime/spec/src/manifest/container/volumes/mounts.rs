@@ -36,15 +36,11 @@ pub(super) fn read(
         Some(sub_path) => below(&named.volume, &sub_path)?,
         None => named.volume.clone(),
     };
-    let files: &[VolumeFile] = match &volume {
-        Volume::Files { files } => files,
-        Volume::File { file } => std::slice::from_ref(file),
-        Volume::EmptyDir { .. } | Volume::HostPath { .. } => &[],
-    };
-    // A volume may be mounted often.
-    room.take(&path, files.iter().map(|file| file.contents.bytes().len()).sum())?;
-    let can_be_written = matches!(volume, Volume::EmptyDir { .. } | Volume::HostPath { .. });
-    let read_only = read_only.map(|field| field.boolean()).transpose()?.unwrap_or(false) || !can_be_written;
+    let read_only = read_only.map(|field| field.boolean()).transpose()?.unwrap_or(false);
+    // Files are counted again: a volume may be mounted often.
+    let files = files_of(&volume);
+    room.take(&path, files.unwrap_or_default().iter().map(|file| file.contents.bytes().len()).sum())?;
+    let read_only = read_only || files.is_some();
     let mount = VolumeMount { name: named.name.clone(), mount_path, read_only, volume };
     Ok(Placed { at: path, mount })
 }
@@ -62,6 +58,15 @@ fn check(field: &Field, path: &MountPath, volume: &Volume) -> Result<(), Manifes
     Ok(())
 }
 
+/// None: it is a directory of whatever is in it.
+fn files_of(volume: &Volume) -> Option<&[VolumeFile]> {
+    match volume {
+        Volume::Files { files } => Some(files),
+        Volume::File { file } => Some(std::slice::from_ref(file)),
+        Volume::EmptyDir { .. } | Volume::HostPath { .. } => None,
+    }
+}
+
 /// What of a volume is at `sub_path`.
 fn below(volume: &Volume, sub_path: &Field) -> Result<Volume, ManifestError> {
     let text = sub_path.text()?.trim_end_matches('/');
@@ -74,8 +79,7 @@ fn below(volume: &Volume, sub_path: &Field) -> Result<Volume, ManifestError> {
             let path = directories::path_of(sub_path, &format!("{path}/{text}"))?;
             return Ok(Volume::HostPath { path });
         }
-        Volume::Files { files } => files.as_slice(),
-        Volume::File { file } => std::slice::from_ref(file),
+        Volume::Files { .. } | Volume::File { .. } => files_of(volume).unwrap_or_default(),
     };
     if let Some(file) = files.iter().find(|file| file.path.as_str() == text) {
         return Ok(Volume::File { file: file.clone() });
