@@ -1,6 +1,6 @@
 use std::{str::FromStr, time::Duration};
 
-use crate::{DurationError, EndpointRequest, QuantityError, parse_duration};
+use crate::{DurationError, EndpointRequest, NetworkError, QuantityError, parse_duration};
 
 /// Settings that the standard manifests have no field for are annotations under this prefix, each
 /// the kebab-case name of a setting: `dormouse.dev/freeze-after: 30s`.
@@ -25,6 +25,9 @@ pub const ANNOTATION_KEYS: [&str; 15] = [
     "zero-after",
 ];
 
+/// Settings of a container, which an annotation can make of images alone.
+pub const ANNOTATION_KEYS_OF_IMAGES: [&str; 1] = ["network"];
+
 /// Settings of the built-in worker, which an image does not have.
 const FOR_MODELS: [&str; 2] = ["intra-op-threads", "keep-template"];
 
@@ -37,12 +40,16 @@ pub enum AnnotationError {
     Twice,
     #[error("the setting is for models: what an image does with its threads and its memory is its own")]
     ForModels,
+    #[error("the setting is for images: a model is run by the built-in worker, which reaches nothing")]
+    ForImages,
     #[error("`{0}` is not a whole number from 0 to {max}", max = u32::MAX)]
     NotANumber(String),
     #[error(transparent)]
     Duration(#[from] DurationError),
     #[error(transparent)]
     Quantity(#[from] QuantityError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
 }
 
 impl EndpointRequest {
@@ -65,6 +72,10 @@ impl EndpointRequest {
             "max-replicas" => once(&mut self.max_replicas, count(text)?),
             "memory" => once(&mut self.memory, quantity(text)?),
             "min-replicas" => once(&mut self.min_replicas, count(text)?),
+            "network" => {
+                self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?.network = text.parse()?;
+                Ok(())
+            }
             "pids" => once(&mut self.pids, count(text)?),
             "queue-waiters-max" => once(&mut self.queue_waiters_max, count(text)?),
             "start-deadline" => once(&mut self.start_deadline, duration(text)?),
@@ -100,7 +111,7 @@ fn duration(text: &str) -> Result<Duration, AnnotationError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Container, EndpointDefaults};
+    use crate::{Container, EndpointDefaults, Network};
 
     fn request() -> EndpointRequest {
         EndpointRequest::named("demo".parse().unwrap())
@@ -149,5 +160,20 @@ mod tests {
             assert_eq!(request.annotate(key, "1"), Err(AnnotationError::ForModels), "{key}");
         }
         assert_eq!(request.annotate("pids", "64"), Ok(()));
+    }
+
+    #[test]
+    fn settings_of_a_container_are_for_images() {
+        for key in ANNOTATION_KEYS_OF_IMAGES {
+            assert_eq!(request().annotate(key, "none"), Err(AnnotationError::ForImages), "{key}");
+        }
+        let container = Container::of("busybox".parse().unwrap());
+        let mut request = EndpointRequest { container: Some(Box::new(container)), ..request() };
+        for (text, network) in [("egress", Network::Egress), ("none", Network::None)] {
+            assert_eq!(request.annotate("network", text), Ok(()));
+            assert_eq!(request.container.as_ref().unwrap().network, network);
+        }
+        let error = request.annotate("network", "host").unwrap_err();
+        assert_eq!(error.to_string(), "`host` is not a network: there are `none` and `egress`");
     }
 }

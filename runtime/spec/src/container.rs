@@ -15,8 +15,8 @@ pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
 pub use volume::{
-    EMPTY_DIR_DISK_DEFAULT, FileContents, FilePath, FilePathError, Medium, MountPath, MountPathError, VOLUME_FILES_MAX,
-    VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount,
+    EMPTY_DIR_DISK_DEFAULT, FileContents, FilePath, FilePathError, Medium, MountPath, MountPathError, VOLUME_BYTES_MAX,
+    VOLUME_FILES_MAX, VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount,
 };
 
 use crate::ImageReference;
@@ -56,7 +56,7 @@ pub struct Container {
     /// Whether it may not run as root, which [`check_non_root`](Self::check_non_root) checks once the image is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_as_non_root: bool,
-    /// Whether nothing but /tmp and /dev/shm can be written.
+    /// Whether nothing but /tmp, /dev/shm and volumes can be written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_root_filesystem: bool,
     /// When it takes requests. None: when something listens on its port.

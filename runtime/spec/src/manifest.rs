@@ -14,6 +14,7 @@ mod kserve;
 mod kubernetes;
 mod metadata;
 mod note;
+mod objects;
 mod pod;
 mod pod_spec;
 mod resources;
@@ -24,8 +25,8 @@ mod storage;
 use std::collections::HashSet;
 
 use crate::{EndpointRequest, ImageReference};
-use document::Node;
-use field::Field;
+use field::{Field, Mapping};
+use objects::Objects;
 
 pub use error::{ManifestError, Position, Problem};
 pub use note::Note;
@@ -55,14 +56,27 @@ pub enum Source {
 }
 
 /// Reads a file of `serving.kserve.io/v1beta1 InferenceService`, `serving.knative.dev/v1 Service` and
-/// `v1 Pod` documents, one manifest each. Empty documents are skipped, as `kubectl` skips them.
+/// `v1 Pod` documents, one manifest each, and the `v1 ConfigMap` and `v1 Secret` documents that they name. Empty
+/// documents are skipped, as `kubectl` skips them.
 ///
 /// # Errors
 /// [`ManifestError`] tells the first thing that is wrong, with its line and column.
 pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
-    let manifests = document::read(text)?.into_iter().map(read).collect::<Result<Vec<Manifest>, _>>()?;
-    if manifests.is_empty() {
-        return Err(ManifestError::Empty);
+    let (mut objects, mut endpoints) = (Objects::default(), Vec::new());
+    // What a document names may come after it.
+    for document in document::read(text)? {
+        let mut root = Field::root(document).mapping()?;
+        match read_kind(&mut root)? {
+            Kind::Object(kind) => objects.read(kind, root)?,
+            Kind::Endpoint(read) => endpoints.push((read, root)),
+        }
+    }
+    let manifests = endpoints.into_iter().map(|(read, root)| read(root, &objects));
+    let mut manifests = manifests.collect::<Result<Vec<Manifest>, _>>()?;
+    match manifests.first_mut() {
+        Some(first) => first.notes.extend(objects.into_notes()),
+        None if objects.is_empty() => return Err(ManifestError::Empty),
+        None => return Err(ManifestError::OnlyObjects),
     }
     let mut names = HashSet::new();
     match manifests.iter().find(|manifest| !names.insert(&manifest.endpoint.name)) {
@@ -71,22 +85,31 @@ pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
     }
 }
 
-const KINDS: &str =
-    "what is read is serving.kserve.io/v1beta1 InferenceService, serving.knative.dev/v1 Service and v1 Pod";
+/// What a document is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Endpoint(fn(Mapping, &Objects) -> Result<Manifest, ManifestError>),
+    Object(objects::Kind),
+}
 
-fn read(document: Node) -> Result<Manifest, ManifestError> {
-    let mut root = Field::root(document).mapping()?;
+const KINDS: &str = "what is read is serving.kserve.io/v1beta1 InferenceService, serving.knative.dev/v1 Service, v1 Pod, \
+                     and v1 ConfigMap and v1 Secret beside them";
+
+fn read_kind(root: &mut Mapping) -> Result<Kind, ManifestError> {
     let (api_version, kind) = (root.required("apiVersion")?, root.required("kind")?);
-    let (expected, read): (_, fn(_) -> _) = match api_version.text()? {
-        inference_service::API_VERSION => (inference_service::KIND, inference_service::read),
-        service::API_VERSION => (service::KIND, service::read),
-        pod::API_VERSION => (pod::KIND, pod::read),
+    let kinds: &[(&str, Kind)] = match api_version.text()? {
+        inference_service::API_VERSION => &[(inference_service::KIND, Kind::Endpoint(inference_service::read))],
+        service::API_VERSION => &[(service::KIND, Kind::Endpoint(service::read))],
+        pod::API_VERSION => &[
+            (pod::KIND, Kind::Endpoint(pod::read)),
+            (objects::CONFIG_MAP, Kind::Object(objects::Kind::ConfigMap)),
+            (objects::SECRET, Kind::Object(objects::Kind::Secret)),
+        ],
         other => return Err(api_version.unsupported(format!("`{other}`: {KINDS}"))),
     };
-    match kind.text()? {
-        kind if kind == expected => read(root),
-        other => Err(kind.unsupported(format!("`{other}`: {KINDS}"))),
-    }
+    let text = kind.text()?;
+    let known = kinds.iter().find(|(name, _)| *name == text);
+    known.map(|(_, kind)| *kind).ok_or_else(|| kind.unsupported(format!("`{text}`: {KINDS}")))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::Bytes;
 pub const VOLUME_MOUNTS_MAX: usize = 64;
 /// Files of one volume.
 pub const VOLUME_FILES_MAX: usize = 1_024;
+/// What the files of all volumes of one container have together, in bytes: as much as a config map of Kubernetes.
+pub const VOLUME_BYTES_MAX: usize = 1 << 20;
 /// What an `emptyDir` on disk may hold that does not say.
 pub const EMPTY_DIR_DISK_DEFAULT: Bytes = Bytes::from_mebibytes(1_024);
 

@@ -1,12 +1,21 @@
 //! A `Container` of Kubernetes, whichever kind of manifest it is in.
 
+mod env;
+mod env_from;
 mod expansion;
 mod http_get;
+mod object_key;
+mod pod_field;
 mod port;
 mod probes;
 mod process;
+mod resource_field;
 pub(super) mod security;
-pub(super) mod volumes;
+mod sources;
+mod storage_uri;
+mod texts;
+mod value_from;
+mod volumes;
 
 use crate::{Container, EndpointRequest, ImageReference};
 
@@ -19,13 +28,14 @@ use super::{
 };
 use process::{Process, Written};
 use security::Security;
-use volumes::Volume;
+use sources::Sources;
 
 /// What a pod says of its containers.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) security: Security,
-    pub(super) volumes: Vec<Volume>,
+    /// Not yet read: a file may tell what its container may use.
+    pub(super) volumes: Option<Field>,
 }
 
 pub(super) fn read(
@@ -37,11 +47,11 @@ pub(super) fn read(
 ) -> Result<Container, ManifestError> {
     let mut container = field.mapping()?;
     // There is one, so that nothing tells it apart by its name.
-    container.take("name").map(|name| name.text().map(|_| ())).transpose()?;
+    let name = container.take("name").map(|name| name.text().map(str::to_owned)).transpose()?;
     let image = container.take("image");
     let missing = container.missing("image");
-    let written =
-        Written { command: container.take("command"), args: container.take("args"), env: container.take("env") };
+    let env = env::Written { env: container.take("env"), env_from: container.take("envFrom") };
+    let written = Written { command: container.take("command"), args: container.take("args"), env };
     let (ports, working_dir) = (container.take("ports"), container.take("workingDir"));
     let (readiness, startup) = (container.take("readinessProbe"), container.take("startupProbe"));
     let (security, mounts) = (container.take("securityContext"), container.take("volumeMounts"));
@@ -50,22 +60,25 @@ pub(super) fn read(
 
     let image = read_image(&image.ok_or(missing)?)?;
     let mut port = port::read(ports, owner, notes)?;
-    let Process { command, args, env } = written.read(&mut port, owner)?;
+    let resources = resources
+        .map(|resources| resources::read(resources.mapping()?, Bounded::Container, endpoint, notes))
+        .transpose()?
+        .unwrap_or_default();
+    let sources = Sources { owner, name, resources };
+    let Process { command, args, env } = written.read(&mut port, &sources, notes)?;
     let security = match security {
         Some(security) => security::of_container(security, shared.security, notes)?,
         None => shared.security,
     };
-    volumes::mount(mounts, shared.volumes, notes)?;
-    if let Some(resources) = resources {
-        resources::read(resources.mapping()?, Bounded::Container, endpoint, notes)?;
-    }
+    let written = volumes::Written { volumes: shared.volumes, mounts, storage: env.storage };
+    let volume_mounts = written.read(&sources, notes)?;
     if let Some(lifecycle) = lifecycle {
         lifecycle.mapping()?.finish(&[kubernetes::LIFECYCLE], notes)?;
     }
     Ok(Container {
         command,
         args,
-        env,
+        env: env.variables,
         working_dir: working_dir.as_ref().map(read_working_dir).transpose()?,
         port: port.number,
         run_as_user: security.user(),
@@ -73,6 +86,7 @@ pub(super) fn read(
         run_as_non_root: security.non_root()?,
         read_only_root_filesystem: security.read_only_root,
         readiness_probe: probes::read(readiness, startup, &port, endpoint, notes)?,
+        volume_mounts,
         ..Container::of(image)
     })
 }

@@ -26,7 +26,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Value {
     Null,
     Bool(bool),
@@ -49,6 +49,13 @@ impl Value {
             Self::List(_) => "a list",
             Self::Mapping(_) => "a mapping",
         }
+    }
+}
+
+/// What is written may be a secret, and is not shown.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
     }
 }
 
@@ -85,6 +92,8 @@ fn options() -> serde_saphyr::Options {
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
         with_snippet: false,
+        // `defaultMode: 0400` is what it is to kubectl.
+        legacy_octal_numbers: true,
     }
 }
 

@@ -1,7 +1,8 @@
 use std::fmt;
 
 use crate::{
-    AnnotationError, EndpointName, EnvVarError, ImageReferenceError, NameError, PROCESS_BYTES_MAX, QuantityError,
+    AnnotationError, EndpointName, EnvVarError, FilePathError, ImageReferenceError, MountPathError, NameError,
+    PROCESS_BYTES_MAX, QuantityError, VOLUME_BYTES_MAX,
 };
 
 use super::{DOCUMENTS_MAX, FileUriError, MANIFEST_BYTES_MAX};
@@ -31,6 +32,11 @@ pub enum ManifestError {
     TooManyDocuments,
     #[error("the manifest holds no document")]
     Empty,
+    #[error(
+        "the manifest holds config maps and secrets only: write them in one file with the endpoints that use them, \
+         divided by `---`"
+    )]
+    OnlyObjects,
     #[error("two documents are named `{name}`")]
     NamedTwice { name: EndpointName },
     /// `path` is the field as `kubectl` writes it: `spec.predictor.model.storageUri`.
@@ -60,6 +66,8 @@ pub enum Problem {
     /// Variables can name each other, so that few bytes become many.
     #[error("`command`, `args` and `env` have more than {PROCESS_BYTES_MAX} bytes together")]
     ProcessTooLarge,
+    #[error("the files of all volumes have more than {VOLUME_BYTES_MAX} bytes together")]
+    VolumesTooLarge,
     #[error("no process can be given a text with a NUL")]
     Nul,
     #[error(transparent)]
@@ -72,6 +80,10 @@ pub enum Problem {
     Image(#[from] ImageReferenceError),
     #[error(transparent)]
     EnvVar(#[from] EnvVarError),
+    #[error(transparent)]
+    MountPath(#[from] MountPathError),
+    #[error(transparent)]
+    FilePath(#[from] FilePathError),
     #[error("{source}{}", did_you_mean(*.nearest))]
     Annotation { source: AnnotationError, nearest: Option<&'static str> },
 }

@@ -15,7 +15,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 pub(super) const SECONDS_MAX: u32 = 366 * 24 * 3600;
 
 /// A field that is present: an explicit null counts as absent, as it does to Kubernetes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Field {
     path: String,
     at: Position,
@@ -142,11 +142,22 @@ impl Field {
         }
     }
 
+    /// The fields of a mapping whose keys somebody chose. One that holds nothing is among them, so that it is missed.
+    pub(super) fn entries(self) -> Result<Vec<(String, Self)>, ManifestError> {
+        let Mapping { path, entries, .. } = self.mapping()?;
+        let entry = |(key, node): (String, Node)| {
+            let field = field(&path, &key, node);
+            (key, field)
+        };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
     /// Makes the setting that the annotation `key` stands for.
     pub(super) fn annotate(&self, key: &str, request: &mut EndpointRequest) -> Result<(), ManifestError> {
         request.annotate(key, self.text()?).map_err(|source| {
-            let known = if source == crate::AnnotationError::Unknown { &crate::ANNOTATION_KEYS[..] } else { &[] };
-            self.fail(Problem::Annotation { source, nearest: spelling::nearest(key, known.iter().copied()) })
+            let keys = crate::ANNOTATION_KEYS.into_iter().chain(crate::ANNOTATION_KEYS_OF_IMAGES);
+            let nearest = spelling::nearest(key, keys.filter(|_| source == crate::AnnotationError::Unknown));
+            self.fail(Problem::Annotation { source, nearest })
         })
     }
 }

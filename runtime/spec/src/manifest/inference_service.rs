@@ -4,7 +4,8 @@ use super::{
     FileUri, Manifest, ManifestError, Note, Problem, Source,
     field::{Field, Mapping},
     kserve, kubernetes,
-    metadata::{self, Metadata},
+    metadata::{self, Metadata, Texts},
+    objects::Objects,
     pod_spec::{self, Owner, Standard},
     resources::{self, Bounded},
 };
@@ -16,14 +17,14 @@ const PROTOCOL_VERSION: &str = "v2";
 const MIN_REPLICAS_PATH: &str = "spec.predictor.minReplicas";
 const PROTOCOL_VERSION_PATH: &str = "spec.predictor.model.protocolVersion";
 
-pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
+pub(super) fn read(mut root: Mapping, objects: &Objects) -> Result<Manifest, ManifestError> {
     let mut notes = Vec::new();
     let metadata = metadata::read(root.required("metadata")?.mapping()?, &mut notes)?;
     let spec = root.required("spec")?.mapping()?;
     root.finish(&[kubernetes::ROOT], &mut notes)?;
 
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
-    let source = read_spec(spec, &metadata, &mut endpoint, &mut notes)?;
+    let source = read_spec(spec, &metadata, objects, &mut endpoint, &mut notes)?;
     metadata.annotate(&mut endpoint, &mut notes)?;
     if endpoint.min_replicas.is_none() {
         notes.push(Note::Differs {
@@ -39,18 +40,20 @@ pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
 fn read_spec(
     mut spec: Mapping,
     metadata: &Metadata,
+    objects: &Objects,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Source, ManifestError> {
     let predictor = spec.take("predictor");
     let missing = spec.missing("predictor");
     spec.finish(&[kserve::SPEC], notes)?;
-    read_predictor(predictor.ok_or(missing)?.mapping()?, metadata, endpoint, notes)
+    read_predictor(predictor.ok_or(missing)?.mapping()?, metadata, objects, endpoint, notes)
 }
 
 fn read_predictor(
     mut predictor: Mapping,
     metadata: &Metadata,
+    objects: &Objects,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Source, ManifestError> {
@@ -64,16 +67,21 @@ fn read_predictor(
         predictor.take("containerConcurrency").map(|field| field.count(1, 1_000, one_to_1000)).transpose()?;
     endpoint.timeout =
         predictor.take("timeout").map(|field| field.seconds(1, "seconds from 1 to a year")).transpose()?;
-    if let Some(annotations) = predictor.take("annotations") {
-        metadata::component_annotations(annotations, notes)?;
-    }
+    let (labels, annotations) = read_component_metadata(&mut predictor, metadata, notes)?;
     let model = predictor.take("model");
     let containers = predictor.take("containers").filter(|containers| !containers.is_empty_list());
     if let Some(containers) = containers {
         if model.is_some() {
             return Err(containers.unsupported("the predictor has a `model`: write one of the two"));
         }
-        let owner = Owner { standard: Standard::KServe, name: &metadata.name, namespace: &metadata.namespace };
+        let owner = Owner {
+            standard: Standard::KServe,
+            name: &metadata.name,
+            namespace: &metadata.namespace,
+            labels: &labels,
+            annotations: &annotations,
+            objects,
+        };
         let container = pod_spec::read(predictor, Some(containers), kserve::COMPONENT, &owner, endpoint, notes)?;
         let source = Source::Image(container.image.clone());
         endpoint.container = Some(Box::new(container));
@@ -83,6 +91,22 @@ fn read_predictor(
     // First what is refused: `onnx:` in place of `model:` deserves better than "`model` is missing".
     predictor.finish(&[kserve::COMPONENT, kserve::POD_OF_MODEL], notes)?;
     read_model(model.ok_or(missing)?.mapping()?, endpoint, notes).map(Source::Model)
+}
+
+/// The labels and the annotations of its pods: those of the object, and over them the predictor's own.
+fn read_component_metadata(
+    predictor: &mut Mapping,
+    metadata: &Metadata,
+    notes: &mut Vec<Note>,
+) -> Result<(Texts, Texts), ManifestError> {
+    let (mut labels, mut annotations) = (metadata.labels.clone(), metadata.annotations.clone());
+    if let Some(own) = predictor.take("labels") {
+        labels.extend(metadata::component_labels(own, notes)?);
+    }
+    if let Some(own) = predictor.take("annotations") {
+        annotations.extend(metadata::component_annotations(own, notes)?);
+    }
+    Ok((labels, annotations))
 }
 
 fn read_model(

@@ -24,7 +24,6 @@ pub(super) const COMPONENT: &[Known] = &[
     ),
     ignored("requests and answers are not sent to a log sink", &["logger"]),
     ignored("requests are not put together into batches", &["batcher"]),
-    ignored("a replica has no labels", &["labels"]),
     ignored("the new revision starts before the old one drains", &["deploymentStrategy"]),
     ignored("storage is read by whoever deploys", &["storageContainerName"]),
 ];

@@ -1,7 +1,11 @@
 //! The fields of Kubernetes' types that this runtime does not honour where a container is run, and
 //! those of resources, which models have too.
 
+mod volumes;
+
 use super::known::{FALSE, Known, Plain, ignored, refused};
+
+pub(super) use volumes::{EMPTY_DIR, FIELD_REF, PROJECTED_SOURCE, VALUE_FROM, VOLUME, VOLUME_MOUNT};
 
 pub(super) const ROOT: &[Known] = &[ignored("the status is written by the server", &["status"])];
 
@@ -38,11 +42,8 @@ pub(super) const POD_SPEC: &[Known] = &[
     ignored("images are pulled with the credentials of whoever deploys", &["imagePullSecrets"]),
     ignored("every replica runs in the same sandbox", &["runtimeClassName"]),
     ignored("there are no services to link", &["enableServiceLinks"]).unless(FALSE),
-    ignored(
-        "the network of a replica is empty: nothing is looked up in it",
-        &["dnsConfig", "dnsPolicy", "hostAliases", "hostname", "hostnameOverride", "subdomain"],
-    ),
-    ignored("the network of a replica is empty: nothing is looked up in it", &["setHostnameAsFQDN"]).unless(FALSE),
+    ignored(NETWORK, &["dnsConfig", "dnsPolicy", "hostAliases", "hostname", "hostnameOverride", "subdomain"]),
+    ignored(NETWORK, &["setHostnameAsFQDN"]).unless(FALSE),
     ignored(
         "there is one node and nothing to schedule",
         &[
@@ -65,7 +66,6 @@ pub(super) const POD_SPEC: &[Known] = &[
 ];
 
 pub(super) const CONTAINER: &[Known] = &[
-    refused("config maps and secrets are not known here: not yet; write the variables under `env`", &["envFrom"]),
     refused(DEVICES, &["volumeDevices"]),
     refused("a replica that ends is always started again", &["restartPolicy"]).unless(Plain::Text("Always")),
     refused("a replica that ends is always started again", &["restartPolicyRules"]),
@@ -91,19 +91,10 @@ pub(super) const PORT: &[Known] = &[
     ignored("requests reach a replica through the gateway", &["hostIP", "hostPort"]),
 ];
 
-pub(super) const VALUE_FROM: &[Known] = &[
-    refused("config maps and secrets are not known here: not yet; write `value`", &["configMapKeyRef", "secretKeyRef"]),
-    refused("no volumes are mounted: not yet; write `value`", &["fileKeyRef"]),
-    refused("limits are not handed down as variables: not yet; write `value`", &["resourceFieldRef"]),
-];
-
-pub(super) const FIELD_REF: &[Known] =
-    &[refused("the fields of `v1` are meant", &["apiVersion"]).unless(Plain::Text("v1"))];
-
 pub(super) const POD_SECURITY: &[Known] = &[
     refused("a process has the groups that its image gives its user: others not yet", &["supplementalGroups"]),
     refused("the kernel's settings are the node's", &["sysctls"]),
-    ignored("no volume is mounted whose group would change", &["fsGroup", "fsGroupChangePolicy"]),
+    ignored("files of volumes belong to who runs the process", &["fsGroup", "fsGroupChangePolicy"]),
     ignored("a process has the groups that its image gives its user", &["supplementalGroupsPolicy"])
         .unless(Plain::Text("Merge")),
     ignored(SECURITY_MODULES, &["appArmorProfile", "seLinuxChangePolicy", "seLinuxOptions", "windowsOptions"]),
@@ -145,57 +136,10 @@ pub(super) const HTTP_GET: &[Known] = &[
 
 pub(super) const TCP_SOCKET: &[Known] = &[refused("only the replica itself is asked", &["host"])];
 
-pub(super) const VOLUME: &[Known] = &[refused(
-    "only `emptyDir` is known of volumes: not yet",
-    &[
-        "awsElasticBlockStore",
-        "azureDisk",
-        "azureFile",
-        "cephfs",
-        "cinder",
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "ephemeral",
-        "fc",
-        "flexVolume",
-        "flocker",
-        "gcePersistentDisk",
-        "gitRepo",
-        "glusterfs",
-        "hostPath",
-        "image",
-        "iscsi",
-        "nfs",
-        "persistentVolumeClaim",
-        "photonPersistentDisk",
-        "portworxVolume",
-        "projected",
-        "quobyte",
-        "rbd",
-        "scaleIO",
-        "secret",
-        "storageos",
-        "vsphereVolume",
-    ],
-)];
-
-pub(super) const EMPTY_DIR: &[Known] = &[
-    ignored("the limit `ephemeral-storage` bounds what a replica writes", &["sizeLimit"]),
-    ignored("everybody may write to it", &["mode"]),
-];
-
-pub(super) const VOLUME_MOUNT: &[Known] = &[
-    ignored("it can be written", &["readOnly"]).unless(FALSE),
-    ignored("it can be written", &["recursiveReadOnly"]).unless(Plain::Text("Disabled")),
-    ignored("it is empty, so all of it is mounted", &["subPath", "subPathExpr"]),
-    ignored("nothing is mounted in it", &["mountPropagation"]).unless(Plain::Text("None")),
-    ignored("it is mounted as in every replica", &["bindMountOptions"]),
-];
-
 pub(super) const OS: &[Known] = &[refused("images of Linux are run", &["name"]).unless(Plain::Text("linux"))];
 
 pub(super) const RESOURCES: &[Known] = &[refused(DEVICES, &["claims"])];
+pub(super) const SECRET_TYPE_REASON: &str = "its data are taken as they are, whatever its type means to a cluster";
 pub(super) const REQUESTS_REASON: &str = "the node sets aside what `limits` says";
 
 /// Beside a model: a container's is honoured.
@@ -209,3 +153,5 @@ pub(super) const DEVICES: &str = "replicas get no devices";
 pub(super) const HUGE_PAGES_REASON: &str = "huge pages are not set aside";
 
 const SECURITY_MODULES: &str = "replicas are confined by namespaces, a filter of system calls and limits";
+const NETWORK: &str = "the network of a replica is empty, or what the annotation `dormouse.dev/network` says: no name in it is \
+                       the pod's";

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use crate::{ANNOTATION_PREFIX, EndpointName, EndpointRequest};
 
 use super::{
@@ -11,20 +13,36 @@ const NAMESPACE: &str = "default";
 /// Where a setting goes that is written beside a pod.
 pub(super) const ELSEWHERE: &str = "write it under `metadata.annotations`";
 
-pub(super) struct Metadata {
-    pub(super) name: EndpointName,
+/// Labels, or annotations.
+pub(super) type Texts = BTreeMap<String, String>;
+
+/// What the metadata of every kind of object have.
+pub(super) struct Head {
+    pub(super) name: Field,
     /// As it is written: it has no meaning of its own here.
     pub(super) namespace: String,
-    annotations: Option<Field>,
+    /// They select and group objects of a cluster; they say nothing about this one.
+    pub(super) labels: Texts,
+    pub(super) annotations: Vec<(String, Field)>,
 }
 
-pub(super) fn read(mut metadata: Mapping, notes: &mut Vec<Note>) -> Result<Metadata, ManifestError> {
+pub(super) struct Metadata {
+    pub(super) name: EndpointName,
+    pub(super) namespace: String,
+    pub(super) labels: Texts,
+    pub(super) annotations: Texts,
+    settings: Vec<(String, Field)>,
+}
+
+pub(super) fn read(metadata: Mapping, notes: &mut Vec<Note>) -> Result<Metadata, ManifestError> {
+    let Head { name, namespace, labels, annotations } = read_head(metadata, notes)?;
+    let name = name.text()?.parse().map_err(|error| name.fail(Problem::Name(error)))?;
+    Ok(Metadata { name, namespace, labels, annotations: written(&annotations)?, settings: annotations })
+}
+
+pub(super) fn read_head(mut metadata: Mapping, notes: &mut Vec<Note>) -> Result<Head, ManifestError> {
     let name = metadata.take("name");
-    let annotations = metadata.take("annotations");
-    // Labels select and group objects of a cluster; they say nothing about this one.
-    if let Some(labels) = metadata.take("labels") {
-        texts(labels)?;
-    }
+    let (labels, annotations) = (metadata.take("labels"), metadata.take("annotations"));
     let namespace = match metadata.take("namespace").filter(|field| !field.is(NAMESPACE)) {
         Some(namespace) => {
             namespace.note_ignored("endpoints of this node share one namespace", notes);
@@ -34,17 +52,16 @@ pub(super) fn read(mut metadata: Mapping, notes: &mut Vec<Note>) -> Result<Metad
     };
     let missing = metadata.missing("name");
     metadata.finish(&[kubernetes::METADATA], notes)?;
-    let name = name.ok_or(missing)?;
-    let name = name.text()?.parse().map_err(|error| name.fail(Problem::Name(error)))?;
-    Ok(Metadata { name, namespace, annotations })
+    let labels = labels.map(texts).transpose()?.unwrap_or_default();
+    let annotations = annotations.map(texts).transpose()?.unwrap_or_default();
+    Ok(Head { name: name.ok_or(missing)?, namespace, labels: written(&labels)?, annotations })
 }
 
 impl Metadata {
     /// Makes the settings of our own annotations and notes those that steer a cluster. All others
     /// are somebody else's, and carry no promise of ours.
     pub(super) fn annotate(self, request: &mut EndpointRequest, notes: &mut Vec<Note>) -> Result<(), ManifestError> {
-        let Some(annotations) = self.annotations else { return Ok(()) };
-        for (key, field) in texts(annotations)? {
+        for (key, field) in self.settings {
             if let Some(setting) = key.strip_prefix(ANNOTATION_PREFIX) {
                 field.annotate(setting, request)?;
             } else if key == kserve::STOP_ANNOTATION && field.is("true") {
@@ -58,14 +75,19 @@ impl Metadata {
 }
 
 /// The annotations of a component, which a cluster gives to its pods.
-pub(super) fn component_annotations(annotations: Field, notes: &mut Vec<Note>) -> Result<(), ManifestError> {
+pub(super) fn component_annotations(annotations: Field, notes: &mut Vec<Note>) -> Result<Texts, ManifestError> {
     annotations.note_ignored("a replica has no annotations", notes);
-    for (key, field) in texts(annotations)? {
-        if key.starts_with(ANNOTATION_PREFIX) {
-            return Err(field.unsupported(ELSEWHERE));
-        }
+    let annotations = texts(annotations)?;
+    if let Some((_, field)) = annotations.iter().find(|(key, _)| key.starts_with(ANNOTATION_PREFIX)) {
+        return Err(field.unsupported(ELSEWHERE));
     }
-    Ok(())
+    written(&annotations)
+}
+
+/// The labels of a component, which a cluster gives to its pods.
+pub(super) fn component_labels(labels: Field, notes: &mut Vec<Note>) -> Result<Texts, ManifestError> {
+    labels.note_ignored("a replica has no labels", notes);
+    written(&texts(labels)?)
 }
 
 /// The fields of a mapping from names to texts, such as labels.
@@ -75,6 +97,11 @@ pub(super) fn texts(field: Field) -> Result<Vec<(String, Field)>, ManifestError>
         field.any_text()?;
     }
     Ok(fields)
+}
+
+/// What those fields hold.
+pub(super) fn written(fields: &[(String, Field)]) -> Result<Texts, ManifestError> {
+    fields.iter().map(|(key, field)| Ok((key.clone(), field.any_text()?.to_owned()))).collect()
 }
 
 pub(super) fn steers_a_cluster(key: &str) -> bool {

@@ -4,6 +4,7 @@ use super::{
     Manifest, ManifestError, Note, Source,
     field::Mapping,
     kubernetes, metadata,
+    objects::Objects,
     pod_spec::{self, Owner, Standard},
 };
 
@@ -11,7 +12,7 @@ pub(super) const API_VERSION: &str = "v1";
 pub(super) const KIND: &str = "Pod";
 const MIN_REPLICAS_PATH: &str = "metadata.annotations[dormouse.dev/min-replicas]";
 
-pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
+pub(super) fn read(mut root: Mapping, objects: &Objects) -> Result<Manifest, ManifestError> {
     let mut notes = Vec::new();
     let metadata = metadata::read(root.required("metadata")?.mapping()?, &mut notes)?;
     let mut spec = root.required("spec")?.mapping()?;
@@ -19,7 +20,14 @@ pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
 
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
     let containers = spec.take("containers");
-    let owner = Owner { standard: Standard::Kubernetes, name: &metadata.name, namespace: &metadata.namespace };
+    let owner = Owner {
+        standard: Standard::Kubernetes,
+        name: &metadata.name,
+        namespace: &metadata.namespace,
+        labels: &metadata.labels,
+        annotations: &metadata.annotations,
+        objects,
+    };
     let container = pod_spec::read(spec, containers, &[], &owner, &mut endpoint, &mut notes)?;
     let source = Source::Image(container.image.clone());
     endpoint.container = Some(Box::new(container));

@@ -7,11 +7,12 @@ use super::{
     container::{
         self, Shared,
         security::{self, Security},
-        volumes,
     },
     field::{Field, Mapping},
     known::Known,
     kubernetes,
+    metadata::Texts,
+    objects::Objects,
 };
 
 /// Whose kind of manifest it is.
@@ -28,6 +29,11 @@ pub(super) struct Owner<'a> {
     pub(super) standard: Standard,
     pub(super) name: &'a EndpointName,
     pub(super) namespace: &'a str,
+    /// Of its pods, as far as they are written.
+    pub(super) labels: &'a Texts,
+    pub(super) annotations: &'a Texts,
+    /// What may be named in it.
+    pub(super) objects: &'a Objects,
 }
 
 impl Owner<'_> {
@@ -59,7 +65,7 @@ pub(super) fn read(
     endpoint.drain_deadline = grace.map(|field| field.seconds(0, "seconds from 0 to a year")).transpose()?;
     let shared = Shared {
         security: security.map(|field| security::of_pod(field, notes)).transpose()?.unwrap_or_else(Security::default),
-        volumes: volumes.map(|field| volumes::of_pod(field, notes)).transpose()?.unwrap_or_default(),
+        volumes,
     };
     let container = only(containers.ok_or(missing)?)?;
     container::read(container, shared, owner, endpoint, notes)

@@ -15,22 +15,46 @@ pub(super) enum Bounded {
     Container,
 }
 
+/// Quantities as they are written; absent where nothing is.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Amounts {
+    /// In thousandths of a processor.
+    pub(super) cpu: Option<u64>,
+    /// In bytes, as the other.
+    pub(super) memory: Option<u64>,
+    pub(super) ephemeral_storage: Option<u64>,
+}
+
+/// What containers are told of their own.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Resources {
+    pub(super) limits: Amounts,
+    pub(super) requests: Amounts,
+}
+
 pub(super) fn read(
     mut resources: Mapping,
     bounded: Bounded,
     request: &mut EndpointRequest,
     notes: &mut Vec<Note>,
-) -> Result<(), ManifestError> {
+) -> Result<Resources, ManifestError> {
+    let mut written = Resources::default();
     if let Some(limits) = resources.take("limits") {
         read_limits(limits.mapping()?, bounded, request, notes)?;
+        written.limits = Amounts {
+            cpu: request.cpu.map(|cpu| cpu.milli().into()),
+            memory: request.memory.map(Bytes::get),
+            ephemeral_storage: request.tmp.map(Bytes::get),
+        };
     }
     if let Some(requests) = resources.take("requests") {
         requests.note_ignored(kubernetes::REQUESTS_REASON, notes);
         if bounded == Bounded::Container {
-            check_requests(requests.mapping()?, request)?;
+            written.requests = read_requests(requests.mapping()?, request)?;
         }
     }
-    resources.finish(&[kubernetes::RESOURCES], notes)
+    resources.finish(&[kubernetes::RESOURCES], notes)?;
+    Ok(written)
 }
 
 fn read_limits(
@@ -63,28 +87,31 @@ fn read_limits(
 }
 
 /// A request that no limit holds could never be met.
-fn check_requests(mut requests: Mapping, request: &EndpointRequest) -> Result<(), ManifestError> {
-    let (cpu, memory) = (requests.take("cpu"), requests.take("memory"));
-    within::<MilliCpu>(cpu.as_ref(), request.cpu)?;
-    within::<Bytes>(memory.as_ref(), request.memory)
+fn read_requests(mut requests: Mapping, request: &EndpointRequest) -> Result<Amounts, ManifestError> {
+    Ok(Amounts {
+        cpu: within(requests.take("cpu"), request.cpu, |cpu: MilliCpu| cpu.milli().into())?,
+        memory: within(requests.take("memory"), request.memory, Bytes::get)?,
+        ephemeral_storage: within(requests.take("ephemeral-storage"), request.tmp, Bytes::get)?,
+    })
 }
 
 fn within<T: FromStr<Err = QuantityError> + PartialOrd>(
-    field: Option<&Field>,
+    field: Option<Field>,
     limit: Option<T>,
-) -> Result<(), ManifestError> {
-    let Some(field) = field else { return Ok(()) };
+    amount: fn(T) -> u64,
+) -> Result<Option<u64>, ManifestError> {
+    let Some(field) = field else { return Ok(None) };
     // Nothing is asked for, which is no quantity of processors.
     if field.scalar()? == "0" {
-        return Ok(());
+        return Ok(Some(0));
     }
-    let requested: T = quantity(field)?;
+    let requested: T = quantity(&field)?;
     match limit {
         Some(limit) if requested > limit => Err(field.unsupported("it is more than the limit")),
-        _ => Ok(()),
+        _ => Ok(Some(amount(requested))),
     }
 }
 
-fn quantity<T: FromStr<Err = QuantityError>>(field: &Field) -> Result<T, ManifestError> {
+pub(super) fn quantity<T: FromStr<Err = QuantityError>>(field: &Field) -> Result<T, ManifestError> {
     field.scalar()?.parse().map_err(|error| field.fail(Problem::Quantity(error)))
 }

@@ -6,21 +6,22 @@ use super::{
     knative,
     known::Known,
     kserve, kubernetes,
-    metadata::{self, Metadata},
+    metadata::{self, Metadata, Texts},
+    objects::Objects,
     pod_spec::{self, Owner, Standard},
 };
 
 pub(super) const API_VERSION: &str = "serving.knative.dev/v1";
 pub(super) const KIND: &str = "Service";
 
-pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
+pub(super) fn read(mut root: Mapping, objects: &Objects) -> Result<Manifest, ManifestError> {
     let mut notes = Vec::new();
     let metadata = metadata::read(root.required("metadata")?.mapping()?, &mut notes)?;
     let spec = root.required("spec")?.mapping()?;
     root.finish(&[kubernetes::ROOT], &mut notes)?;
 
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
-    let container = read_spec(spec, &metadata, &mut endpoint, &mut notes)?;
+    let container = read_spec(spec, &metadata, objects, &mut endpoint, &mut notes)?;
     let source = Source::Image(container.image.clone());
     endpoint.container = Some(Box::new(container));
     metadata.annotate(&mut endpoint, &mut notes)?;
@@ -30,6 +31,7 @@ pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
 fn read_spec(
     mut spec: Mapping,
     metadata: &Metadata,
+    objects: &Objects,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Container, ManifestError> {
@@ -43,15 +45,22 @@ fn read_spec(
     let revision = template.take("metadata");
     let spec = template.required("spec")?.mapping()?;
     template.finish(&[], notes)?;
-    if let Some(revision) = revision {
-        read_revision_metadata(revision.mapping()?, endpoint, notes)?;
-    }
-    read_revision(spec, metadata, endpoint, notes)
+    let revision = revision.map(|revision| read_revision_metadata(revision.mapping()?, endpoint, notes));
+    let (labels, annotations) = revision.transpose()?.unwrap_or_default();
+    let owner = Owner {
+        standard: Standard::Knative,
+        name: &metadata.name,
+        namespace: &metadata.namespace,
+        labels: &labels,
+        annotations: &annotations,
+        objects,
+    };
+    read_revision(spec, &owner, endpoint, notes)
 }
 
 fn read_revision(
     mut spec: Mapping,
-    metadata: &Metadata,
+    owner: &Owner<'_>,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Container, ManifestError> {
@@ -63,9 +72,8 @@ fn read_revision(
     }
     endpoint.timeout =
         spec.take("timeoutSeconds").map(|field| field.seconds(1, "seconds from 1 to a year")).transpose()?;
-    let owner = Owner { standard: Standard::Knative, name: &metadata.name, namespace: &metadata.namespace };
     let containers = spec.take("containers");
-    pod_spec::read(spec, containers, knative::REVISION, &owner, endpoint, notes)
+    pod_spec::read(spec, containers, knative::REVISION, owner, endpoint, notes)
 }
 
 /// One revision takes all traffic, which is what no word of it means too.
@@ -87,21 +95,20 @@ fn read_traffic(traffic: Field, notes: &mut Vec<Note>) -> Result<(), ManifestErr
     Ok(())
 }
 
+/// Its labels and its annotations.
 fn read_revision_metadata(
     mut metadata: Mapping,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
-) -> Result<(), ManifestError> {
-    let annotations = metadata.take("annotations");
-    if let Some(labels) = metadata.take("labels") {
-        metadata::texts(labels)?;
-    }
+) -> Result<(Texts, Texts), ManifestError> {
+    let (labels, annotations) = (metadata.take("labels"), metadata.take("annotations"));
     metadata.finish(&[knative::REVISION_METADATA, kubernetes::METADATA], notes)?;
-    let Some(annotations) = annotations else { return Ok(()) };
-    for (key, field) in metadata::texts(annotations)? {
-        read_annotation(&key, &field, endpoint, notes)?;
+    let labels = labels.map(metadata::texts).transpose()?.unwrap_or_default();
+    let annotations = annotations.map(metadata::texts).transpose()?.unwrap_or_default();
+    for (key, field) in &annotations {
+        read_annotation(key, field, endpoint, notes)?;
     }
-    Ok(())
+    Ok((metadata::written(&labels)?, metadata::written(&annotations)?))
 }
 
 fn read_annotation(

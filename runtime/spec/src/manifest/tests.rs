@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod container;
 mod documentation;
+mod env;
 mod knative;
 mod known_fields;
 mod not_honoured;
+mod objects;
 mod pod;
 mod predictor;
+mod volumes;
 
 use std::{path::Path, time::Duration};
 
@@ -145,6 +148,7 @@ fn real_fields_that_are_not_honoured_are_noted() {
         ("predictor", "scaleTarget: 5", "spec.predictor.scaleTarget"),
         ("predictor", "logger: {mode: all, url: 'http://sink'}", "spec.predictor.logger"),
         ("predictor", "annotations: {a: b}", "spec.predictor.annotations"),
+        ("predictor", "labels: {a: b}", "spec.predictor.labels"),
         ("predictor", "nodeSelector: {gpu: 'yes'}", "spec.predictor.nodeSelector"),
         ("predictor", "terminationGracePeriodSeconds: 5", "spec.predictor.terminationGracePeriodSeconds"),
         ("model", "args: [--verbose]", "spec.predictor.model.args"),
@@ -215,6 +219,8 @@ fn what_cannot_be_honoured_is_an_error_that_names_the_field() {
         ("metadata", "labels: {a: 1}", "metadata.labels.a", "expected text, in quotes"),
         ("metadata", "annotations: {serving.kserve.io/stop: 'true'}", "serving.kserve.io/stop]", "dormouse delete"),
         ("metadata", "annotations: {dormouse.dev/freezeafter: 1s}", "/freezeafter]", "did you mean `freeze-after`?"),
+        ("metadata", "annotations: {dormouse.dev/network: egress}", "/network]", "for images"),
+        ("metadata", "annotations: {dormouse.dev/networks: egress}", "/networks]", "did you mean `network`?"),
         ("metadata", "annotations: {dormouse.dev/pids: 64}", "dormouse.dev/pids]", "in quotes"),
         ("metadata", "annotations: {dormouse.dev/freeze-after: '10'}", "freeze-after]", "not a duration"),
     ];

@@ -41,6 +41,12 @@ impl FilePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its last part.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
 }
 
 impl TryFrom<String> for FilePath {
@@ -110,6 +116,7 @@ mod tests {
         for path in ["a", "a/b", "..data", "a b"] {
             assert_eq!(FilePath::new(path).unwrap().as_str(), path);
         }
+        assert_eq!((FilePath::new("a/b").unwrap().name(), FilePath::new("a").unwrap().name()), ("b", "a"));
         for path in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a\0", &"a".repeat(256), &"a/".repeat(20)] {
             assert!(FilePath::new(path).is_err(), "{path:?}");
         }

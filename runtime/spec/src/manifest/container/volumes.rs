@@ -1,63 +1,107 @@
-//! `volumes` of a pod and `volumeMounts` of its container: an `emptyDir` may be where one is anyway.
+//! `volumes` of a pod and `volumeMounts` of its container, put together.
 
-use super::super::{ManifestError, Note, field::Field, kubernetes};
+mod arrangement;
+mod directories;
+mod downward;
+mod files;
+mod mounts;
+mod objects;
+mod projected;
 
-/// Writable in every container, and gone with it.
-const MOUNTED_ANYWAY: [&str; 2] = ["/tmp", "/dev/shm"];
+use crate::{EndpointName, VOLUME_MOUNTS_MAX, Volume, VolumeMount};
+
+use super::{
+    super::{ManifestError, Note, field::Field, kubernetes},
+    sources::Sources,
+    storage_uri::Storage,
+};
+use files::Room;
+
+pub(super) use arrangement::Placed;
+
+/// The fields that say what is mounted.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) volumes: Option<Field>,
+    pub(super) mounts: Option<Field>,
+    pub(super) storage: Option<Storage>,
+}
 
 /// A volume of a pod.
 #[derive(Debug)]
-pub(in super::super) struct Volume {
+struct Named {
     name: String,
+    volume: Volume,
+    is_mounted: bool,
     /// What to say of it where nothing mounts it.
     unused: Vec<Note>,
 }
 
-pub(in super::super) fn of_pod(field: Field, notes: &mut Vec<Note>) -> Result<Vec<Volume>, ManifestError> {
-    field.list()?.into_iter().map(|item| read_volume(item, notes)).collect()
-}
-
-fn read_volume(item: Field, notes: &mut Vec<Note>) -> Result<Volume, ManifestError> {
-    let mut unused = Vec::new();
-    item.note_ignored("nothing mounts it", &mut unused);
-    let mut volume = item.mapping()?;
-    let name = volume.required("name")?.text()?.to_owned();
-    let empty = volume.take("emptyDir");
-    volume.finish(&[kubernetes::VOLUME], notes)?;
-    // A volume that says nothing of itself is an emptyDir.
-    if let Some(empty) = empty {
-        let mut empty = empty.mapping()?;
-        if let Some(medium) = empty.take("medium").filter(|medium| !medium.is("") && !medium.is("Memory")) {
-            return Err(medium.unsupported("what a replica writes is memory, of ordinary pages"));
+impl Written {
+    /// Outer mounts first.
+    pub(super) fn read(self, sources: &Sources<'_>, notes: &mut Vec<Note>) -> Result<Vec<VolumeMount>, ManifestError> {
+        let mut volumes = read_volumes(self.volumes, sources, notes)?;
+        let mounts = self.mounts.map(|mounts| mounts.list_of(VOLUME_MOUNTS_MAX)).transpose()?.unwrap_or_default();
+        let mut room = Room::new();
+        let mut placed = Vec::new();
+        for item in mounts {
+            placed.push(mounts::read(item, &mut volumes, &mut room, notes)?);
         }
-        empty.finish(&[kubernetes::EMPTY_DIR], notes)?;
+        placed.extend(self.storage.map(Storage::into_mount).transpose()?);
+        notes.extend(volumes.into_iter().filter(|volume| !volume.is_mounted).flat_map(|volume| volume.unused));
+        arrangement::arrange(placed)
     }
-    Ok(Volume { name, unused })
 }
 
-/// Checks the mounts of the pod's only container.
-pub(super) fn mount(mounts: Option<Field>, volumes: Vec<Volume>, notes: &mut Vec<Note>) -> Result<(), ManifestError> {
-    let mounts = mounts.map(Field::list).transpose()?.unwrap_or_default();
-    let mut unused: Vec<Volume> = volumes;
-    let names: Vec<String> = unused.iter().map(|volume| volume.name.clone()).collect();
-    for item in mounts {
-        let name = read_mount(item, &names, notes)?;
-        unused.retain(|volume| volume.name != name);
+fn read_volumes(
+    field: Option<Field>,
+    sources: &Sources<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Named>, ManifestError> {
+    let mut volumes: Vec<Named> = Vec::new();
+    let mut room = Room::new();
+    for item in field.map(|field| field.list_of(VOLUME_MOUNTS_MAX)).transpose()?.unwrap_or_default() {
+        let mut unused = Vec::new();
+        item.note_ignored("nothing mounts it", &mut unused);
+        let (name, volume) = read_volume(item, sources, &mut room, notes)?;
+        let text = name.text()?;
+        // The same as of a name of an endpoint.
+        if text.parse::<EndpointName>().is_err() {
+            return Err(name.unsupported("a volume's name is 1 to 63 of a-z, 0-9 and `-`"));
+        }
+        if volumes.iter().any(|other| other.name == text) {
+            return Err(name.unsupported("the pod has two volumes of this name"));
+        }
+        volumes.push(Named { name: text.to_owned(), volume, is_mounted: false, unused });
     }
-    notes.extend(unused.into_iter().flat_map(|volume| volume.unused));
-    Ok(())
+    Ok(volumes)
 }
 
-fn read_mount(item: Field, volumes: &[String], notes: &mut Vec<Note>) -> Result<String, ManifestError> {
-    let mut mount = item.mapping()?;
-    let (name, path) = (mount.required("name")?, mount.required("mountPath")?);
-    mount.finish(&[kubernetes::VOLUME_MOUNT], notes)?;
-    if !volumes.iter().any(|volume| name.is(volume)) {
-        return Err(name.unsupported("the pod has no volume of this name"));
-    }
-    let trimmed = path.text()?.trim_end_matches('/');
-    if !MOUNTED_ANYWAY.contains(&trimmed) {
-        return Err(path.unsupported("only /tmp and /dev/shm are mounted, in every container: others not yet"));
-    }
-    Ok(name.text()?.to_owned())
+const SOURCES: [&str; 6] = ["configMap", "downwardAPI", "emptyDir", "hostPath", "projected", "secret"];
+
+/// Its name and what it is: one that says nothing of itself is an `emptyDir`.
+fn read_volume(
+    item: Field,
+    sources: &Sources<'_>,
+    room: &mut Room,
+    notes: &mut Vec<Note>,
+) -> Result<(Field, Volume), ManifestError> {
+    let mut volume = item.mapping()?;
+    let name = volume.required("name")?;
+    let taken: Vec<_> = SOURCES.into_iter().filter_map(|source| Some((source, volume.take(source)?))).collect();
+    volume.finish(&[kubernetes::VOLUME], notes)?;
+    let mut taken = taken.into_iter();
+    let (first, second) = (taken.next(), taken.next());
+    let volume = match (first, second) {
+        (Some((first, _)), Some((_, second))) => {
+            return Err(second.unsupported(format!("the volume is a `{first}` too: write two volumes")));
+        }
+        (Some(("configMap", field)), None) => objects::read_config_map(field, sources, room)?,
+        (Some(("downwardAPI", field)), None) => downward::read(field, sources, room)?,
+        (Some(("hostPath", field)), None) => directories::read_host_path(field)?,
+        (Some(("projected", field)), None) => projected::read(field, sources, room)?,
+        (Some(("secret", field)), None) => objects::read_secret(field, sources, room)?,
+        (empty_dir, _) => directories::read_empty_dir(empty_dir.map(|(_, field)| field), notes)?,
+    };
+    Ok((name, volume))
 }

@@ -1,7 +1,7 @@
 //! What a pod and its container say, which means the same in all three kinds.
 
 use super::*;
-use crate::{Container, EnvVar, Probe, ProbeHandler};
+use crate::{Container, EnvVar, Medium, Network, Probe, ProbeHandler, Volume, VolumeMount};
 
 /// A kind of manifest around a pod.
 pub(super) struct Form {
@@ -149,6 +149,12 @@ volumes:
 #[test]
 fn what_is_honoured_arrives() {
     let variable = |name: &str, value: &str| EnvVar::new(name.to_owned(), value.to_owned()).unwrap();
+    let mount = |name: &str, path: &str, medium| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.parse().unwrap(),
+        read_only: false,
+        volume: Volume::EmptyDir { medium, size_limit: None },
+    };
     for form in FORMS {
         let Manifest { endpoint, notes, .. } = form.read(FULL, FULL_POD);
         let probe = ProbeHandler::HttpGet {
@@ -178,6 +184,7 @@ fn what_is_honoured_arrives() {
                 success_threshold: 2,
                 ..Probe::with(probe)
             }),
+            volume_mounts: vec![mount("scratch", "/tmp", Medium::Disk), mount("shared", "/dev/shm", Medium::Memory)],
             ..Container::of("busybox:1.36".parse().unwrap())
         };
         assert_eq!(endpoint.container.as_deref(), Some(&container), "{}", form.kind);
@@ -308,6 +315,23 @@ fn settings_of_the_built_in_worker_and_settings_made_twice_are_errors() {
     ] {
         assert!(annotated(annotation, container, pod).unwrap_err().contains("made twice"), "{annotation}");
         assert_eq!(annotated(annotation, "", ""), Ok(()));
+    }
+}
+
+#[test]
+fn a_container_reaches_what_an_annotation_says() {
+    for form in FORMS {
+        let annotated = |network: &str| {
+            let text =
+                form.with("", "").replace("{name: demo", "{name: demo, annotations: {dormouse.dev/network: NETWORK}");
+            let text = text.replace(", annotations: {dormouse.dev/min-replicas: '0'}", "").replace("NETWORK", network);
+            parse(&text).map(|manifests| manifests[0].endpoint.container.as_ref().unwrap().network)
+        };
+        assert_eq!(form.container("").network, Network::None);
+        assert_eq!(annotated("none").unwrap(), Network::None);
+        assert_eq!(annotated("egress").unwrap(), Network::Egress);
+        let error = annotated("host").unwrap_err().to_string();
+        assert!(error.contains("[dormouse.dev/network]: `host` is not a network"), "{error}");
     }
 }
 

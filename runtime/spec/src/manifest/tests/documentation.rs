@@ -21,13 +21,13 @@ fn it_shows_manifests_of_all_kinds() {
         .map(only)
         .collect();
     let images = shown.iter().filter(|manifest| matches!(manifest.source, Source::Image(_))).count();
-    assert_eq!((shown.len(), images), (4, 3));
+    assert_eq!((shown.len(), images), (5, 4));
 }
 
 #[test]
 fn it_names_every_annotation() {
     let text = documentation();
-    for key in crate::ANNOTATION_KEYS {
+    for key in crate::ANNOTATION_KEYS.into_iter().chain(crate::ANNOTATION_KEYS_OF_IMAGES) {
         assert!(text.contains(&format!("/{key}`")), "{key}");
     }
 }
@@ -35,7 +35,7 @@ fn it_names_every_annotation() {
 #[test]
 fn it_names_every_field_of_a_pod_that_is_not_honoured() {
     let text = documentation();
-    let tables: [&[Known]; 18] = [
+    let tables: [&[Known]; 19] = [
         kserve::SPEC,
         kubernetes::POD_SPEC,
         kubernetes::CONTAINER,
@@ -49,6 +49,7 @@ fn it_names_every_field_of_a_pod_that_is_not_honoured() {
         kubernetes::HTTP_GET,
         kubernetes::TCP_SOCKET,
         kubernetes::EMPTY_DIR,
+        kubernetes::PROJECTED_SOURCE,
         kubernetes::VOLUME_MOUNT,
         kubernetes::OS,
         kubernetes::RESOURCES,

@@ -46,6 +46,12 @@ fn of_a_pod_and_its_container() {
         check(kubernetes::OS, |field| form.with("", &format!("os: {{{field}}}")));
         check(kubernetes::VOLUME, |field| form.with("", &format!("volumes: [{{name: a, {field}}}]")));
         check(kubernetes::EMPTY_DIR, |field| form.with("", &format!("volumes: [{{name: a, emptyDir: {{{field}}}}}]")));
+        check(kubernetes::PROJECTED_SOURCE, |field| {
+            form.with(
+                "",
+                &format!("volumes: [{{name: a, projected: {{sources: [{{configMap: {{name: a}}, {field}}}]}}}}]"),
+            )
+        });
         check(kubernetes::VOLUME_MOUNT, |field| {
             form.with(&format!("volumeMounts: [{{name: a, mountPath: /tmp, {field}}}]"), "volumes: [{name: a}]")
         });
