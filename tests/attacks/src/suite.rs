@@ -2,6 +2,8 @@
 
 use std::{io::Write, panic, process::ExitCode};
 
+use dormouse_driver::suite::Asked;
+
 use crate::{Attack, Ground, Outcome, Replicas};
 
 /// The product that is attacked.
@@ -41,7 +43,7 @@ impl Defended<'_> {
     }
 }
 
-/// Runs the attacks whose names contain one of the arguments, or all of them.
+/// Runs the attacks that the arguments ask for.
 ///
 /// An attack passes where it is stopped by the product and gets through where its defence is
 /// missing. Where it has several, each has to stop it alone. The table is printed as it grows.
@@ -51,9 +53,8 @@ pub fn run(attacks: &[Attack], arguments: &[String], defended: Defended<'_>, wea
         attacks.iter().for_each(|attack| println!("{}: test", attack.name));
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let asked: Vec<&Attack> = attacks.iter().filter(|attack| is_asked(attack.name)).collect();
+    let which = Asked::of(arguments);
+    let asked: Vec<&Attack> = attacks.iter().filter(|attack| which.has(attack.name)).collect();
     println!("\nrunning {} attacks\n\n| class | attack | defended | control bites |\n|---|---|---|---|", asked.len());
     let failed = asked.iter().filter(|attack| !holds(attack, defended, weakened)).count();
     let (word, passed, filtered) =

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod images;
 pub mod layers;
 pub mod machine;
+pub mod neighbourhood;
 pub mod node;
 pub mod script;
 pub mod suite;

@@ -54,8 +54,37 @@ pub fn list(suite: Suite) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs the tests whose names contain one of the arguments, or all of them. After each one no process
-/// may be left.
+/// Which tests are asked for, as cargo's harness takes it: those whose names contain one of the arguments, or all; less
+/// those that contain what a `--skip` names.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    parts: Vec<&'a str>,
+    skipped: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    #[must_use]
+    pub fn of(arguments: &'a [String]) -> Self {
+        let (mut parts, mut skipped) = (Vec::new(), Vec::new());
+        let mut arguments = arguments.iter().map(String::as_str);
+        while let Some(argument) = arguments.next() {
+            match argument {
+                "--skip" => skipped.extend(arguments.next()),
+                option if option.starts_with('-') => {}
+                part => parts.push(part),
+            }
+        }
+        Self { parts, skipped }
+    }
+
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let is_part = |part: &&str| name.contains(*part);
+        (self.parts.is_empty() || self.parts.iter().any(is_part)) && !self.skipped.iter().any(is_part)
+    }
+}
+
+/// Runs the tests that the arguments ask for. After each one no process may be left.
 #[must_use]
 pub fn run(suite: Suite, arguments: &[String]) -> ExitCode {
     if let Some(missing) = daemon::missing() {
@@ -63,9 +92,8 @@ pub fn run(suite: Suite, arguments: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     machine::adopt_orphans();
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let (asked, filtered): (Vec<_>, Vec<_>) = suite.all().partition(|(name, ..)| is_asked(name));
+    let which = Asked::of(arguments);
+    let (asked, filtered): (Vec<_>, Vec<_>) = suite.all().partition(|(name, ..)| which.has(name));
     println!("\nrunning {} tests", asked.len());
     let mut failed = 0;
     for (name, round, test) in &asked {

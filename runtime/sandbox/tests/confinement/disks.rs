@@ -49,11 +49,11 @@ pub(crate) fn hold_so_much_and_are_gone_with_their_replica() {
     until("the kernel lets go of the devices", || loop_devices() == before);
     let again = with_volumes(web("disk", 2, &[stage.layer]), vec![volume("/data", disk(16))]);
     assert_eq!(stage.run(&again, "ls -A /data; echo empty"), "empty");
-    // Nor does a kill of everything leave one.
+    // One that a killed daemon leaves goes with the processes that its next start ends.
     stage.daemon.kill();
-    until("the kernel lets go of the devices", || loop_devices() == before);
     let mut daemon = dormouse_driver::Daemon::launch(stage.daemon.settings.clone());
     let node = daemon.node();
+    until("the kernel lets go of the devices", || loop_devices() == before);
     daemon.end(node);
 }
 

@@ -1,99 +1,28 @@
 //! Ways out of replicas' networks. Needs pasta or slirp4netns, and the module tun.
 //!
-//! The daemon of each test is on a machine of its own: a network namespace with one neighbour, who has a web server,
-//! and a resolver on the machine itself, as many systems have it.
+//! The daemon of each test is on a machine of its own, with one neighbour, and with a resolver on the machine itself, as
+//! many systems have it.
 
 use std::{
-    fs::{self, File},
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    os::fd::AsFd,
-    process::{Child, Command, Stdio},
+    fs,
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 
 use dormouse_driver::{
-    images::{BUSYBOX, PORT, with},
+    images::{PORT, web, with},
     machine::{self, until},
+    neighbourhood::{NEIGHBOUR, NODE, Neighbourhood},
 };
 use dormouse_sandbox::messages::{ExitCause, ReplicaSpec};
 use dormouse_spec::Network;
 use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, setns, unshare},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use crate::images::Stage;
 
-const NODE: &str = "198.51.100.1";
-const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const RESOLVER: &str = "127.0.0.53:53";
-
-/// A network with one neighbour. The test is in it until this is dropped.
-struct Neighbourhood {
-    before: [File; 2],
-    _home: tempfile::TempDir,
-    processes: Vec<Child>,
-}
-
-impl Neighbourhood {
-    fn enter() -> Self {
-        let before = ["mnt", "net"].map(|kind| File::open(format!("/proc/self/ns/{kind}")).unwrap());
-        let home = tempfile::tempdir().unwrap();
-        let mut neighbour = spawn("unshare", &["--net", "sleep", "1000"]);
-        until("the neighbour has a network", || {
-            let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-            of(neighbour.id()).is_some_and(|its| Some(its) != of(std::process::id()))
-        });
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        let mut here = Self { before, _home: home, processes: Vec::new() };
-        let pid = neighbour.id().to_string();
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        let conf = here._home.path().join("resolv.conf");
-        fs::write(&conf, "nameserver 127.0.0.53\n").unwrap();
-        mount(Some(&conf), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
-        let inside = |arguments: &[&str]| run("nsenter", &[&["--target", &pid, "--net"], arguments].concat());
-        run("ip", &["link", "set", "lo", "up"]);
-        run("ip", &["link", "add", "uplink", "type", "veth", "peer", "name", "downlink", "netns", &pid]);
-        run("ip", &["address", "add", &format!("{NODE}/24"), "dev", "uplink"]);
-        run("ip", &["link", "set", "uplink", "up"]);
-        inside(&["ip", "address", "add", &format!("{NEIGHBOUR}/24"), "dev", "downlink"]);
-        inside(&["ip", "link", "set", "downlink", "up"]);
-        run("ip", &["route", "add", "default", "via", &NEIGHBOUR.to_string()]);
-        fs::write(here._home.path().join("index.html"), "from outside").unwrap();
-        let root = here._home.path().to_str().unwrap().to_owned();
-        let server = ["--target", &pid, "--net", BUSYBOX, "httpd", "-f", "-p", "80", "-h", &root];
-        here.processes.push(spawn("nsenter", &server));
-        here.processes.push(spawn(std::env::current_exe().unwrap().to_str().unwrap(), &["resolver"]));
-        let _ = neighbour.try_wait();
-        here.processes.push(neighbour);
-        until("the neighbour serves", || std::net::TcpStream::connect((NEIGHBOUR, 80)).is_ok());
-        here
-    }
-}
-
-impl Drop for Neighbourhood {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        let [mounts, network] = &self.before;
-        setns(network.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
-        setns(mounts.as_fd(), CloneFlags::CLONE_NEWNS).unwrap();
-    }
-}
-
-fn spawn(program: &str, arguments: &[&str]) -> Child {
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"))
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(status.success(), "{program} {arguments:?}: {status}");
-}
 
 /// Answers every question for an address with the neighbour's, until it is killed.
 pub(crate) fn resolver() -> ! {
@@ -114,12 +43,19 @@ pub(crate) fn resolver() -> ! {
     }
 }
 
+/// Somewhere else, with the resolver.
+fn elsewhere() -> Neighbourhood {
+    let mut here = Neighbourhood::enter();
+    here.run_beside(std::env::current_exe().unwrap().to_str().unwrap(), &["resolver"]);
+    here
+}
+
 fn outward(stage: &Stage, endpoint: &str) -> ReplicaSpec {
     with(stage.web(endpoint), |payload| payload.network = Network::Egress)
 }
 
 pub(crate) fn reaches_what_the_node_reaches_by_address_and_by_name() {
-    let here = Neighbourhood::enter();
+    let here = elsewhere();
     let mut stage = Stage::set();
     let spec = outward(&stage, "outward");
     let said = stage.run(
@@ -133,12 +69,12 @@ pub(crate) fn reaches_what_the_node_reaches_by_address_and_by_name() {
     let said =
         stage.run(&alone, "ip -o link | wc -l; busybox wget -q -O - http://198.51.100.2/ 2>/dev/null || echo nothing");
     assert_eq!(said, "1\nnothing");
-    stage.end();
     drop(here);
+    stage.end();
 }
 
 pub(crate) fn does_not_reach_the_node() {
-    let here = Neighbourhood::enter();
+    let here = elsewhere();
     let mut stage = Stage::set();
     let spec = outward(&stage, "outward");
     stage.node.start_image(&spec);
@@ -149,7 +85,7 @@ pub(crate) fn does_not_reach_the_node() {
     let (port, datagram_port) = (listener.local_addr().unwrap().port(), datagrams.local_addr().unwrap().port());
     let is_reached = || listener.accept().is_ok() || datagrams.recv(&mut [0; 8]).is_ok();
     // Whoever is on the node reaches both.
-    drop(std::net::TcpStream::connect((NODE, port)).unwrap());
+    drop(TcpStream::connect((NODE, port)).unwrap());
     assert!(is_reached());
     UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", (NODE, datagram_port)).unwrap();
     assert!(is_reached());
@@ -164,22 +100,22 @@ pub(crate) fn does_not_reach_the_node() {
     }
     // The resolver's port on the node is what it looks names up by, and nothing else listens there.
     assert_eq!(stage.node.run_in(&spec.replica, "busybox wget -q -O - http://neighbour.test/"), "from outside");
-    stage.end();
     drop(here);
+    stage.end();
 }
 
 fn helper_of(stage: &Stage, spec: &ReplicaSpec) -> i32 {
-    let inside = machine::process(&stage.daemon.group(), &spec.replica);
     let processes = machine::processes(&stage.daemon.group(), &spec.replica);
     let is_helper = |pid: &&i32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        **pid != inside && (name.starts_with("pasta") || name.starts_with("slirp"))
+        // pasta is passt by another name, and may execute a build of it for this processor.
+        ["pasta", "passt", "slirp"].iter().any(|helper| name.starts_with(helper))
     };
     *processes.iter().find(is_helper).unwrap_or_else(|| panic!("{processes:?}"))
 }
 
 pub(crate) fn its_helper_is_confined_and_ends_with_it() {
-    let here = Neighbourhood::enter();
+    let here = elsewhere();
     let mut stage = Stage::set();
     let spec = outward(&stage, "outward");
     stage.node.start_image(&spec);
@@ -201,13 +137,11 @@ pub(crate) fn its_helper_is_confined_and_ends_with_it() {
     stage.stop(&spec.replica);
     until("the helper ends", || !fs::exists(format!("/proc/{helper}")).unwrap());
     // Without it a replica would wait for answers that never come.
-    let spec =
-        with(dormouse_driver::images::web("outward", 2, &[stage.layer]), |payload| payload.network = Network::Egress);
+    let spec = with(web("outward", 2, &[stage.layer]), |payload| payload.network = Network::Egress);
     stage.node.start_image(&spec);
     drop(stage.node.connect(&spec.replica, PORT));
-    let helper = nix::unistd::Pid::from_raw(helper_of(&stage, &spec));
-    nix::sys::signal::kill(helper, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(helper_of(&stage, &spec)), Signal::SIGKILL).unwrap();
     assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::NetworkEnded);
-    stage.end();
     drop(here);
+    stage.end();
 }
