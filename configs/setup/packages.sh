@@ -5,8 +5,9 @@
 
 RUN_PACKAGES="ca-certificates gcc libc6-dev libseccomp-dev make pkg-config python3 python3-venv"
 # binutils strips the guest's binaries; libFuzzer is C++; qemu's recommended packages are its graphics; strace records
-# the worker's system calls; skopeo, umoci and zstd are what images are made, copied and compared with.
-TEST_PACKAGES="binutils busybox-static cpio g++ qemu-system-x86 skopeo strace umoci zstd"
+# the worker's system calls; skopeo, umoci and zstd are what images are made, copied and compared with; passt and slirp4netns
+# join replicas to other networks, which iproute2 makes; e2fsprogs makes volumes on disk.
+TEST_PACKAGES="binutils busybox-static cpio e2fsprogs g++ iproute2 passt qemu-system-x86 skopeo slirp4netns strace umoci zstd"
 
 case ${1:-} in
 run) packages=$RUN_PACKAGES ;;

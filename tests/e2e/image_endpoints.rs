@@ -4,6 +4,7 @@ mod bad_input;
 mod contract;
 mod life;
 mod serving;
+mod volumes;
 
 use std::process::Command;
 

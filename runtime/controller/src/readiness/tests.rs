@@ -50,16 +50,15 @@ async fn it_is_ready_once_something_listens() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (inside, _made) = inside(address.port());
-    let looking = tokio::spawn(async move { watch(inside, &Probe::tcp()).await });
-    while !looking.is_finished() {
-        // Only after it was looked for in vain at least once, which is seen below.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let Ok(_listener) = TcpListener::bind(address) else { continue };
-        let seen = looking.await.unwrap();
-        assert_eq!(seen[0], format!("nothing listens on port {}", address.port()));
-        return;
-    }
-    panic!("it was taken for ready though nothing listened");
+    let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let looking = tokio::spawn(async move {
+        until_ready(inside, &Probe::tcp(), |not_ready| drop(told.send(not_ready.to_string()))).await;
+    });
+    // It was looked for in vain, and then it is there.
+    assert_eq!(seen.recv().await.unwrap(), format!("nothing listens on port {}", address.port()));
+    assert!(!looking.is_finished(), "it was taken for ready though nothing listened");
+    let _listener = TcpListener::bind(address).unwrap();
+    looking.await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
     io::{self, Read},
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use dormouse_spec::Network;
@@ -99,9 +99,11 @@ impl ImageContents<'_> {
         let network = network::isolate(outside.as_ref())?;
         let (root, places) = self.mount_root(scratch, creation.tmp_bytes)?;
         let user = self.user(&root)?;
-        check_working_directory(&root, &self.payload.working_dir)?;
+        let is_read_only = self.payload.read_only_root;
+        enter_working_directory(&root, &self.payload.working_dir, is_read_only, self.range.base())?;
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
-        let volumes = self.place_volumes(scratch, ahead.disks, Runner { uid, gid, root: self.range.base() })?;
+        let runner = Runner { uid, gid, root: self.range.base() };
+        let volumes = self.place_volumes(scratch, ahead.disks, runner, places)?;
         // So that it can open its standard output by name.
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(failed("giving away the log of", named))?;
@@ -114,7 +116,7 @@ impl ImageContents<'_> {
             hostname: self.hostname,
             cgroup: creation.group.path(),
             running: oci::image::running(self.payload, &user, self.hostname)?,
-            mounts: self.mounts(creation.tmp_bytes, &volumes, &places)?,
+            mounts: self.mounts(creation.tmp_bytes, &volumes)?,
             makes_network: false,
             user_namespace: user_namespace.as_fd(),
             seccomp: creation.seccomp.clone(),
@@ -127,10 +129,10 @@ impl ImageContents<'_> {
     }
 
     /// A volume takes the place of what every container has there.
-    fn mounts(&self, tmp_bytes: u64, volumes: &[Placed], places: &[PathBuf]) -> Result<Vec<Mount>, OciSpecError> {
+    fn mounts(&self, tmp_bytes: u64, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
         let mut mounts = oci::image::mounts(tmp_bytes, self.payload.read_only_root)?;
-        mounts.retain(|mount| !places.contains(mount.destination()));
-        mounts.extend(volumes::mounts(volumes, places)?);
+        mounts.retain(|mount| volumes.iter().all(|volume| volume.seen_at != *mount.destination()));
+        mounts.extend(volumes::mounts(volumes)?);
         Ok(mounts)
     }
 
@@ -185,13 +187,35 @@ fn read_accounts(root: &OwnedFd, path: &'static str) -> Result<String, CreationE
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// libcontainer would fail with a number alone.
-fn check_working_directory(root: &Path, path: &str) -> Result<(), CreationError> {
+/// As runc does, one that the image lacks is made, where its root can be written to. Of any other libcontainer would
+/// fail with a number alone.
+fn enter_working_directory(root: &Path, path: &str, is_root_read_only: bool, owner: u32) -> Result<(), CreationError> {
     if OF_THE_KERNEL.iter().any(|place| Path::new(path).starts_with(place)) {
         return Ok(());
     }
-    match open_inside(&open_root(root)?, path, OFlags::PATH | OFlags::DIRECTORY) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(CreationError::WorkingDirectory { path: path.to_owned(), source: source.into() }),
+    let refused = |source: Errno| CreationError::WorkingDirectory { path: path.to_owned(), source: source.into() };
+    let root = open_root(root)?;
+    let directory = OFlags::PATH | OFlags::DIRECTORY;
+    match open_inside(&root, path, directory) {
+        Err(Errno::NOENT) if !is_root_read_only => {}
+        opened => return opened.map(drop).map_err(refused),
     }
+    let mut parent = root.try_clone().map_err(failed("duplicating the root of", Path::new(path)))?;
+    let mut reached = String::new();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        reached = format!("{reached}/{part}");
+        parent = match open_inside(&root, &reached, directory) {
+            // A link that leads nowhere is in the way here, and told as such.
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)).map_err(refused)?;
+                let made = open_inside(&root, &reached, directory).map_err(refused)?;
+                let owner = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+                nix::unistd::fchownat(&made, "", owner.0, owner.1, nix::fcntl::AtFlags::AT_EMPTY_PATH)
+                    .map_err(failed("giving away", Path::new(path)))?;
+                made
+            }
+            opened => opened.map_err(refused)?,
+        };
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, SFlag, makedev, mknod},
         wait::{WaitStatus, waitpid},
     },
@@ -31,6 +32,8 @@ use crate::{
 
 /// What is kept of what one says when it fails, in bytes.
 const WORDS_MAX: u64 = 512;
+/// Descriptors of one: each connection of its replica takes one or two, and a port of the node's.
+const CONNECTIONS_MAX: u64 = 4_096;
 /// Where every helper looks for the device that networks are made with.
 const TUN_DIRECTORY: &str = "/dev/net";
 const TUN: &str = "/dev/net/tun";
@@ -184,7 +187,9 @@ fn become_helper(mut group: &File, user: BorrowedFd<'_>, inherited: &[RawFd]) ->
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     chdir("/")?;
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, NO_CORE_DUMP, NO_CORE_DUMP)?;
+    setrlimit(Resource::RLIMIT_CORE, NO_CORE_DUMP, NO_CORE_DUMP)?;
+    let connections = getrlimit(Resource::RLIMIT_NOFILE)?.1.min(CONNECTIONS_MAX);
+    setrlimit(Resource::RLIMIT_NOFILE, connections, connections)?;
     // SAFETY: it takes numbers alone, and changes this process, which has one thread.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());

@@ -105,7 +105,10 @@ pub(crate) fn does_not_reach_the_node() {
 }
 
 fn helper_of(stage: &Stage, spec: &ReplicaSpec) -> i32 {
-    let processes = machine::processes(&stage.daemon.group(), &spec.replica);
+    let group = stage.daemon.group();
+    // On v2 it has a group below its replica's.
+    let below = machine::processes_of(&group, &format!("{}/outside", spec.replica));
+    let processes = [machine::processes(&group, &spec.replica), below].concat();
     let is_helper = |pid: &&i32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         // pasta is passt by another name, and may execute a build of it for this processor.

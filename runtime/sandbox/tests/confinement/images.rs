@@ -1,6 +1,6 @@
 //! Processes of images as they find themselves: user, rights, root, network.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, os::fd::AsRawFd, path::Path};
 
 use dormouse_driver::{
     Daemon, Node,
@@ -214,11 +214,22 @@ pub(crate) fn replicas_have_ids_of_their_own_and_files_look_the_same() {
         assert!(is_new || !is_distinct, "{bases:?}");
         let pid = machine::process(&stage.daemon.group(), &spec.replica);
         assert!(machine::status_of(pid, "Uid:").starts_with(&fields[0][1].to_string()));
+        assert_eq!(owner_of_user_namespace(pid), fields[0][1], "what is counted for it is not counted for root");
     }
     let bases: Vec<u32> = bases.into_iter().collect();
     assert!(bases.windows(2).all(|pair| pair[1] - pair[0] >= 65_536), "{bases:?}");
     assert_eq!(bases.len(), if is_distinct { specs.len() } else { 1 });
     stage.end();
+}
+
+fn owner_of_user_namespace(pid: i32) -> u32 {
+    const NS_GET_OWNER_UID: nix::libc::c_ulong = 0xb704;
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/user")).unwrap();
+    let mut owner = u32::MAX;
+    // SAFETY: the call writes one uid, which lives until it returns.
+    let done = unsafe { nix::libc::ioctl(namespace.as_raw_fd(), NS_GET_OWNER_UID as _, &raw mut owner) };
+    assert_eq!(done, 0);
+    owner
 }
 
 pub(crate) fn the_network_is_a_loopback_and_every_port_is_free() {
@@ -303,6 +314,14 @@ pub(crate) fn layers_hide_what_is_below_and_as_many_as_may_are_mounted() {
         told.contains("/root: No such file") && told.contains("/many/1: No such file") && told.ends_with("/many/2"),
         "{told}"
     );
+    // A layer that is there twice counts where it lies highest.
+    let hides = stage.unpack(Archive::new().directory("www").file("www/.wh.index.html", b""));
+    for (serial, layers, expected) in
+        [(3, [stage.layer, hides, stage.layer], "/www/index.html"), (4, [hides, stage.layer, hides], "hidden")]
+    {
+        let told = stage.run(&web("twice", serial, &layers), "ls /www/index.html 2>/dev/null || echo hidden");
+        assert_eq!(told, expected);
+    }
     layers.push(stage.layer);
     let reason = stage.refusal(&web("layers", 2, &layers));
     assert!(reason.contains("128") && reason.contains("127"), "{reason}");

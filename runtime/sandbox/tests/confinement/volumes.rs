@@ -100,6 +100,14 @@ pub(crate) fn places_are_found_as_the_image_has_them() {
         let told = stage.refusal(&spec);
         assert!(told.contains(place) && told.contains(reason), "{told}");
     }
+    // By whatever name, nothing is mounted where another is, or is looked for in what others fill.
+    let contents = store_contents(&stage.daemon.settings.data, &[file("a", 0o444, "")]);
+    let files = |at: &str| read_only(at, VolumeSource::Files { contents });
+    for volumes in [vec![files("/run/x"), files("/var/run/x")], vec![files("/run"), files("/var/run/x")]] {
+        let spec = with_volumes(dormouse_driver::images::web("linked", 1, &[layer]), volumes);
+        let told = stage.refusal(&spec);
+        assert!(told.contains("is below that at /run"), "{told}");
+    }
     // In a read-only root too.
     let spec = with(with_volumes(dormouse_driver::images::web("ro", 1, &[layer]), at(&["/new/place"])), |payload| {
         payload.read_only_root = true;

@@ -95,9 +95,11 @@ pub(super) struct Runner {
 
 /// A volume where it was made.
 #[derive(Debug)]
-pub(super) struct Placed {
+pub(super) struct Placed<'a> {
+    volume: &'a ImageVolume,
     place: PathBuf,
-    read_only: bool,
+    /// In the container.
+    pub(super) seen_at: PathBuf,
 }
 
 impl ImageContents<'_> {
@@ -112,24 +114,26 @@ impl ImageContents<'_> {
         self.payload.volumes.iter().filter_map(of_volume).collect::<Result<_, _>>().map(Disks)
     }
 
-    /// Makes each of them at a place of its own.
+    /// Makes each of them at a place of its own. `seen_at` is where they are to be seen, links of the image's followed.
     pub(super) fn place_volumes(
         &self,
         scratch: &Scratch<'_>,
         disks: Disks,
         runner: Runner,
-    ) -> Result<Vec<Placed>, CreationError> {
+        seen_at: Vec<PathBuf>,
+    ) -> Result<Vec<Placed<'_>>, CreationError> {
         let mut disks = disks.0.into_iter();
-        let volumes = &self.payload.volumes;
-        let mut placed: Vec<Placed> = Vec::with_capacity(volumes.len());
-        for (index, volume) in volumes.iter().enumerate() {
+        let mut placed: Vec<Placed<'_>> = Vec::with_capacity(seen_at.len());
+        for (index, (volume, seen_at)) in self.payload.volumes.iter().zip(seen_at).enumerate() {
             let place = scratch.path(&format!("v{index}"));
             let disk = matches!(volume.source, VolumeSource::Disk { .. }).then(|| disks.next()).flatten();
             self.make_volume(volume, &place, disk, runner)
                 .map_err(|source| CreationError::Volume { at: volume.at.clone(), source })?;
-            placed.push(Placed { place, read_only: volume.read_only });
+            placed.push(Placed { volume, place, seen_at });
         }
-        self.make_places_within(&placed, runner)?;
+        // What is below another is mounted after it.
+        placed.sort_by(|one, other| one.seen_at.cmp(&other.seen_at));
+        make_places_within(&placed, runner)?;
         Ok(placed)
     }
 
@@ -157,32 +161,33 @@ impl ImageContents<'_> {
             (VolumeSource::Host { path }, _) => attach(&host::open(self.volumes.lent, path, volume.read_only, runner)?),
         }
     }
+}
 
-    /// Where one is mounted below another, that has a place for it. Only what is empty otherwise is given one: in
-    /// what the host lends, a name could lead anywhere.
-    fn make_places_within(&self, placed: &[Placed], runner: Runner) -> Result<(), CreationError> {
-        let volumes = || self.payload.volumes.iter().zip(placed);
-        for (inner, _) in volumes() {
-            let outer = volumes().filter(|(outer, _)| outer.at != inner.at && inner.at.is_within(&outer.at));
-            let Some((outer, outer_placed)) = outer.max_by_key(|(outer, _)| outer.at.as_str().len()) else { continue };
-            let below = inner.at.below(&outer.at).unwrap_or_default();
-            if !matches!(outer.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. }) {
-                return Err(CreationError::VolumeWithin { inner: inner.at.clone(), outer: outer.at.clone() });
-            }
-            let is_file = matches!(inner.source, VolumeSource::File { .. });
-            mount_points::make_all(&outer_placed.place, below, is_file, runner.root)?;
-        }
-        Ok(())
+/// Where one is mounted below another, that has a place for it. Only what is empty otherwise is given one: in
+/// what the host lends, a name could lead anywhere.
+fn make_places_within(placed: &[Placed<'_>], runner: Runner) -> Result<(), CreationError> {
+    for (index, inner) in placed.iter().enumerate() {
+        let outer = placed.iter().take(index).rev().find(|outer| inner.seen_at.starts_with(&outer.seen_at));
+        let Some(outer) = outer else { continue };
+        let is_empty = matches!(outer.volume.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. });
+        let below = inner.seen_at.strip_prefix(&outer.seen_at).ok().and_then(Path::to_str).filter(|it| !it.is_empty());
+        let (true, Some(below)) = (is_empty, below) else {
+            let at = |placed: &Placed<'_>| placed.volume.at.clone();
+            return Err(CreationError::VolumeWithin { inner: at(inner), outer: at(outer) });
+        };
+        let is_file = matches!(inner.volume.source, VolumeSource::File { .. });
+        mount_points::make_all(&outer.place, below, is_file, runner.root)?;
     }
+    Ok(())
 }
 
 /// What libcontainer is to bind, at where it is seen in the end.
-pub(super) fn mounts(placed: &[Placed], destinations: &[PathBuf]) -> Result<Vec<Mount>, OciSpecError> {
-    let bind = |(placed, destination): (&Placed, &PathBuf)| {
-        let mode = if placed.read_only { "ro" } else { "rw" };
-        oci::mount(&destination.to_string_lossy(), "bind", &placed.place, &["bind", mode, "nosuid", "nodev"])
+pub(super) fn mounts(placed: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
+    let bind = |placed: &Placed<'_>| {
+        let mode = if placed.volume.read_only { "ro" } else { "rw" };
+        oci::mount(&placed.seen_at.to_string_lossy(), "bind", &placed.place, &["bind", mode, "nosuid", "nodev"])
     };
-    placed.iter().zip(destinations).map(bind).collect()
+    placed.iter().map(bind).collect()
 }
 
 /// A directory that is there already is as good.
