@@ -3,6 +3,7 @@
 mod bad_input;
 mod contract;
 mod life;
+mod probes;
 mod serving;
 
 use std::process::Command;

@@ -1,7 +1,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use dormouse_controller::{Address, Lease};
-use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use dormouse_controller::{Address, Lease, LossCause};
+use dormouse_sandbox::messages::ReplicaId;
 
 /// What serves in a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) struct Grant {
     pub(super) address: Address,
     pub(super) payload: Payload,
     /// Resolves when the replica is dead. It owns the lease.
-    pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
+    pub(super) lost: Pin<Box<dyn Future<Output = LossCause> + Send>>,
     /// Says that it answers nothing at all any more.
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
     /// Where the answer ends a wake: says that its head is here.

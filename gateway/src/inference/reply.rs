@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::LossCause;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -107,7 +107,7 @@ impl Watchdog {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplyError {
     #[error("the replica ended within its answer: {0}")]
-    ReplicaDied(ExitCause),
+    ReplicaDied(LossCause),
     #[error("the replica broke off within its answer")]
     ReplicaBroke(#[source] hyper::Error),
     #[error("the deadline passed within the answer")]

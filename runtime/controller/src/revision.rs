@@ -46,6 +46,7 @@ pub(crate) struct ImageContent {
     pub(crate) image: PinnedImage,
     pub(crate) served: ServedImage,
     pub(crate) readiness: Probe,
+    pub(crate) liveness: Option<Probe>,
     payload: Payload,
 }
 
@@ -111,7 +112,8 @@ impl ImageContent {
         let served =
             ServedImage { reference: container.image.clone(), manifest: image.manifest, bytes: image.bytes, port };
         let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
-        Ok(Self { image, served, readiness, payload: Payload::Image(Box::new(payload)) })
+        let liveness = container.liveness_probe.clone();
+        Ok(Self { image, served, readiness, liveness, payload: Payload::Image(Box::new(payload)) })
     }
 }
 

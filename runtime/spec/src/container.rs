@@ -55,6 +55,9 @@ pub struct Container {
     /// When it takes requests. None: when something listens on its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
+    /// Whether it still does, once it has. None: it is not looked at any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
 }
 
 impl Container {
@@ -73,6 +76,7 @@ impl Container {
             run_as_non_root: false,
             read_only_root_filesystem: false,
             readiness_probe: None,
+            liveness_probe: None,
         }
     }
 }
@@ -160,6 +164,7 @@ mod tests {
             env: vec![EnvVar::new("A".to_owned(), "1".to_owned()).unwrap()],
             port: Some(80),
             readiness_probe: Some(Probe::tcp()),
+            liveness_probe: Some(Probe::tcp()),
             read_only_root_filesystem: true,
             ..plain
         };

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dormouse_controller::Address;
+use dormouse_controller::{Address, LossCause};
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
@@ -57,7 +57,7 @@ pub(super) struct Front {
     connections: mpsc::UnboundedReceiver<Replica>,
     kept: Option<Replica>,
     made: Arc<AtomicUsize>,
-    lost: watch::Sender<Option<ExitCause>>,
+    lost: watch::Sender<Option<LossCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
     places: Places,
@@ -79,7 +79,7 @@ struct State {
     socket: PathBuf,
     payload: Payload,
     timeout: Duration,
-    lost: watch::Receiver<Option<ExitCause>>,
+    lost: watch::Receiver<Option<LossCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
     places: Places,
@@ -159,7 +159,7 @@ impl Front {
     }
 
     pub(super) fn lose(&self, cause: ExitCause) {
-        self.lost.send_replace(Some(cause));
+        self.lost.send_replace(Some(cause.into()));
     }
 
     pub(super) async fn given_back(&mut self) {

@@ -1,6 +1,7 @@
 //! A `Container` of Kubernetes, whichever kind of manifest it is in.
 
 mod expansion;
+mod grpc;
 mod http_get;
 mod port;
 mod probes;
@@ -44,6 +45,7 @@ pub(super) fn read(
         Written { command: container.take("command"), args: container.take("args"), env: container.take("env") };
     let (ports, working_dir) = (container.take("ports"), container.take("workingDir"));
     let (readiness, startup) = (container.take("readinessProbe"), container.take("startupProbe"));
+    let liveness = container.take("livenessProbe");
     let (security, mounts) = (container.take("securityContext"), container.take("volumeMounts"));
     let (resources, lifecycle) = (container.take("resources"), container.take("lifecycle"));
     container.finish(&[kubernetes::CONTAINER], notes)?;
@@ -73,6 +75,7 @@ pub(super) fn read(
         run_as_non_root: security.non_root()?,
         read_only_root_filesystem: security.read_only_root,
         readiness_probe: probes::read(readiness, startup, &port, endpoint, notes)?,
+        liveness_probe: liveness.map(|liveness| probes::read_liveness(liveness, &port, notes)).transpose()?,
         ..Container::of(image)
     })
 }

@@ -65,13 +65,16 @@ impl Port {
         Ok(())
     }
 
+    /// A port that is a number. None: where requests go.
+    pub(super) fn numbered_by(&self, field: &Field) -> Result<Option<u16>, ManifestError> {
+        read_number(field).map(|number| Some(number).filter(|_| self.number != Some(number)))
+    }
+
     /// A port that is a number or a name of this one. None: where requests go.
     pub(super) fn named_by(&self, field: Option<&Field>) -> Result<Option<u16>, ManifestError> {
         match field {
             None => Ok(None),
-            Some(field) if field.is_integer() => {
-                read_number(field).map(|number| Some(number).filter(|_| self.number != Some(number)))
-            }
+            Some(field) if field.is_integer() => self.numbered_by(field),
             Some(field) if self.name.as_deref() == Some(field.text()?) => Ok(None),
             Some(field) => Err(field.unsupported("the container has no port of this name")),
         }

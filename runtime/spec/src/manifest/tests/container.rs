@@ -230,6 +230,31 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
 }
 
 #[test]
+fn a_liveness_probe_has_the_defaults_of_kubernetes() {
+    for form in FORMS {
+        let probe = |lines: &str| form.container(lines).liveness_probe;
+        assert_eq!(probe("readinessProbe: {}"), None);
+        let plain = Probe { period: Duration::from_secs(10), ..Probe::with(ProbeHandler::TcpSocket { port: None }) };
+        assert_eq!(probe("livenessProbe: {tcpSocket: {}}"), Some(plain.clone()));
+        assert_eq!((plain.failure_threshold, plain.timeout), (3, Duration::from_secs(1)));
+        let grpc = |port, service: &str| ProbeHandler::Grpc { port, service: service.to_owned() };
+        let written = "ports: [{containerPort: 9000}]\nlivenessProbe: {grpc: {port: 9000, service: a.B}, \
+                       initialDelaySeconds: 5, periodSeconds: 2, timeoutSeconds: 3, failureThreshold: 4}";
+        let expected = Probe {
+            handler: grpc(None, "a.B"),
+            initial_delay: Duration::from_secs(5),
+            period: Duration::from_secs(2),
+            timeout: Duration::from_secs(3),
+            success_threshold: 1,
+            failure_threshold: 4,
+        };
+        assert_eq!(probe(written), Some(expected));
+        let readiness = form.container("readinessProbe: {grpc: {port: 1, service: ''}}").readiness_probe;
+        assert_eq!(readiness.map(|probe| probe.handler), Some(grpc(Some(1), "")));
+    }
+}
+
+#[test]
 fn a_container_takes_from_its_pod_what_it_does_not_say() {
     for form in FORMS {
         let users = |container: &str, pod: &str| {

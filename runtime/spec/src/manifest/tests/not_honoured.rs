@@ -60,7 +60,12 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("securityContext: {readOnlyRootFilesystem: 'yes'}", "", ".readOnlyRootFilesystem", "expected true or false"),
     ("securityContext: {runAsUser: 0}", "securityContext: {runAsNonRoot: true}", ".runAsUser", "is root"),
     ("readinessProbe: {exec: {command: [a]}}", "", ".readinessProbe.exec", "not yet"),
-    ("readinessProbe: {grpc: {port: 1}}", "", ".readinessProbe.grpc", "not yet"),
+    ("livenessProbe: {exec: {command: [a]}}", "", ".livenessProbe.exec", "not yet"),
+    ("livenessProbe: {grpc: {}}", "", ".livenessProbe.grpc", "is missing"),
+    ("livenessProbe: {grpc: {port: web}}", "", ".livenessProbe.grpc.port", "a whole number"),
+    ("livenessProbe: {grpc: {port: 1}, tcpSocket: {}}", "", ".livenessProbe.grpc", "`tcpSocket` too"),
+    ("livenessProbe: {successThreshold: 2}", "", ".livenessProbe.successThreshold", "one look"),
+    ("livenessProbe: {failureThreshold: 0}", "", ".livenessProbe.failureThreshold", "at least 1"),
     ("readinessProbe: {httpGet: {scheme: HTTPS}}", "", ".httpGet.scheme", "only HTTP"),
     ("readinessProbe: {httpGet: {host: a}}", "", ".httpGet.host", "the replica itself"),
     ("readinessProbe: {httpGet: {path: /a b}}", "", ".httpGet.path", "`%20`"),
@@ -106,7 +111,11 @@ fn what_cannot_be_honoured_is_an_error_that_names_the_field() {
 fn real_fields_that_are_not_honoured_are_noted() {
     for (container, pod, path) in [
         ("imagePullPolicy: Always", "", ".containers[0].imagePullPolicy"),
-        ("livenessProbe: {exec: {command: [a]}}", "", ".containers[0].livenessProbe"),
+        (
+            "livenessProbe: {terminationGracePeriodSeconds: 1}",
+            "",
+            ".containers[0].livenessProbe.terminationGracePeriodSeconds",
+        ),
         ("resources: {requests: {cpu: 0, memory: 1Gi}}", "", ".containers[0].resources.requests"),
         ("resources: {limits: {hugepages-2Mi: 4Mi}}", "", ".containers[0].resources.limits.hugepages-2Mi"),
         (
