@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod h2c;
 mod life;
 mod probes;
 mod serving;

@@ -9,7 +9,7 @@ use dormouse_controller::{
     TemplateUse, TemplateView, WakeOutcome, WakePhase, WakeView,
 };
 use dormouse_sandbox::messages::{ImageIdsMode, Origin};
-use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest, ImageReference};
+use dormouse_spec::{AppProtocol, Bytes, Digest, Endpoint, EndpointRequest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/node`
@@ -64,6 +64,8 @@ pub struct EndpointImage {
     pub bytes: Bytes,
     /// Where it listens.
     pub port: u16,
+    /// What is spoken to it.
+    pub app_protocol: AppProtocol,
     /// Whether each of its replicas has a range of the host's ids to itself.
     pub ids: ImageIdsMode,
 }
@@ -235,8 +237,8 @@ fn url_of_image(listen: SocketAddr, name: &str) -> String {
 
 impl EndpointImage {
     fn of(image: &ServedImage, node: &NodeStatus) -> Self {
-        let ServedImage { reference, manifest, bytes, port } = image.clone();
-        Self { reference, manifest, bytes, port, ids: node.image_ids.clone() }
+        let ServedImage { reference, manifest, bytes, port, app_protocol } = image.clone();
+        Self { reference, manifest, bytes, port, app_protocol, ids: node.image_ids.clone() }
     }
 }
 

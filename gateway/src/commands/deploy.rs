@@ -112,7 +112,9 @@ impl Deploy {
                     vec![source]
                 }
                 Named::Path(_) if self.container.is_for_images() => {
-                    return Err(CommandError::Usage("--port, --env and arguments are for images, and this is a path"));
+                    return Err(CommandError::Usage(
+                        "--port, --h2c, --env and arguments are for images, and this is a path",
+                    ));
                 }
                 Named::Path(path) => {
                     let mut source = of_path(&path, name)?;

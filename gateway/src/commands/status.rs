@@ -130,7 +130,7 @@ fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
         (Some(image), _) => vec![
             fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
             fact("Manifest", image.manifest.to_string()),
-            fact("Port", image.port.to_string()),
+            fact("Port", format!("{}, {}", image.port, image.app_protocol)),
             fact(
                 "Ids",
                 match &image.ids {

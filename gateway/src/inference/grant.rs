@@ -2,22 +2,34 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use dormouse_controller::{Address, Lease, LossCause};
 use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::AppProtocol;
 
 /// What serves in a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
     /// A worker of ours with a model.
     Model,
-    /// A process of an image, which speaks HTTP for itself.
-    Image,
+    /// A process of an image, which speaks this for itself.
+    Image(AppProtocol),
 }
 
 impl Payload {
     fn behind(address: &Address) -> Self {
         match address {
             Address::Unix(_) => Self::Model,
-            Address::Inside(_) => Self::Image,
+            Address::Inside(_) => Self::Image(address.protocol()),
         }
+    }
+
+    pub(super) fn protocol(self) -> AppProtocol {
+        match self {
+            Self::Model => AppProtocol::Http1,
+            Self::Image(protocol) => protocol,
+        }
+    }
+
+    pub(super) fn is_image(self) -> bool {
+        matches!(self, Self::Image(_))
     }
 }
 

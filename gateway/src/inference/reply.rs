@@ -15,12 +15,13 @@ use tokio::{
 };
 
 use super::{
+    connection::Connection,
     grant::Grant,
     liveness,
     metrics::Observation,
     pace::{ClientClock, PaceLimit},
     places::UnderWay,
-    pool::{Connection, Pool},
+    pool::Pool,
     request_body::Progress,
 };
 use crate::{defence::Defence, status::chain};
@@ -203,6 +204,15 @@ impl Reply {
         self.clock.moved(0);
         if let Some(watchdog) = &self.watchdog {
             watchdog.set(None);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // Over HTTP/2 the end comes behind the last byte, and who was told a length does not wait for it.
+        if !self.is_whole && self.incoming.size_hint().exact() == Some(0) {
+            self.finish();
         }
     }
 }

@@ -2,12 +2,13 @@
 //! where the process listens.
 
 mod grpc;
+mod h2c;
 mod health;
 mod http;
 
 use std::{io, time::Duration};
 
-use dormouse_spec::{Probe, ProbeHandler};
+use dormouse_spec::{AppProtocol, Probe, ProbeHandler};
 use hyper::StatusCode;
 use tokio::time::timeout;
 
@@ -64,6 +65,8 @@ impl Asked {
 /// What was seen instead.
 pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFailure> {
     let port = probe.handler.port().unwrap_or(inside.port());
+    // As Knative has it: where requests go, what is spoken to a server that may speak nothing else.
+    let speaks_h2c = port == inside.port() && inside.protocol() == AppProtocol::H2c;
     let looking = async {
         let stream = inside.connect(port).await.map_err(|source| match source.kind() {
             io::ErrorKind::ConnectionRefused => ProbeFailure::NothingListens { port },
@@ -71,6 +74,9 @@ pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFail
         })?;
         match &probe.handler {
             ProbeHandler::TcpSocket { .. } => Ok(()),
+            ProbeHandler::HttpGet { path, headers, .. } if speaks_h2c => {
+                http::get_h2c(stream, port, path, headers).await
+            }
             ProbeHandler::HttpGet { path, headers, .. } => http::get(stream, port, path, headers).await,
             ProbeHandler::Grpc { service, .. } => grpc::check(stream, port, service).await,
         }

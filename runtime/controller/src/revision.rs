@@ -109,8 +109,13 @@ impl ImageContent {
     ) -> Result<Self, ProcessError> {
         let port = process::port(container, &image);
         let payload = process::payload(endpoint, number, container, &image, port)?;
-        let served =
-            ServedImage { reference: container.image.clone(), manifest: image.manifest, bytes: image.bytes, port };
+        let served = ServedImage {
+            reference: container.image.clone(),
+            manifest: image.manifest,
+            bytes: image.bytes,
+            port,
+            app_protocol: container.app_protocol,
+        };
         let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
         let liveness = container.liveness_probe.clone();
         Ok(Self { image, served, readiness, liveness, payload: Payload::Image(Box::new(payload)) })

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dormouse_sandbox::messages::ReplicaId;
-use dormouse_spec::{Bytes, Digest, Endpoint, ImageReference};
+use dormouse_spec::{AppProtocol, Bytes, Digest, Endpoint, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::{Metadata, Preparation, WakeView};
@@ -48,6 +48,8 @@ pub struct ServedImage {
     pub bytes: Bytes,
     /// Where it listens.
     pub port: u16,
+    /// What is spoken to it.
+    pub app_protocol: AppProtocol,
 }
 
 impl EndpointView {

@@ -1,5 +1,6 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
+mod app_protocol;
 mod non_root;
 mod probe;
 mod stop_signal;
@@ -8,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use app_protocol::AppProtocol;
 pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
@@ -42,6 +44,9 @@ pub struct Container {
     /// Where it listens. None: where its image says, if that is one TCP port; else [`PORT_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "AppProtocol::is_http1")]
+    pub app_protocol: AppProtocol,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +76,7 @@ impl Container {
             env: Vec::new(),
             working_dir: None,
             port: None,
+            app_protocol: AppProtocol::Http1,
             run_as_user: None,
             run_as_group: None,
             run_as_non_root: false,
@@ -163,6 +169,7 @@ mod tests {
             args: vec!["-v".to_owned()],
             env: vec![EnvVar::new("A".to_owned(), "1".to_owned()).unwrap()],
             port: Some(80),
+            app_protocol: AppProtocol::H2c,
             readiness_probe: Some(Probe::tcp()),
             liveness_probe: Some(Probe::tcp()),
             read_only_root_filesystem: true,

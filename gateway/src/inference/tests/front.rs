@@ -11,6 +11,7 @@ use std::{
 
 use dormouse_controller::{Address, LossCause};
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use dormouse_spec::AppProtocol;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -96,7 +97,11 @@ impl Front {
     }
 
     pub(super) async fn image() -> Self {
-        Self::of(Payload::Image, PATIENCE).await
+        Self::of(Payload::Image(AppProtocol::Http1), PATIENCE).await
+    }
+
+    pub(super) async fn h2c() -> Self {
+        Self::of(Payload::Image(AppProtocol::H2c), PATIENCE).await
     }
 
     pub(super) async fn of(payload: Payload, timeout: Duration) -> Self {

@@ -2,20 +2,17 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, client::conn::http2, header};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header};
 use tokio::net::TcpStream;
 
 use super::{
-    Asked, ProbeFailure, USER_AGENT,
+    Asked, ProbeFailure, USER_AGENT, h2c,
     health::{self, Health},
 };
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// Of the answer's body: one message of two bytes, where nobody adds anything.
 const ANSWER_BYTES_MAX: usize = 4 << 10;
-/// Of the head and of the trailers of the answer.
-const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const GRPC_STATUS: &str = "grpc-status";
 const OK: &str = "0";
 
@@ -28,20 +25,7 @@ pub(super) async fn check(stream: TcpStream, port: u16, service: &str) -> Result
         .header(header::USER_AGENT, USER_AGENT)
         .body(Full::new(health::request(service)))
         .map_err(|source| asked.impossible(source))?;
-    let mut client = http2::Builder::new(TokioExecutor::new());
-    client.max_header_list_size(HEADERS_BYTES_MAX);
-    let (mut sender, connection) =
-        client.handshake(TokioIo::new(stream)).await.map_err(|source| asked.failed(source))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|source| asked.failed(source))?;
-        read(response, &asked).await
-    };
-    tokio::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        // Its error is also that of the request.
-        _ = connection => answer.await,
-    }
+    h2c::exchange(stream, request, &asked, async |answer| read(answer, &asked).await).await
 }
 
 async fn read(response: Response<Incoming>, asked: &Asked) -> Result<(), ProbeFailure> {

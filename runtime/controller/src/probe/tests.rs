@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc as channel;
 
 use super::*;
-use crate::address::tests::inside;
+use crate::address::tests::{inside, inside_speaking};
 
 /// Answers each connection with the next of these, and tells what was asked.
 pub(crate) fn serve(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::Receiver<String> {
@@ -102,6 +102,30 @@ async fn grpc_is_well_where_it_says_serving() {
         let failed = look(&inside, &probe).await.unwrap_err().to_string();
         assert_eq!(failed, format!("the gRPC health check of `a.B` on port {port} was answered {said}"));
     }
+}
+
+#[tokio::test]
+async fn where_requests_go_a_get_speaks_what_is_spoken_there() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (inside, _made) = inside_speaking(AppProtocol::H2c, port);
+    let serving = tokio::spawn(async move {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let (uri, agent) = (request.uri().to_string(), request.headers()["user-agent"].clone());
+            assert!(agent.to_str().unwrap().starts_with("kube-probe/"));
+            let status = if uri.starts_with("http://own.example.com/well?") { 204 } else { 500 };
+            Response::builder().status(status).body(Full::<Bytes>::default())
+        });
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    look(&inside, &get("/well?", &[("Host", "own.example.com")])).await.unwrap();
+    let failed = look(&inside, &get("/ill", &[])).await.unwrap_err().to_string();
+    assert_eq!(failed, format!("GET /ill on port {port} was answered 500 Internal Server Error"));
+    serving.abort();
 }
 
 #[tokio::test]

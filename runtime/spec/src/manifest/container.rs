@@ -70,6 +70,7 @@ pub(super) fn read(
         env,
         working_dir: working_dir.as_ref().map(read_working_dir).transpose()?,
         port: port.number,
+        app_protocol: port.app_protocol,
         run_as_user: security.user(),
         run_as_group: security.group,
         run_as_non_root: security.non_root()?,

@@ -1,7 +1,7 @@
 //! What a pod and its container say, which means the same in all three kinds.
 
 use super::*;
-use crate::{Container, EnvVar, Probe, ProbeHandler};
+use crate::{AppProtocol, Container, EnvVar, Probe, ProbeHandler};
 
 /// A kind of manifest around a pod.
 pub(super) struct Form {
@@ -226,6 +226,24 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
         assert_eq!((probe.handler, probe.initial_delay), (get("/r", None), Duration::ZERO));
         let same = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /s}}}}"), "");
         assert_eq!((ignored(&same), same.endpoint.start_deadline), (vec![], Some(seconds(65))));
+    }
+}
+
+#[test]
+fn a_port_says_what_is_spoken_on_it() {
+    for form in FORMS {
+        let spoken = |port: &str| form.container(&format!("ports: [{{containerPort: 1, {port}}}]")).app_protocol;
+        for name in [
+            "name: h2c",
+            "name: h2c-grpc",
+            "appProtocol: kubernetes.io/h2c",
+            "name: http1, appProtocol: kubernetes.io/h2c",
+        ] {
+            assert_eq!(spoken(name), AppProtocol::H2c, "{name}");
+        }
+        for name in ["name: http1", "name: web", "name: h2cc", "appProtocol: http", "name: h2c, appProtocol: http"] {
+            assert_eq!(spoken(name), AppProtocol::Http1, "{name}");
+        }
     }
 }
 

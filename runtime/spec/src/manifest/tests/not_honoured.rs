@@ -47,7 +47,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("ports: [{containerPort: 0}]", "", ".ports[0].containerPort", "from 1 to 65535"),
     ("ports: [{containerPort: 65536}]", "", ".ports[0].containerPort", "from 1 to 65535"),
     ("ports: [{containerPort: 1, protocol: UDP}]", "", ".ports[0].protocol", "over TCP"),
-    ("ports: [{containerPort: 1, name: h2c}]", "", ".ports[0].name", "HTTP/1.1"),
+    ("ports: [{containerPort: 1, appProtocol: kubernetes.io/ws}]", "", ".ports[0].appProtocol", "are spoken"),
     ("resources: {limits: {memory: 1Gi}, requests: {memory: 2Gi}}", "", ".requests.memory", "more than the limit"),
     ("resources: {limits: {cpu: 1}, requests: {cpu: 1.5}}", "", ".requests.cpu", "more than the limit"),
     ("resources: {requests: {memory: x}}", "", ".requests.memory", "not a memory quantity"),
