@@ -45,7 +45,7 @@ pub use images::{
 };
 pub use lease::Lease;
 pub use link::{LinkError, SpawnerLink, Welcome};
-pub use logs::{LogError, LogLines};
+pub use logs::{LogError, LogLines, LogQuery, TAIL_LINES_MAX};
 pub use loss::LossCause;
 pub use metadata::Metadata;
 pub use preparation::{Preparation, SAMPLE_BYTES_MAX};

@@ -26,6 +26,8 @@ fn a_replica_whose_liveness_probe_fails_is_replaced_and_the_cause_is_told() {
     assert!(under_way.text().contains(cause), "{}", under_way.text());
     let failure = hello.status()["last_failure"].to_string();
     assert!(failure.contains(cause), "{failure}");
+    let log = daemon.cli(&["logs", "hello"]).ok().stdout;
+    assert!(log.contains(&format!("{first} dormouse: {cause}")), "{log}");
     until_true("another takes its place", || {
         let replicas = hello.replicas();
         replicas.len() == 1 && replicas[0].id != first && replicas[0].phase == "ready"

@@ -59,6 +59,9 @@ impl EndpointTask {
     /// What was seen of one that has gone to sleep meanwhile is of no more use.
     pub(super) fn unwell(&self, replica: ReplicaKey, cause: String) -> Option<Event> {
         self.members.get(replica)?.watching.as_ref()?;
+        if let Some(id) = self.members.id(replica) {
+            self.node.logs.note(&self.revision.endpoint.name, &id, &cause);
+        }
         self.lose(replica, LossCause::Unwell(cause.clone()));
         Some(Event::Unwell { replica, cause })
     }
