@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod contracts;
 mod h2c;
 mod life;
 mod probes;

@@ -131,6 +131,7 @@ fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
             fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
             fact("Manifest", image.manifest.to_string()),
             fact("Port", format!("{}, {}", image.port, image.app_protocol)),
+            fact("Contract", format!("{}: {}", image.contract.name, image.contract.why)),
             fact(
                 "Ids",
                 match &image.ids {

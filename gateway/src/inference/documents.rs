@@ -112,6 +112,7 @@ mod tests {
             bytes: Bytes::new(1),
             port: 8080,
             app_protocol: dormouse_spec::AppProtocol::Http1,
+            contract: dormouse_controller::ContractChoice::default(),
         };
         let views = [
             view("m", 1, Condition::Ready),

@@ -49,6 +49,7 @@ pub use logs::{LogError, LogLines, LogQuery, TAIL_LINES_MAX};
 pub use loss::LossCause;
 pub use metadata::Metadata;
 pub use preparation::{Preparation, SAMPLE_BYTES_MAX};
+pub use revision::contract::ContractChoice;
 pub use settings::ControllerSettings;
 pub use view::{Condition, EndpointView, Phase, ReplicaView, ServedImage, TemplateUse, TemplateView};
 pub use wake::{Asked, Rung, WakeOutcome, WakePhase, WakeView};

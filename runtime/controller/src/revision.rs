@@ -1,14 +1,16 @@
 //! One deployed state of an endpoint, everything resolved: a model, or an image.
 
+pub(crate) mod contract;
 mod process;
 
 use std::sync::Arc;
 
 use dormouse_image::oci::ImageConfig;
 use dormouse_sandbox::messages::{ModelPayload, Payload, Work};
-use dormouse_spec::{Bytes, Container, Digest, Endpoint, EnvVar, Probe, StopSignal};
+use dormouse_spec::{Bytes, Container, Contract, Digest, Endpoint, EnvVar, Probe, StopSignal};
 use serde::{Deserialize, Serialize};
 
+use contract::ContractChoice;
 pub(crate) use process::ProcessError;
 
 use crate::{
@@ -70,6 +72,9 @@ pub(crate) struct PinnedImage {
     pub(crate) stop_signal: StopSignal,
     /// Where the image says that it listens, if that is one place.
     pub(crate) port: Option<u16>,
+    /// What it keeps to, as it was decided when it was deployed.
+    #[serde(default)]
+    pub(crate) contract: ContractChoice,
 }
 
 impl PinnedImage {
@@ -80,6 +85,7 @@ impl PinnedImage {
         media_type: String,
         bytes: Bytes,
         config: &ImageConfig,
+        asked: Contract,
     ) -> Result<Self, ProcessError> {
         let env = config.env.iter().map(|(name, value)| EnvVar::new(name.clone(), value.clone()));
         Ok(Self {
@@ -94,6 +100,7 @@ impl PinnedImage {
             user: config.user.clone(),
             stop_signal: config.stop_signal.as_deref().map_or(Ok(StopSignal::TERM), str::parse)?,
             port: process::only_tcp_port(&config.exposed_ports),
+            contract: contract::decide(asked, config),
         })
     }
 }
@@ -115,8 +122,9 @@ impl ImageContent {
             bytes: image.bytes,
             port,
             app_protocol: container.app_protocol,
+            contract: image.contract.clone(),
         };
-        let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
+        let readiness = container.readiness_probe.clone().unwrap_or_else(|| image.contract.readiness());
         let liveness = container.liveness_probe.clone();
         Ok(Self { image, served, readiness, liveness, payload: Payload::Image(Box::new(payload)) })
     }

@@ -4,7 +4,7 @@ use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::{AppProtocol, Bytes, Digest, Endpoint, ImageReference};
 use serde::{Deserialize, Serialize};
 
-use crate::{Metadata, Preparation, WakeView};
+use crate::{ContractChoice, Metadata, Preparation, WakeView};
 
 /// A snapshot of one endpoint, published by its task. Readers never wait for the task.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct ServedImage {
     pub port: u16,
     /// What is spoken to it.
     pub app_protocol: AppProtocol,
+    /// What it keeps to, and why that is known.
+    pub contract: ContractChoice,
 }
 
 impl EndpointView {

@@ -1,6 +1,6 @@
 use std::{str::FromStr, time::Duration};
 
-use crate::{DurationError, EndpointRequest, QuantityError, parse_duration};
+use crate::{ContractError, DurationError, EndpointRequest, QuantityError, parse_duration};
 
 /// Settings that the standard manifests have no field for are annotations under this prefix, each
 /// the kebab-case name of a setting: `dormouse.dev/freeze-after: 30s`.
@@ -28,6 +28,9 @@ pub const ANNOTATION_KEYS: [&str; 15] = [
 /// Settings of the built-in worker, which an image does not have.
 const FOR_MODELS: [&str; 2] = ["intra-op-threads", "keep-template"];
 
+/// What the image of a container keeps to: no setting of the node, and of images only.
+const CONTRACT: &str = "contract";
+
 /// Why an annotation makes no setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnotationError {
@@ -37,6 +40,10 @@ pub enum AnnotationError {
     Twice,
     #[error("the setting is for models: what an image does with its threads and its memory is its own")]
     ForModels,
+    #[error("the setting is for images: a model is served by the node's own worker")]
+    ForImages,
+    #[error(transparent)]
+    Contract(#[from] ContractError),
     #[error("`{0}` is not a whole number from 0 to {max}", max = u32::MAX)]
     NotANumber(String),
     #[error(transparent)]
@@ -71,6 +78,11 @@ impl EndpointRequest {
             "timeout" => once(&mut self.timeout, duration(text)?),
             "tmp" => once(&mut self.tmp, quantity(text)?),
             "zero-after" => once(&mut self.zero_after, duration(text)?),
+            CONTRACT => {
+                let container = self.container.as_mut().ok_or(AnnotationError::ForImages)?;
+                container.contract = text.parse()?;
+                Ok(())
+            }
             _ => Err(AnnotationError::Unknown),
         }
     }
@@ -149,5 +161,16 @@ mod tests {
             assert_eq!(request.annotate(key, "1"), Err(AnnotationError::ForModels), "{key}");
         }
         assert_eq!(request.annotate("pids", "64"), Ok(()));
+    }
+
+    #[test]
+    fn a_contract_is_that_of_an_image() {
+        let mut model = request();
+        assert_eq!(model.annotate("contract", "raw"), Err(AnnotationError::ForImages));
+        let container = Some(Box::new(Container::of("busybox".parse().unwrap())));
+        let mut image = EndpointRequest { container, ..request() };
+        image.annotate("contract", "sagemaker").unwrap();
+        assert_eq!(image.container.as_ref().unwrap().contract, crate::Contract::SageMaker);
+        assert!(matches!(image.annotate("contract", "SageMaker"), Err(AnnotationError::Contract(_))));
     }
 }

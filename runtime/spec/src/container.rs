@@ -1,6 +1,7 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
 mod app_protocol;
+mod contract;
 mod non_root;
 mod probe;
 mod stop_signal;
@@ -10,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use app_protocol::AppProtocol;
+pub use contract::{Contract, ContractError};
 pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
@@ -47,6 +49,9 @@ pub struct Container {
     /// What is spoken there.
     #[serde(default, skip_serializing_if = "AppProtocol::is_http1")]
     pub app_protocol: AppProtocol,
+    /// What it keeps to, which says what nothing else does.
+    #[serde(default, skip_serializing_if = "Contract::is_auto")]
+    pub contract: Contract,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +82,7 @@ impl Container {
             working_dir: None,
             port: None,
             app_protocol: AppProtocol::Http1,
+            contract: Contract::Auto,
             run_as_user: None,
             run_as_group: None,
             run_as_non_root: false,
@@ -170,6 +176,7 @@ mod tests {
             env: vec![EnvVar::new("A".to_owned(), "1".to_owned()).unwrap()],
             port: Some(80),
             app_protocol: AppProtocol::H2c,
+            contract: Contract::Raw,
             readiness_probe: Some(Probe::tcp()),
             liveness_probe: Some(Probe::tcp()),
             read_only_root_filesystem: true,

@@ -18,8 +18,8 @@ mod quantity;
 
 pub use annotation::{ANNOTATION_KEYS, ANNOTATION_PREFIX, AnnotationError};
 pub use container::{
-    AppProtocol, Container, ENV_MAX, EnvVar, EnvVarError, NonRootError, PORT_DEFAULT, PROCESS_BYTES_MAX, Probe,
-    ProbeHandler, StopSignal, StopSignalError, WORDS_MAX,
+    AppProtocol, Container, Contract, ContractError, ENV_MAX, EnvVar, EnvVarError, NonRootError, PORT_DEFAULT,
+    PROCESS_BYTES_MAX, Probe, ProbeHandler, StopSignal, StopSignalError, WORDS_MAX,
 };
 pub use default_name::{DefaultName, DefaultNameError};
 pub use digest::{Digest, DigestError};

@@ -1,5 +1,5 @@
 use clap::Args;
-use dormouse_spec::{AppProtocol, Bytes, Container, EndpointRequest, EnvVar, ImageReference, MilliCpu};
+use dormouse_spec::{AppProtocol, Bytes, Container, Contract, EndpointRequest, EnvVar, ImageReference, MilliCpu};
 
 /// What a manifest would say of an endpoint's container.
 #[derive(Debug, Args)]
@@ -10,6 +10,9 @@ pub(super) struct ContainerFlags {
     /// Speak HTTP/2 without TLS to the image, as gRPC needs it
     #[arg(long)]
     h2c: bool,
+    /// What the image keeps to: auto, knative, kserve, sagemaker, mlflow, cog, openfaas or raw [default: auto]
+    #[arg(long)]
+    contract: Option<Contract>,
     /// A variable for the image; more than once for more
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<EnvVar>,
@@ -31,13 +34,14 @@ impl ContainerFlags {
 
     /// Whether a model has no use for it.
     pub(super) fn is_for_images(&self) -> bool {
-        self.port.is_some() || self.h2c || !self.env.is_empty() || !self.args.is_empty()
+        self.port.is_some() || self.h2c || self.contract.is_some() || !self.env.is_empty() || !self.args.is_empty()
     }
 
     pub(super) fn container(&self, image: ImageReference) -> Container {
         Container {
             port: self.port,
             app_protocol: if self.h2c { AppProtocol::H2c } else { AppProtocol::Http1 },
+            contract: self.contract.unwrap_or_default(),
             env: self.env.clone(),
             args: self.args.clone(),
             ..Container::of(image)

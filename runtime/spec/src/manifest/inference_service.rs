@@ -1,11 +1,11 @@
-use crate::EndpointRequest;
+use crate::{Contract, EndpointRequest};
 
 use super::{
     FileUri, Manifest, ManifestError, Note, Problem, Source,
     field::{Field, Mapping},
     kserve, kubernetes,
     metadata::{self, Metadata},
-    pod_spec::{self, Owner, Standard},
+    pod_spec::{self, Owner, Standard, keep_to},
     resources::{self, Bounded},
 };
 
@@ -25,6 +25,7 @@ pub(super) fn read(mut root: Mapping) -> Result<Manifest, ManifestError> {
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
     let source = read_spec(spec, &metadata, &mut endpoint, &mut notes)?;
     metadata.annotate(&mut endpoint, &mut notes)?;
+    keep_to(Contract::KServe, &mut endpoint);
     if endpoint.min_replicas.is_none() {
         notes.push(Note::Differs {
             path: MIN_REPLICAS_PATH.to_owned(),

@@ -1,7 +1,7 @@
 //! What a pod and its container say, which means the same in all three kinds.
 
 use super::*;
-use crate::{AppProtocol, Container, EnvVar, Probe, ProbeHandler};
+use crate::{AppProtocol, Container, Contract, EnvVar, Probe, ProbeHandler};
 
 /// A kind of manifest around a pod.
 pub(super) struct Form {
@@ -9,6 +9,7 @@ pub(super) struct Form {
     head: &'static str,
     indent: usize,
     pub(super) path: &'static str,
+    contract: Contract,
 }
 
 pub(super) const KNATIVE: Form = Form {
@@ -23,6 +24,7 @@ spec:
 ",
     indent: 6,
     path: "spec.template.spec",
+    contract: Contract::Knative,
 };
 
 pub(super) const KSERVE: Form = Form {
@@ -37,6 +39,7 @@ spec:
 ",
     indent: 4,
     path: "spec.predictor",
+    contract: Contract::KServe,
 };
 
 pub(super) const POD: Form = Form {
@@ -49,6 +52,7 @@ spec:
 ",
     indent: 2,
     path: "spec",
+    contract: Contract::Auto,
 };
 
 pub(super) const FORMS: [Form; 3] = [KNATIVE, KSERVE, POD];
@@ -63,6 +67,13 @@ impl Form {
             text.push_str(&format!("{:indent$}{line}\n", "", indent = self.indent));
         }
         text
+    }
+
+    /// What a container is that says nothing: what its kind of manifest means.
+    fn of_kind(&self) -> Container {
+        let contract = self.contract;
+        let readiness_probe = (contract == Contract::KServe).then(Probe::tcp);
+        Container { contract, readiness_probe, ..Container::of("busybox:1.36".parse().unwrap()) }
     }
 
     pub(super) fn read(&self, container: &str, pod: &str) -> Manifest {
@@ -83,7 +94,7 @@ fn an_image_alone_is_enough() {
     for form in FORMS {
         let manifest = form.read("", "");
         let pod = form.kind == "Pod";
-        let container = Container { port: (!pod).then_some(8080), ..Container::of("busybox:1.36".parse().unwrap()) };
+        let container = Container { port: (!pod).then_some(8080), ..form.of_kind() };
         let min_replicas = (form.kind != "Service").then_some(0);
         assert_eq!(
             manifest.endpoint,
@@ -178,7 +189,7 @@ fn what_is_honoured_arrives() {
                 success_threshold: 2,
                 ..Probe::with(probe)
             }),
-            ..Container::of("busybox:1.36".parse().unwrap())
+            ..form.of_kind()
         };
         assert_eq!(endpoint.container.as_deref(), Some(&container), "{}", form.kind);
         let written = serde_json::to_string(&endpoint).unwrap();
@@ -198,7 +209,7 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
     let tcp = |port| ProbeHandler::TcpSocket { port };
     for form in FORMS {
         let handler = |lines: &str| form.container(lines).readiness_probe.map(|probe| probe.handler);
-        assert_eq!(handler(""), None);
+        assert_eq!(handler(""), (form.contract == Contract::KServe).then(|| tcp(None)));
         assert_eq!(handler("readinessProbe: {}"), Some(tcp(None)));
         assert_eq!(handler("readinessProbe: {tcpSocket: {port: 9000}}"), Some(tcp(Some(9000))));
         assert_eq!(handler("readinessProbe: {httpGet: {}}"), Some(get("/", None)));
@@ -366,5 +377,23 @@ proptest! {
         let text = FORMS[form].with(FULL, FULL_POD);
         let lines = text.lines().enumerate().filter(|(index, _)| *index != without).map(|(_, line)| line);
         let _ = parse(&lines.collect::<Vec<_>>().join("\n"));
+    }
+}
+
+#[test]
+fn a_container_keeps_to_what_its_kind_of_manifest_means_or_to_what_it_says() {
+    for form in FORMS {
+        assert_eq!(form.container("").contract, form.contract);
+        let said = form.with("", "").replace("metadata: {", "metadata: {ANNOTATIONS");
+        let with = |annotations: &str| match said.contains("ANNOTATIONSname: demo, namespace: vision, annotations: {") {
+            true => {
+                said.replace("ANNOTATIONS", "").replace("annotations: {", &format!("annotations: {{{annotations}, "))
+            }
+            false => said.replace("ANNOTATIONS", &format!("annotations: {{{annotations}}}, ")),
+        };
+        let container = only(&with("dormouse.dev/contract: kserve")).endpoint.container.unwrap();
+        assert_eq!((container.contract, container.readiness_probe), (Contract::KServe, None), "{}", form.kind);
+        let error = parse(&with("dormouse.dev/contract: lambda")).unwrap_err().to_string();
+        assert!(error.contains("there are auto, knative, kserve"), "{error}");
     }
 }
