@@ -9,6 +9,7 @@ mod descriptors;
 mod error;
 mod lines;
 mod locate;
+mod logs;
 mod peer;
 mod server;
 mod service;

@@ -7,6 +7,7 @@
 //! What is for an image is passed on as it is, whatever it asks: the image speaks HTTP for itself.
 
 mod client_stream;
+mod connection;
 mod destination;
 mod documents;
 mod end_to_end;

@@ -114,6 +114,7 @@ impl From<&AdminError> for Refusal {
             E::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             E::BodyUnreadable(_)
             | E::Malformed(_)
+            | E::Query { .. }
             | E::Name(_)
             | E::Reference(_)
             | E::Descriptors { .. }

@@ -2,7 +2,10 @@
 
 mod bad_input;
 mod contract;
+mod contracts;
+mod h2c;
 mod life;
+mod probes;
 mod serving;
 mod volumes;
 

@@ -1,6 +1,7 @@
 //! What replicas print: kept after they end, capped, and shown.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     process::Stdio,
 };
@@ -52,6 +53,30 @@ pub(crate) fn a_log_can_be_followed(round: Round) {
     until_line("000000000");
     following.kill().unwrap();
     following.wait().unwrap();
+}
+
+#[test]
+fn lines_are_shown_with_their_times_and_chosen_by_them() {
+    let daemon = fake().start();
+    let endpoint = daemon.deploy_fake("a", Script::echo().infer(Infer::Print { lines: 3, bytes: 9 }), &[]);
+    endpoint.check_echo(1);
+    let lines = |arguments: &[&str]| -> Vec<String> {
+        let told = daemon.cli(&[&["logs", "a"], arguments].concat()).ok().stdout;
+        told.lines().map(str::to_owned).collect()
+    };
+    dormouse_tests::wait::until_true("all is written down", || lines(&[]).iter().any(|it| it.ends_with(" 000000002")));
+    let plain = lines(&[]);
+    let timed = lines(&["--timestamps", "--since", "1h"]);
+    assert_eq!(plain.len(), timed.len());
+    for (plain, timed) in plain.iter().zip(&timed) {
+        let words: Vec<&str> = timed.splitn(3, ' ').collect();
+        assert_eq!(format!("{} {}", words[0], words[2]), *plain);
+        assert!(words[1].len() == 30 && words[1].starts_with("20") && words[1].ends_with('Z'), "{timed}");
+    }
+    let (last, replica) = (lines(&["--tail", "1"]), |line: &String| line.split(' ').next().unwrap().to_owned());
+    let replicas: BTreeSet<String> = plain.iter().map(replica).collect();
+    assert_eq!((last.len(), last.last()), (replicas.len(), plain.last()), "one of each replica: {last:?}");
+    assert!(daemon.cli(&["logs", "a", "--tail", "0"]).code == Some(2));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use dormouse_controller::{
     TemplateUse, TemplateView, WakeOutcome, WakePhase, WakeView,
 };
 use dormouse_sandbox::messages::{ImageIdsMode, Origin};
-use dormouse_spec::{Bytes, Digest, Endpoint, EndpointRequest, ImageReference};
+use dormouse_spec::{AppProtocol, Bytes, Contract, Digest, Endpoint, EndpointRequest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/node`
@@ -64,6 +64,10 @@ pub struct EndpointImage {
     pub bytes: Bytes,
     /// Where it listens.
     pub port: u16,
+    /// What is spoken to it.
+    pub app_protocol: AppProtocol,
+    /// What it keeps to.
+    pub contract: ImageContract,
     /// Whether each of its replicas has a range of the host's ids to itself.
     pub ids: ImageIdsMode,
 }
@@ -233,10 +237,18 @@ fn url_of_image(listen: SocketAddr, name: &str) -> String {
     format!("http://{name}.localhost:{}/", listen.port())
 }
 
+/// What an image keeps to, and why that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageContract {
+    pub name: Contract,
+    pub why: String,
+}
+
 impl EndpointImage {
     fn of(image: &ServedImage, node: &NodeStatus) -> Self {
-        let ServedImage { reference, manifest, bytes, port } = image.clone();
-        Self { reference, manifest, bytes, port, ids: node.image_ids.clone() }
+        let ServedImage { reference, manifest, bytes, port, app_protocol, contract } = image.clone();
+        let contract = ImageContract { name: contract.contract, why: contract.why };
+        Self { reference, manifest, bytes, port, app_protocol, contract, ids: node.image_ids.clone() }
     }
 }
 

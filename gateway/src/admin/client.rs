@@ -3,6 +3,7 @@ mod images;
 use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+use dormouse_controller::LogQuery;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -13,7 +14,7 @@ use super::{
     DOCUMENT_BYTES_MAX,
     api::{DeployEvent, DeployOrder, EndpointStatus, ErrorBody, NodeStatus, WakeStatus},
     descriptors::DescriptorStream,
-    locate,
+    locate, logs,
 };
 
 /// The longest line of a stream: a log line or a step of a deploy.
@@ -125,7 +126,7 @@ impl Client {
         Err(ClientError::Unfinished)
     }
 
-    /// Calls `line` for each kept line, and with `follow` for those to come. Lines are bytes: what a
+    /// Calls `line` for each kept line, and where they are followed for those to come. Lines are bytes: what a
     /// replica prints need not be UTF-8.
     ///
     /// # Errors
@@ -133,10 +134,10 @@ impl Client {
     pub async fn logs<E: From<ClientError>>(
         &self,
         name: &str,
-        follow: bool,
+        query: LogQuery,
         mut line: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let path = format!("{}/logs?follow={follow}", endpoint_path(name));
+        let path = format!("{}/logs?{}", endpoint_path(name), logs::write(query));
         let mut lines = LineReader::new(self.call(Method::GET, &path, Vec::new(), Vec::new()).await?);
         while let Some(next) = lines.next().await? {
             line(&next)?;

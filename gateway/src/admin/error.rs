@@ -24,6 +24,8 @@ pub enum AdminError {
     BodyUnreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the body is no JSON of this request")]
     Malformed(#[source] serde_json::Error),
+    #[error("`{value}` is no `{key}` of this request")]
+    Query { key: String, value: String },
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("{files} files are named and {descriptors} descriptors came along")]

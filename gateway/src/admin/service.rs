@@ -3,7 +3,7 @@ mod images;
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dormouse_controller::{Controller, DeployRequest, DeployedContent, EndpointView, ModelFile};
+use dormouse_controller::{Controller, DeployRequest, DeployedContent, EndpointView, LogQuery, ModelFile};
 use dormouse_spec::EndpointName;
 use http::{
     HeaderValue, Method, Request, Response,
@@ -20,6 +20,7 @@ use super::{
     api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus, WakeStatus},
     descriptors::Received,
     lines::Lines,
+    logs,
 };
 use crate::{
     defence::Defence,
@@ -47,7 +48,7 @@ enum Route<'a> {
     Deploy,
     Status(&'a str),
     Delete(&'a str),
-    Logs { name: &'a str, follow: bool },
+    Logs { name: &'a str, query: LogQuery },
     Wakes(&'a str),
     Images(images::Route),
 }
@@ -94,8 +95,8 @@ impl Admin {
             Route::Logs { name, .. } if let Some(text) = crate::defence::weakened::file_named(name) => {
                 Ok(with_type("text/plain; charset=utf-8", Full::from(text).boxed_unsync()))
             }
-            Route::Logs { name, follow } => {
-                let lines = self.controller.logs(name, follow).await?;
+            Route::Logs { name, query } => {
+                let lines = self.controller.logs(name, query).await?;
                 Ok(streamed("text/plain; charset=utf-8", Lines::new(None, lines, |line| line)))
             }
             Route::Deploy => {
@@ -170,8 +171,7 @@ fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Result<Rout
         (["v1", "endpoints", name], "GET") => Route::Status(name),
         (["v1", "endpoints", name], "DELETE") => Route::Delete(name),
         (["v1", "endpoints", name, "logs"], "GET") => {
-            let follow = query.is_some_and(|query| query.split('&').any(|pair| pair == "follow=true"));
-            Route::Logs { name, follow }
+            Route::Logs { name, query: logs::parse(query.unwrap_or_default())? }
         }
         (["v1", "endpoints", name, "wakes"], "GET") => Route::Wakes(name),
         (["v1", "images", rest @ ..], _) => Route::Images(images::route(method, rest)?),

@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 use dormouse_image::open_model;
-use dormouse_spec::ImageReference;
+use dormouse_spec::{Contract, ImageReference};
 use http::StatusCode;
 
 use self::{
@@ -112,7 +112,9 @@ impl Deploy {
                     vec![source]
                 }
                 Named::Path(_) if self.container.is_for_images() => {
-                    return Err(CommandError::Usage("--port, --env and arguments are for images, and this is a path"));
+                    return Err(CommandError::Usage(
+                        "--port, --h2c, --contract, --env and arguments are for images, and this is a path",
+                    ));
                 }
                 Named::Path(path) => {
                     let mut source = of_path(&path, name)?;
@@ -193,9 +195,15 @@ fn open_sample(path: &Path) -> Result<OwnedFd, CommandError> {
 
 fn tell(deployed: &DeployEvent) -> Result<(), CommandError> {
     match deployed {
-        DeployEvent::Deployed { name, url, preparation, .. } => {
+        DeployEvent::Deployed { name, url, preparation, image, .. } => {
             if let Some(Preparation::Original { reason }) = preparation {
                 eprintln!("{name}: not prepared, the original serves: {reason}");
+            }
+            // What everybody expects is not worth a word.
+            if let Some(contract) = image.as_ref().map(|image| &image.contract)
+                && contract.name != Contract::Knative
+            {
+                eprintln!("{name}: its contract is {}: {}", contract.name, contract.why);
             }
             print_line(format!("{name}  {url}"))
         }

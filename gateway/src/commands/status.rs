@@ -130,7 +130,8 @@ fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
         (Some(image), _) => vec![
             fact("Image", format!("{}, {}", image.reference.familiar(), size(image.bytes.get()))),
             fact("Manifest", image.manifest.to_string()),
-            fact("Port", image.port.to_string()),
+            fact("Port", format!("{}, {}", image.port, image.app_protocol)),
+            fact("Contract", format!("{}: {}", image.contract.name, image.contract.why)),
             fact(
                 "Ids",
                 match &image.ids {

@@ -111,6 +111,8 @@ mod tests {
             manifest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             bytes: Bytes::new(1),
             port: 8080,
+            app_protocol: dormouse_spec::AppProtocol::Http1,
+            contract: dormouse_controller::ContractChoice::default(),
         };
         let views = [
             view("m", 1, Condition::Ready),

@@ -1,5 +1,4 @@
-use dormouse_controller::AcquireError;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::{AcquireError, LossCause};
 use dormouse_spec::Bytes;
 
 /// Why a client gets no answer from a model or an image. `status` turns it into what the client sees.
@@ -38,7 +37,7 @@ pub enum InferenceError {
     #[error("the deadline passed in the replica")]
     DeadlineInReplica,
     #[error("the replica ended after the request was sent: {0}")]
-    ReplicaDied(ExitCause),
+    ReplicaDied(LossCause),
     #[error("the replica broke off after the request was sent")]
     ReplicaBroke(#[source] hyper::Error),
     #[error("the replica switched protocols without being asked to")]
@@ -55,7 +54,7 @@ pub enum UnsentCause {
     #[error("its connection could not be used")]
     Handshake(#[source] hyper::Error),
     #[error("it ended: {0}")]
-    Died(ExitCause),
+    Died(LossCause),
 }
 
 impl UnsentCause {

@@ -12,17 +12,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     InferenceError,
+    connection::Connection,
     end_to_end::Kept,
     error::UnsentCause,
     grant::{Grant, Payload},
     headers, liveness,
-    pool::{Connection, Pool},
+    pool::Pool,
     reply::Exchange,
     request_body::{Progress, RequestBody},
 };
 
 /// A connection usually breaks a moment before the cause is known: so long it is waited for.
-const CAUSE_WAIT: Duration = Duration::from_secs(1);
+pub(super) const CAUSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why an exchange gave no answer.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(super) async fn exchange(
         Ok(connection) => connection,
         Err(cause) => {
             // On its loopback that is proof that nothing listens any more, whatever else runs in it.
-            if is_retry && grant.payload == Payload::Image && cause.is_refusal() {
+            if is_retry && grant.payload.is_image() && cause.is_refusal() {
                 (grant.tell_silent)();
             }
             return Err(unsent(request, cause));
@@ -59,7 +60,7 @@ pub(super) async fn exchange(
     };
     let progress = request.body().progress();
     let asks_upgrade = request.headers().contains_key(UPGRADE);
-    let sent = connection.sender.try_send_request(request);
+    let sent = connection.send(request);
     let answered = tokio::select! {
         biased;
         answered = sent => answered,
@@ -87,7 +88,10 @@ pub(super) async fn exchange(
         }
         Err(mut error) => Err(match error.take_message() {
             Some(request) => unsent(request, UnsentCause::Handshake(error.into_error())),
-            None => failure(error.into_error(), &progress, &mut grant, body_bytes_max).await.into(),
+            None => {
+                let broken = Broken { error: error.into_error(), of_stream: connection.outlives_its_exchanges() };
+                failure(broken, &progress, &mut grant, body_bytes_max).await.into()
+            }
         }),
     }
 }
@@ -103,7 +107,7 @@ async fn connect(
             pool.forget(&grant.replica);
             Ok(Err(UnsentCause::Died(cause)))
         }
-        connected = pool.connect(&grant.replica, &grant.address) => Ok(connected),
+        connected = pool.connect(&grant.replica, &grant.address, grant.payload.protocol()) => Ok(connected),
         () = sleep_until(deadline) => Err(deadline_passed(grant.payload)),
     }
 }
@@ -111,13 +115,13 @@ async fn connect(
 fn deadline_passed(payload: Payload) -> InferenceError {
     match payload {
         Payload::Model => InferenceError::DeadlineInInference,
-        Payload::Image => InferenceError::DeadlineInReplica,
+        Payload::Image(_) => InferenceError::DeadlineInReplica,
     }
 }
 
 /// Makes a replica's answer one to a client, over whatever version of HTTP it speaks.
 fn pass_back(response: &mut Response<Incoming>, payload: Payload, is_upgrade: bool) {
-    let kept = (payload == Payload::Image).then(|| Kept::of_answer(response.headers(), is_upgrade));
+    let kept = payload.is_image().then(|| Kept::of_answer(response.headers(), is_upgrade));
     headers::to_client(response.headers_mut());
     if let Some(kept) = kept {
         kept.put(response.headers_mut());
@@ -137,8 +141,15 @@ fn unsent(request: Request<RequestBody>, cause: UnsentCause) -> ExchangeError {
     ExchangeError::Unsent(Box::new((request, cause)))
 }
 
+/// An exchange that broke off.
+struct Broken {
+    error: hyper::Error,
+    /// The connection is as it was: the replica lives, and broke off this one alone.
+    of_stream: bool,
+}
+
 /// Whose fault it was that a request broke on its way: the client's, or the replica's.
-async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, body_bytes_max: u64) -> InferenceError {
+async fn failure(broken: Broken, progress: &Progress, grant: &mut Grant, body_bytes_max: u64) -> InferenceError {
     if progress.is_over_limit() {
         return InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) };
     }
@@ -148,8 +159,9 @@ async fn failure(error: hyper::Error, progress: &Progress, grant: &mut Grant, bo
     if progress.is_broken() {
         return InferenceError::BodyBroken;
     }
-    if error.is_parse() {
-        // It said something that is no HTTP, and need not die of it.
+    let Broken { error, of_stream } = broken;
+    // It said something that is no HTTP, and need not die of it.
+    if error.is_parse() || of_stream {
         return InferenceError::ReplicaBroke(error);
     }
     match timeout(CAUSE_WAIT, &mut grant.lost).await {

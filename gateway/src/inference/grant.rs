@@ -1,23 +1,35 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use dormouse_controller::{Address, Lease};
-use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use dormouse_controller::{Address, Lease, LossCause};
+use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::AppProtocol;
 
 /// What serves in a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
     /// A worker of ours with a model.
     Model,
-    /// A process of an image, which speaks HTTP for itself.
-    Image,
+    /// A process of an image, which speaks this for itself.
+    Image(AppProtocol),
 }
 
 impl Payload {
     fn behind(address: &Address) -> Self {
         match address {
             Address::Unix(_) => Self::Model,
-            Address::Inside(_) => Self::Image,
+            Address::Inside(_) => Self::Image(address.protocol()),
         }
+    }
+
+    pub(super) fn protocol(self) -> AppProtocol {
+        match self {
+            Self::Model => AppProtocol::Http1,
+            Self::Image(protocol) => protocol,
+        }
+    }
+
+    pub(super) fn is_image(self) -> bool {
+        matches!(self, Self::Image(_))
     }
 }
 
@@ -27,7 +39,7 @@ pub(super) struct Grant {
     pub(super) address: Address,
     pub(super) payload: Payload,
     /// Resolves when the replica is dead. It owns the lease.
-    pub(super) lost: Pin<Box<dyn Future<Output = ExitCause> + Send>>,
+    pub(super) lost: Pin<Box<dyn Future<Output = LossCause> + Send>>,
     /// Says that it answers nothing at all any more.
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
     /// Where the answer ends a wake: says that its head is here.

@@ -16,10 +16,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::{
-    grant::{Grant, Payload},
-    replica_stream::ReplicaStream,
-};
+use super::{grant::Grant, replica_stream::ReplicaStream};
 
 /// Answering this takes a worker no inference, only a turn of its loop, however busy its processors.
 const QUESTION: &str = "/v2/health/live";
@@ -29,7 +26,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Looks beside whatever goes on. The replica keeps the place of the request meanwhile, since it may
 /// still be at work on it.
 pub(super) fn look(mut grant: Grant) {
-    if grant.payload == Payload::Image {
+    if grant.payload.is_image() {
         return;
     }
     tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::LossCause;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,12 +15,13 @@ use tokio::{
 };
 
 use super::{
+    connection::Connection,
     grant::Grant,
     liveness,
     metrics::Observation,
     pace::{ClientClock, PaceLimit},
     places::UnderWay,
-    pool::{Connection, Pool},
+    pool::Pool,
     request_body::Progress,
 };
 use crate::{defence::Defence, status::chain};
@@ -107,7 +108,7 @@ impl Watchdog {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplyError {
     #[error("the replica ended within its answer: {0}")]
-    ReplicaDied(ExitCause),
+    ReplicaDied(LossCause),
     #[error("the replica broke off within its answer")]
     ReplicaBroke(#[source] hyper::Error),
     #[error("the deadline passed within the answer")]
@@ -203,6 +204,15 @@ impl Reply {
         self.clock.moved(0);
         if let Some(watchdog) = &self.watchdog {
             watchdog.set(None);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // Over HTTP/2 the end comes behind the last byte, and who was told a length does not wait for it.
+        if !self.is_whole && self.incoming.size_hint().exact() == Some(0) {
+            self.finish();
         }
     }
 }

@@ -31,7 +31,8 @@ pub(super) struct RequestBody {
     /// What came of it and was not passed on yet.
     ahead: VecDeque<Frame<Bytes>>,
     bytes_left: u64,
-    clock: ClientClock,
+    /// None where it is not known that the client is who is waited for.
+    clock: Option<ClientClock>,
     progress: Arc<Progress>,
     linger: Linger,
 }
@@ -95,11 +96,16 @@ impl RequestBody {
                 incoming: Some(incoming),
                 ahead: VecDeque::new(),
                 bytes_left: bytes_max,
-                clock: ClientClock::new(pace),
+                clock: Some(ClientClock::new(pace)),
                 progress: Arc::new(progress),
                 linger,
             }
         })
+    }
+
+    /// From now on its client may take its time.
+    pub(super) fn has_no_pace(&mut self) {
+        self.clock = None;
     }
 
     /// Reads until all of it is here, or so many bytes.
@@ -121,7 +127,10 @@ impl RequestBody {
             self.linger = Linger::Always;
         }
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
-            if Defence::BodyPace.stands() && self.clock.poll_used_up(cx).is_ready() {
+            if Defence::BodyPace.stands()
+                && let Some(clock) = &mut self.clock
+                && clock.poll_used_up(cx).is_ready()
+            {
                 self.progress.too_slow.store(true, Ordering::Release);
                 return Poll::Ready(Some(Err(RequestBodyError::TooSlow)));
             }
@@ -138,7 +147,9 @@ impl RequestBody {
             }
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.clock.moved(bytes);
+                if let Some(clock) = &mut self.clock {
+                    clock.moved(bytes);
+                }
                 match self.bytes_left.checked_sub(bytes) {
                     Some(left) => {
                         self.bytes_left = left;

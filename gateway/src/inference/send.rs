@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes as Octets;
 use dormouse_controller::{EndpointView, Expectation};
-use dormouse_spec::{Bytes, EndpointName};
+use dormouse_spec::{AppProtocol, Bytes, EndpointName};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{Either, Full};
@@ -60,10 +60,22 @@ impl Gateway {
         if request.body().is_declared_too_large() {
             return Err(InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) });
         }
-        let mut expectation = self.read_ahead(&view.endpoint.name, request.body_mut()).await?;
+        let payload = match &view.image {
+            Some(image) => Payload::Image(image.app_protocol),
+            None if view.is_image => Payload::Image(AppProtocol::Http1),
+            None => Payload::Model,
+        };
+        let mut expectation = if is_conversation(&request, payload) {
+            request.body_mut().has_no_pace();
+            None
+        } else {
+            self.read_ahead(&view.endpoint.name, request.body_mut()).await?
+        };
         under_way.is_ours();
-        let payload = if view.is_image { Payload::Image } else { Payload::Model };
         let upgrade = prepare(&mut request, caller, payload);
+        if upgrade.is_some() && payload.protocol() == AppProtocol::H2c {
+            return Err(InferenceError::NotServed("an upgrade of a connection to an image that speaks HTTP/2"));
+        }
         let mut retried = false;
         loop {
             let (name, until) = (&view.endpoint.name, deadline.into_std());
@@ -111,10 +123,18 @@ impl Gateway {
     }
 }
 
+/// Whether both sides may speak in turns, as in a stream of gRPC: then nobody knows who waits for whom, and its client
+/// keeps its place in a replica as one with a WebSocket does, until the endpoint's timeout.
+fn is_conversation(request: &Request<RequestBody>, payload: Payload) -> bool {
+    payload.protocol() == AppProtocol::H2c
+        && request.version() == Version::HTTP_2
+        && request.body().size_hint().exact().is_none()
+}
+
 /// Makes a client's request one to a replica: over HTTP/1.1, whatever it came by. Its method, path and query
 /// stay. Returns the client's side of the connection where it is to be switched to another protocol.
 pub(super) fn prepare(request: &mut Request<RequestBody>, caller: &Caller, payload: Payload) -> Option<OnUpgrade> {
-    let kept = (payload == Payload::Image).then(|| Kept::of_request(request));
+    let kept = payload.is_image().then(|| Kept::of_request(request));
     let upgrade = kept.as_ref().is_some_and(Kept::asks_upgrade).then(|| hyper::upgrade::on(&mut *request));
     // What the server left there is about the client's connection.
     request.extensions_mut().clear();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod front;
+mod h2c;
 mod image;
 mod replica;
 mod upgrade;

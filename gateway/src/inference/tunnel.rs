@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_controller::LossCause;
 use http::HeaderValue;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -58,7 +58,7 @@ enum Ended {
     #[error("the client's place was given to another")]
     PlaceTaken,
     #[error("the replica ended: {0}")]
-    ReplicaLost(ExitCause),
+    ReplicaLost(LossCause),
 }
 
 impl Tunnel {

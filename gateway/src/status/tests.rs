@@ -44,9 +44,10 @@ fn a_deadline_is_504_and_names_its_place() {
 
 #[test]
 fn a_replica_that_died_is_502_and_out_of_memory_is_told_from_a_crash() {
-    let (status, memory, _) = told(InferenceError::ReplicaDied(ExitCause::OutOfMemory { limit_bytes: 256 << 20 }));
+    let (status, memory, _) =
+        told(InferenceError::ReplicaDied(ExitCause::OutOfMemory { limit_bytes: 256 << 20 }.into()));
     assert!(status == 502 && memory.contains("out of memory"), "{memory}");
-    let (status, crash, _) = told(InferenceError::ReplicaDied(ExitCause::Signal { signal: 11 }));
+    let (status, crash, _) = told(InferenceError::ReplicaDied(ExitCause::Signal { signal: 11 }.into()));
     assert!(status == 502 && crash.contains("signal 11"), "{crash}");
     assert_eq!(told(InferenceError::SwitchedUnasked).0, 502);
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use dormouse_sandbox::messages::{ReplicaId, Request};
+use dormouse_spec::AppProtocol;
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpSocket, TcpStream, UnixStream},
@@ -49,6 +50,15 @@ impl Address {
         }
     }
 
+    /// What is spoken there.
+    #[must_use]
+    pub fn protocol(&self) -> AppProtocol {
+        match self {
+            Self::Inside(inside) => inside.protocol,
+            Self::Unix(_) => AppProtocol::Http1,
+        }
+    }
+
     /// Where it is a port inside the replica.
     pub(crate) fn inside(&self) -> Option<&Arc<Inside>> {
         match self {
@@ -63,6 +73,7 @@ impl Address {
 pub struct Inside {
     replica: ReplicaId,
     port: u16,
+    protocol: AppProtocol,
     outbox: Outbox,
     stock: Mutex<Stock>,
     changed: Notify,
@@ -135,13 +146,18 @@ impl Drop for Waiting<'_> {
 }
 
 impl Inside {
-    pub(crate) fn new(replica: ReplicaId, port: u16, outbox: Outbox) -> Arc<Self> {
-        Arc::new(Self { replica, port, outbox, stock: Mutex::default(), changed: Notify::new() })
+    pub(crate) fn new(replica: ReplicaId, port: u16, protocol: AppProtocol, outbox: Outbox) -> Arc<Self> {
+        Arc::new(Self { replica, port, protocol, outbox, stock: Mutex::default(), changed: Notify::new() })
     }
 
     /// Where requests go.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What is spoken there.
+    pub(crate) fn protocol(&self) -> AppProtocol {
+        self.protocol
     }
 
     /// Connects to any port inside.

@@ -13,8 +13,8 @@ pub use start::StartError;
 
 use crate::{
     AcquireError, Condition, ControllerSettings, DeleteError, DeployError, DeployProgress, DeployRequest, Deployed,
-    EndpointView, Expectation, Images, Lease, LogError, LogLines, SpawnerLink, deploy::Deploys, directory::Entry,
-    endpoint::EndpointHandle,
+    EndpointView, Expectation, Images, Lease, LogError, LogLines, LogQuery, SpawnerLink, deploy::Deploys,
+    directory::Entry, endpoint::EndpointHandle,
 };
 
 /// What a caller is told to wait where no start was measured.
@@ -132,15 +132,15 @@ impl Controller {
         delete.await.map_err(ended)?
     }
 
-    /// The endpoint's kept log lines, and with `follow` those to come.
+    /// The endpoint's kept log lines, and where they are followed those to come.
     ///
     /// # Errors
     /// See [`LogError`].
-    pub async fn logs(&self, name: &str, follow: bool) -> Result<LogLines, LogError> {
+    pub async fn logs(&self, name: &str, query: LogQuery) -> Result<LogLines, LogError> {
         let Some(entry) = self.deploys.directory.find(name) else { return Err(LogError::NotFound(name.to_owned())) };
         let endpoint = &entry.view().endpoint.name;
         let failed = |source| LogError::Read { endpoint: endpoint.to_string(), source };
-        self.deploys.node.logs.read(endpoint, follow).await.map_err(failed)
+        self.deploys.node.logs.read(endpoint, query).await.map_err(failed)
     }
 
     /// Turns true when the daemon was told to end; the gateway then stops accepting, finishes what

@@ -20,7 +20,8 @@ use crate::{
     memory::Account,
     node::Node,
     policy::{Owner, Usage},
-    readiness::{NotReady, until_ready},
+    probe::ProbeFailure,
+    readiness::until_ready,
     revision::Revision,
 };
 
@@ -190,7 +191,7 @@ impl Running<'_> {
             return timeout_at(deadline, self.wait_for_ready(None)).await.map_err(late)?;
         };
         let saw = Mutex::new(None);
-        let note = |seen: &NotReady| *saw.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen.to_string());
+        let note = |seen: &ProbeFailure| *saw.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen.to_string());
         let (created, is_created) = oneshot::channel();
         let looking = async {
             // An error means that it is not to be looked at any more.

@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::Address;
+use crate::{Address, LossCause};
 
 /// The right to send one request to one replica. Dropping it gives the right back.
 ///
@@ -48,7 +48,7 @@ pub(crate) struct Leased {
     address: Address,
     returned: AtomicU32,
     silent: AtomicBool,
-    lost: watch::Sender<Option<ExitCause>>,
+    lost: watch::Sender<Option<LossCause>>,
     wake: Arc<Notify>,
 }
 
@@ -83,7 +83,7 @@ impl Leased {
     }
 
     /// Tells those who hold leases; the first cause stays.
-    pub(crate) fn lose(&self, cause: ExitCause) {
+    pub(crate) fn lose(&self, cause: LossCause) {
         self.lost.send_if_modified(|lost| {
             let is_first = lost.is_none();
             lost.get_or_insert(cause);
@@ -130,12 +130,12 @@ impl Lease {
 
     /// Resolves when the replica is dead, with the cause. A connection to it would never tell
     /// (its socket is held open elsewhere), so every wait for its answer races with this.
-    pub async fn lost(&self) -> ExitCause {
+    pub async fn lost(&self) -> LossCause {
         let mut lost = self.replica.lost.subscribe();
         match lost.wait_for(Option::is_some).await {
-            Ok(cause) => cause.clone().unwrap_or(ExitCause::Stopped),
+            Ok(cause) => cause.clone().unwrap_or(LossCause::Ended(ExitCause::Stopped)),
             // The sender lives as long as this lease does.
-            Err(_) => ExitCause::Stopped,
+            Err(_) => LossCause::Ended(ExitCause::Stopped),
         }
     }
 }

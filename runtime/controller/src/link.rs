@@ -99,6 +99,8 @@ pub(crate) enum Fact {
     Spawner(Event, Option<OwnedFd>),
     /// What was seen of a process of an image that starts.
     Looked(ReplicaId, Look),
+    /// What was seen of one that served and does not any more.
+    Unwell(ReplicaId, String),
     Memory(MemoryFact),
 }
 

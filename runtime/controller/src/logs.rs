@@ -2,7 +2,9 @@
 
 mod files;
 mod lines;
+mod query;
 mod reader;
+mod stamp;
 mod writer;
 
 use std::{
@@ -18,6 +20,8 @@ use dormouse_spec::EndpointName;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use files::LogFiles;
+pub use query::{LogQuery, TAIL_LINES_MAX};
+use stamp::Stamp;
 use writer::{Ask, Writer};
 
 /// Lines of an endpoint's logs, oldest first, each with the replica it came from.
@@ -39,12 +43,15 @@ pub enum LogError {
 const FOLLOWER_LINES_MAX: usize = 1024;
 /// Logs of dead replicas that one endpoint keeps; of more, the oldest go before their time.
 const DEAD_LOGS_MAX: usize = 32;
+/// Who speaks in lines that no replica printed.
+const NODE: &str = "dormouse";
 
 /// A line as it was written, numbered within its replica.
 #[derive(Debug, Clone)]
 struct Line {
     replica: ReplicaId,
     number: u64,
+    read_at: Stamp,
     text: Arc<str>,
 }
 
@@ -159,14 +166,25 @@ impl Logs {
         self.forget(&endpoint, &replica);
     }
 
-    /// The endpoint's lines so far, and with `follow` those to come.
-    pub(crate) async fn read(&self, endpoint: &EndpointName, follow: bool) -> std::io::Result<LogLines> {
+    /// Adds a line of the node's own to what a replica printed, where there is room for it at the moment.
+    pub(crate) fn note(&self, endpoint: &EndpointName, replica: &ReplicaId, text: &str) {
+        let ask = Ask::Note(format!("{NODE}: {text}"));
+        self.with(|endpoints| {
+            let logs = endpoints.get(endpoint).into_iter().flat_map(|logs| &logs.replicas);
+            if let Some(log) = logs.into_iter().find(|log| log.replica == *replica) {
+                let _ = log.asks.try_send(ask);
+            }
+        });
+    }
+
+    /// The endpoint's lines so far, and to come where they are followed.
+    pub(crate) async fn read(&self, endpoint: &EndpointName, query: LogQuery) -> std::io::Result<LogLines> {
         let (following, asks) = self.with(|endpoints| {
             let logs = endpoints.entry(endpoint.clone()).or_insert_with(EndpointLogs::new);
             let asks = logs.replicas.iter().map(|log| (log.replica.clone(), log.asks.clone())).collect();
-            (follow.then(|| logs.lines.follow()), asks)
+            (query.follow.then(|| logs.lines.follow()), asks)
         });
-        reader::read(asks, following).await
+        reader::read(asks, following, query).await
     }
 
     /// Ends the logs of an endpoint that is no more, and waits until their files are removed.

@@ -67,7 +67,10 @@ impl Node {
     pub(crate) fn address(&self, revision: &Revision, replica: &ReplicaId) -> Address {
         match revision.image() {
             None => Address::Unix(self.socket(replica)),
-            Some(image) => Address::Inside(Inside::new(replica.clone(), image.served.port, self.outbox.clone())),
+            Some(image) => {
+                let (port, protocol) = (image.served.port, image.served.app_protocol);
+                Address::Inside(Inside::new(replica.clone(), port, protocol, self.outbox.clone()))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! One deployed state of an endpoint, everything resolved: a model, or an image.
 
+pub(crate) mod contract;
 mod process;
 mod volumes;
 
@@ -7,9 +8,10 @@ use std::sync::Arc;
 
 use dormouse_image::oci::ImageConfig;
 use dormouse_sandbox::messages::{ModelPayload, Payload, Work};
-use dormouse_spec::{Bytes, Container, Digest, Endpoint, EnvVar, Probe, StopSignal};
+use dormouse_spec::{Bytes, Container, Contract, Digest, Endpoint, EnvVar, Probe, StopSignal};
 use serde::{Deserialize, Serialize};
 
+use contract::ContractChoice;
 pub(crate) use process::ProcessError;
 pub(crate) use volumes::Contents;
 
@@ -50,6 +52,7 @@ pub(crate) struct ImageContent {
     pub(crate) image: PinnedImage,
     pub(crate) served: ServedImage,
     pub(crate) readiness: Probe,
+    pub(crate) liveness: Option<Probe>,
     payload: Payload,
     /// What its volumes hold, for as long as replicas are made of it.
     _contents: HeldContents,
@@ -75,6 +78,9 @@ pub(crate) struct PinnedImage {
     pub(crate) stop_signal: StopSignal,
     /// Where the image says that it listens, if that is one place.
     pub(crate) port: Option<u16>,
+    /// What it keeps to, as it was decided when it was deployed.
+    #[serde(default)]
+    pub(crate) contract: ContractChoice,
 }
 
 impl PinnedImage {
@@ -85,6 +91,7 @@ impl PinnedImage {
         media_type: String,
         bytes: Bytes,
         config: &ImageConfig,
+        asked: Contract,
     ) -> Result<Self, ProcessError> {
         let env = config.env.iter().map(|(name, value)| EnvVar::new(name.clone(), value.clone()));
         Ok(Self {
@@ -99,6 +106,7 @@ impl PinnedImage {
             user: config.user.clone(),
             stop_signal: config.stop_signal.as_deref().map_or(Ok(StopSignal::TERM), str::parse)?,
             port: process::only_tcp_port(&config.exposed_ports),
+            contract: contract::decide(asked, config),
         })
     }
 }
@@ -116,10 +124,17 @@ impl ImageContent {
         let port = process::port(container, &image);
         let (payload, contents) = process::payload(endpoint, number, container, &image, port)?;
         let held = configs.hold(&contents).map_err(|error| ProcessError::Contents(one_line(&error)))?;
-        let served =
-            ServedImage { reference: container.image.clone(), manifest: image.manifest, bytes: image.bytes, port };
-        let readiness = container.readiness_probe.clone().unwrap_or_else(Probe::tcp);
-        Ok(Self { image, served, readiness, payload: Payload::Image(Box::new(payload)), _contents: held })
+        let served = ServedImage {
+            reference: container.image.clone(),
+            manifest: image.manifest,
+            bytes: image.bytes,
+            port,
+            app_protocol: container.app_protocol,
+            contract: image.contract.clone(),
+        };
+        let readiness = container.readiness_probe.clone().unwrap_or_else(|| image.contract.readiness());
+        let liveness = container.liveness_probe.clone();
+        Ok(Self { image, served, readiness, liveness, payload: Payload::Image(Box::new(payload)), _contents: held })
     }
 }
 

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use dormouse_sandbox::messages::ReplicaId;
-use dormouse_spec::{Bytes, Digest, Endpoint, ImageReference};
+use dormouse_spec::{AppProtocol, Bytes, Digest, Endpoint, ImageReference};
 use serde::{Deserialize, Serialize};
 
-use crate::{Metadata, Preparation, WakeView};
+use crate::{ContractChoice, Metadata, Preparation, WakeView};
 
 /// A snapshot of one endpoint, published by its task. Readers never wait for the task.
 #[derive(Debug, Clone)]
@@ -48,6 +48,10 @@ pub struct ServedImage {
     pub bytes: Bytes,
     /// Where it listens.
     pub port: u16,
+    /// What is spoken to it.
+    pub app_protocol: AppProtocol,
+    /// What it keeps to, and why that is known.
+    pub contract: ContractChoice,
 }
 
 impl EndpointView {

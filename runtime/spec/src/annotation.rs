@@ -1,6 +1,6 @@
 use std::{str::FromStr, time::Duration};
 
-use crate::{DurationError, EndpointRequest, NetworkError, QuantityError, parse_duration};
+use crate::{ContractError, DurationError, EndpointRequest, NetworkError, QuantityError, parse_duration};
 
 /// Settings that the standard manifests have no field for are annotations under this prefix, each
 /// the kebab-case name of a setting: `dormouse.dev/freeze-after: 30s`.
@@ -26,7 +26,7 @@ pub const ANNOTATION_KEYS: [&str; 15] = [
 ];
 
 /// Settings of a container, which an annotation can make of images alone.
-pub const ANNOTATION_KEYS_OF_IMAGES: [&str; 1] = ["network"];
+pub const ANNOTATION_KEYS_OF_IMAGES: [&str; 2] = ["contract", "network"];
 
 /// Settings of the built-in worker, which an image does not have.
 const FOR_MODELS: [&str; 2] = ["intra-op-threads", "keep-template"];
@@ -40,8 +40,10 @@ pub enum AnnotationError {
     Twice,
     #[error("the setting is for models: what an image does with its threads and its memory is its own")]
     ForModels,
-    #[error("the setting is for images: a model is run by the built-in worker, which reaches nothing")]
+    #[error("the setting is for images: a model is served by the node's own worker, which reaches nothing")]
     ForImages,
+    #[error(transparent)]
+    Contract(#[from] ContractError),
     #[error("`{0}` is not a whole number from 0 to {max}", max = u32::MAX)]
     NotANumber(String),
     #[error(transparent)]
@@ -64,6 +66,10 @@ impl EndpointRequest {
         }
         match key {
             "container-concurrency" => once(&mut self.container_concurrency, count(text)?),
+            "contract" => {
+                self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?.contract = text.parse()?;
+                Ok(())
+            }
             "cpu" => once(&mut self.cpu, quantity(text)?),
             "drain-deadline" => once(&mut self.drain_deadline, duration(text)?),
             "freeze-after" => once(&mut self.freeze_after, duration(text)?),
@@ -175,5 +181,16 @@ mod tests {
         }
         let error = request.annotate("network", "host").unwrap_err();
         assert_eq!(error.to_string(), "`host` is not a network: there are `none` and `egress`");
+    }
+
+    #[test]
+    fn a_contract_is_that_of_an_image() {
+        let mut model = request();
+        assert_eq!(model.annotate("contract", "raw"), Err(AnnotationError::ForImages));
+        let container = Some(Box::new(Container::of("busybox".parse().unwrap())));
+        let mut image = EndpointRequest { container, ..request() };
+        image.annotate("contract", "sagemaker").unwrap();
+        assert_eq!(image.container.as_ref().unwrap().contract, crate::Contract::SageMaker);
+        assert!(matches!(image.annotate("contract", "SageMaker"), Err(AnnotationError::Contract(_))));
     }
 }

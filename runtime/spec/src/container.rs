@@ -1,6 +1,8 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
 mod network;
+mod app_protocol;
+mod contract;
 mod non_root;
 mod probe;
 mod stop_signal;
@@ -11,6 +13,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use network::{Network, NetworkError};
+pub use app_protocol::AppProtocol;
+pub use contract::{Contract, ContractError};
 pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
@@ -49,6 +53,12 @@ pub struct Container {
     /// Where it listens. None: where its image says, if that is one TCP port; else [`PORT_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "AppProtocol::is_http1")]
+    pub app_protocol: AppProtocol,
+    /// What it keeps to, which says what nothing else does.
+    #[serde(default, skip_serializing_if = "Contract::is_auto")]
+    pub contract: Contract,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +76,9 @@ pub struct Container {
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(default, skip_serializing_if = "Network::is_none")]
     pub network: Network,
+    /// Whether it still does, once it has. None: it is not looked at any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
 }
 
 impl Container {
@@ -79,6 +92,8 @@ impl Container {
             env: Vec::new(),
             working_dir: None,
             port: None,
+            app_protocol: AppProtocol::Http1,
+            contract: Contract::Auto,
             run_as_user: None,
             run_as_group: None,
             run_as_non_root: false,
@@ -86,6 +101,7 @@ impl Container {
             readiness_probe: None,
             volume_mounts: Vec::new(),
             network: Network::None,
+            liveness_probe: None,
         }
     }
 }
@@ -172,7 +188,10 @@ mod tests {
             args: vec!["-v".to_owned()],
             env: vec![EnvVar::new("A".to_owned(), "1".to_owned()).unwrap()],
             port: Some(80),
+            app_protocol: AppProtocol::H2c,
+            contract: Contract::Raw,
             readiness_probe: Some(Probe::tcp()),
+            liveness_probe: Some(Probe::tcp()),
             read_only_root_filesystem: true,
             ..plain
         };

@@ -69,13 +69,22 @@ pub fn archive() -> Archive {
 /// Adds a program of this machine's, at `place`, with the libraries that it is linked to.
 #[must_use]
 pub fn with_program(archive: Archive, program: &Path, place: &str) -> Archive {
+    let executable = |header: &mut tar::Header| header.set_mode(0o755);
+    let add = |archive: Archive, (path, content): (String, Vec<u8>)| {
+        archive.entry(EntryType::Regular, &path[1..], &content, executable)
+    };
+    files_of_program(program, place).into_iter().fold(archive, add)
+}
+
+/// A program of this machine's as it is to be found at `place`, and the libraries that it is linked to.
+#[must_use]
+pub fn files_of_program(program: &Path, place: &str) -> Vec<(String, Vec<u8>)> {
     // As ldd does it, which not every machine has.
     let told = Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     // `NAME => PATH (ADDRESS)`, or the linker's path alone.
     let words = told.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    let executable = |header: &mut tar::Header| header.set_mode(0o755);
-    let of = |path: &str| fs::read(path).unwrap();
+    let of = |path: &str| (path.to_owned(), fs::read(path).unwrap());
     // With what is there for a debugger it would be larger than any layer here.
     let stripped = tempfile::NamedTempFile::new().unwrap();
     match Command::new("strip").arg("-o").arg(stripped.path()).arg(program).status() {
@@ -83,8 +92,8 @@ pub fn with_program(archive: Archive, program: &Path, place: &str) -> Archive {
         // A machine without it was given programs that are small already.
         Err(_) => drop(fs::copy(program, stripped.path()).unwrap()),
     }
-    let program = archive.entry(EntryType::Regular, &place[1..], &fs::read(stripped.path()).unwrap(), executable);
-    words.fold(program, |archive, library| archive.entry(EntryType::Regular, &library[1..], &of(library), executable))
+    let program = (place.to_owned(), fs::read(stripped.path()).unwrap());
+    std::iter::once(program).chain(words.map(of)).collect()
 }
 
 /// The web server of the image, as its root.

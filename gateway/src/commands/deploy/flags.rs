@@ -1,5 +1,5 @@
 use clap::Args;
-use dormouse_spec::{Bytes, Container, EndpointRequest, EnvVar, ImageReference, MilliCpu};
+use dormouse_spec::{AppProtocol, Bytes, Container, Contract, EndpointRequest, EnvVar, ImageReference, MilliCpu};
 
 /// What a manifest would say of an endpoint's container.
 #[derive(Debug, Args)]
@@ -7,6 +7,12 @@ pub(super) struct ContainerFlags {
     /// Where the image listens; it is told by $PORT [default: the port it exposes, else 8080]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Speak HTTP/2 without TLS to the image, as gRPC needs it
+    #[arg(long)]
+    h2c: bool,
+    /// What the image keeps to: auto, knative, kserve, sagemaker, mlflow, cog, openfaas or raw [default: auto]
+    #[arg(long)]
+    contract: Option<Contract>,
     /// A variable for the image; more than once for more
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<EnvVar>,
@@ -28,11 +34,18 @@ impl ContainerFlags {
 
     /// Whether a model has no use for it.
     pub(super) fn is_for_images(&self) -> bool {
-        self.port.is_some() || !self.env.is_empty() || !self.args.is_empty()
+        self.port.is_some() || self.h2c || self.contract.is_some() || !self.env.is_empty() || !self.args.is_empty()
     }
 
     pub(super) fn container(&self, image: ImageReference) -> Container {
-        Container { port: self.port, env: self.env.clone(), args: self.args.clone(), ..Container::of(image) }
+        Container {
+            port: self.port,
+            app_protocol: if self.h2c { AppProtocol::H2c } else { AppProtocol::Http1 },
+            contract: self.contract.unwrap_or_default(),
+            env: self.env.clone(),
+            args: self.args.clone(),
+            ..Container::of(image)
+        }
     }
 
     pub(super) fn limit(&self, endpoint: &mut EndpointRequest) {

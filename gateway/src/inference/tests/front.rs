@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
-use dormouse_controller::Address;
+use dormouse_controller::{Address, LossCause};
 use dormouse_sandbox::messages::{ExitCause, ReplicaId};
+use dormouse_spec::AppProtocol;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -57,7 +58,7 @@ pub(super) struct Front {
     connections: mpsc::UnboundedReceiver<Replica>,
     kept: Option<Replica>,
     made: Arc<AtomicUsize>,
-    lost: watch::Sender<Option<ExitCause>>,
+    lost: watch::Sender<Option<LossCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
     places: Places,
@@ -79,7 +80,7 @@ struct State {
     socket: PathBuf,
     payload: Payload,
     timeout: Duration,
-    lost: watch::Receiver<Option<ExitCause>>,
+    lost: watch::Receiver<Option<LossCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
     places: Places,
@@ -96,7 +97,11 @@ impl Front {
     }
 
     pub(super) async fn image() -> Self {
-        Self::of(Payload::Image, PATIENCE).await
+        Self::of(Payload::Image(AppProtocol::Http1), PATIENCE).await
+    }
+
+    pub(super) async fn h2c() -> Self {
+        Self::of(Payload::Image(AppProtocol::H2c), PATIENCE).await
     }
 
     pub(super) async fn of(payload: Payload, timeout: Duration) -> Self {
@@ -159,7 +164,7 @@ impl Front {
     }
 
     pub(super) fn lose(&self, cause: ExitCause) {
-        self.lost.send_replace(Some(cause));
+        self.lost.send_replace(Some(cause.into()));
     }
 
     pub(super) async fn given_back(&mut self) {

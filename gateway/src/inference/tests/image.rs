@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dormouse_spec::AppProtocol;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -201,7 +202,7 @@ async fn a_client_of_http_2_reaches_an_image_with_its_host_and_one_line_of_cooki
 
 #[tokio::test]
 async fn an_image_that_does_not_answer_in_time_is_504_and_is_not_asked_whether_it_lives() {
-    let mut front = Front::of(Payload::Image, Duration::from_millis(50)).await;
+    let mut front = Front::of(Payload::Image(AppProtocol::Http1), Duration::from_millis(50)).await;
     let mut client = front.client().await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
     let mut replica = front.connected().await;

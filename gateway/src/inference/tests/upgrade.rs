@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dormouse_sandbox::messages::ExitCause;
+use dormouse_spec::AppProtocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -152,7 +153,7 @@ async fn a_client_that_takes_nothing_ends_it() {
 
 #[tokio::test]
 async fn it_outlives_the_time_that_a_request_has() {
-    let mut front = Front::of(Payload::Image, Duration::from_secs(2)).await;
+    let mut front = Front::of(Payload::Image(AppProtocol::Http1), Duration::from_secs(2)).await;
     let (mut client, mut replica) = switched(&mut front).await;
     // A request on another connection runs into the deadline, which the tunnel's was before.
     let mut late = front.client().await;

@@ -24,8 +24,12 @@ pub(crate) fn replica() -> ReplicaId {
 
 /// A replica that listens, and a spawner that makes sockets for it; the task tells how many.
 pub(crate) fn inside(port: u16) -> (Arc<Inside>, JoinHandle<usize>) {
+    inside_speaking(AppProtocol::Http1, port)
+}
+
+pub(crate) fn inside_speaking(protocol: AppProtocol, port: u16) -> (Arc<Inside>, JoinHandle<usize>) {
     let (outbox, requests) = outbox();
-    let inside = Inside::new(replica(), port, outbox);
+    let inside = Inside::new(replica(), port, protocol, outbox);
     let made = tokio::spawn(make_sockets(Arc::downgrade(&inside), requests));
     (inside, made)
 }
@@ -66,7 +70,7 @@ async fn connections_are_made_of_sockets_that_were_asked_for() {
 #[tokio::test]
 async fn those_who_give_up_leave_no_heap_of_sockets() {
     let (outbox, mut requests) = outbox();
-    let inside = Inside::new(replica(), 1, outbox);
+    let inside = Inside::new(replica(), 1, AppProtocol::Http1, outbox);
     let mut waiting: Vec<_> = (0..5)
         .map(|_| {
             let inside = Arc::clone(&inside);
@@ -90,7 +94,7 @@ async fn those_who_give_up_leave_no_heap_of_sockets() {
 #[tokio::test]
 async fn who_waits_is_told_why_there_is_none_and_nobody_else() {
     let (outbox, mut requests) = outbox();
-    let inside = Inside::new(replica(), 1, outbox);
+    let inside = Inside::new(replica(), 1, AppProtocol::Http1, outbox);
     let waits = tokio::spawn({
         let inside = Arc::clone(&inside);
         async move { inside.connect(1).await }

@@ -133,7 +133,7 @@ impl Deploys {
         self.check_fits(&endpoint)?;
         let number = next_number(claim);
         let unusable = |error| DeployError::Image { reason: one_line(&error) };
-        let pinned = held.pin().map_err(unusable)?;
+        let pinned = held.pin(container.contract).map_err(unusable)?;
         let image = ImageContent::new(&endpoint, number, container, pinned, &self.configs).map_err(unusable)?;
         let revision = Revision { number, endpoint: Arc::new(endpoint), content: Content::Image(Arc::new(image)) };
         // Whoever does not listen any more does not stop the deploy.

@@ -5,8 +5,9 @@ use std::{
 
 use dormouse_sandbox::messages::{Premade, ReplicaId};
 use dormouse_spec::Bytes;
+use tokio::time::Instant;
 
-use crate::{lease::Leased, policy::ReplicaKey, readiness::Looking};
+use crate::{lease::Leased, liveness::Watching, policy::ReplicaKey, readiness::Looking};
 
 /// What the task keeps of a replica beside what the policy knows.
 #[derive(Debug)]
@@ -17,11 +18,28 @@ pub(super) struct Member {
     pub(super) started_at_ms: u64,
     /// Looks whether it is ready, where it cannot say so.
     pub(super) _looking: Option<Looking>,
+    /// Looks whether it still serves, while it is awake.
+    pub(super) watching: Option<Watching>,
+    /// When its container began, where this node process saw it.
+    pub(super) created: Option<Instant>,
     /// Its control group, where that was made before it was known for whom.
     pub(super) premade: Option<Premade>,
 }
 
 impl Member {
+    pub(super) fn new(leased: Arc<Leased>, revision: u32, memory: Bytes) -> Self {
+        Self {
+            leased,
+            revision,
+            memory,
+            started_at_ms: 0,
+            _looking: None,
+            watching: None,
+            created: None,
+            premade: None,
+        }
+    }
+
     pub(super) fn control_group(&self) -> String {
         self.premade.map_or_else(|| self.leased.id().to_string(), Premade::name)
     }

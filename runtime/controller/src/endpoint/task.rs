@@ -1,4 +1,5 @@
 mod act;
+mod look;
 mod take_in;
 
 use std::{
@@ -77,7 +78,7 @@ impl EndpointTask {
             let leased = Arc::new(Leased::new(id.clone(), node.address(&revision, &id), Arc::clone(returns.wake())));
             let (number, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
-            let member = Member { leased, revision: number, memory, started_at_ms, _looking: None, premade };
+            let member = Member { started_at_ms, premade, ..Member::new(leased, number, memory) };
             members.insert(key, member);
             if report.state == ReplicaState::Starting {
                 started.push(key);
@@ -150,6 +151,7 @@ impl EndpointTask {
         for action in actions {
             self.act(action).await;
         }
+        self.watch_the_awake();
     }
 
     fn next_wake(&self) -> Option<Instant> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dormouse_image::oci::{Descriptor, ImageConfig};
-use dormouse_spec::{Bytes, ImageReference};
+use dormouse_spec::{Bytes, Contract, ImageReference};
 
 use super::{ImageError, Images, Unnamed, content::Content};
 use crate::revision::{PinnedImage, ProcessError};
@@ -17,12 +17,13 @@ pub(crate) struct HeldImage {
 }
 
 impl HeldImage {
-    /// What an endpoint keeps of it.
+    /// What an endpoint keeps of it that is to keep to this.
     ///
     /// # Errors
     /// Where its configuration says something that cannot be done.
-    pub(crate) fn pin(&self) -> Result<PinnedImage, ProcessError> {
-        PinnedImage::of(self.manifest.digest, self.manifest.media_type.clone(), self.bytes, &self.config)
+    pub(crate) fn pin(&self, contract: Contract) -> Result<PinnedImage, ProcessError> {
+        let media_type = self.manifest.media_type.clone();
+        PinnedImage::of(self.manifest.digest, media_type, self.bytes, &self.config, contract)
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{fs::File, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use dormouse_sandbox::messages::ReplicaId;
+use dormouse_spec::printable;
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
@@ -8,7 +9,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Followers, Line, blocking, files::LogFiles, lines::Lines};
+use super::{Followers, Line, blocking, files::LogFiles, lines::Lines, stamp::Stamp};
 
 /// Readers of one replica's log that wait for their snapshot.
 pub(super) const ASKS_MAX: usize = 16;
@@ -21,8 +22,14 @@ const READ_EVERY: Duration = Duration::from_millis(10);
 /// How often it is told that lines are lost.
 const TELL_LOSS_EVERY: Duration = Duration::from_secs(60);
 
-/// A reader asks for everything that was written so far.
-pub(super) type Ask = oneshot::Sender<Snapshot>;
+/// What is asked of who writes a log.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// Everything that was written so far, for a reader.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// To add this line, which is not of the replica.
+    Note(String),
+}
 
 /// What was written so far: the files with how much of them counts, and the number of the line
 /// that comes next. Only the writer's task knows all three at one moment.
@@ -126,8 +133,8 @@ impl Writer {
             return;
         }
         let Some(mut files) = self.files.take() else { return };
-        let mut text = lines.join("\n");
-        text.push('\n');
+        let read_at = Stamp::now();
+        let text: String = lines.iter().map(|line| format!("{read_at} {line}\n")).collect();
         let written = blocking(move || {
             let written = files.append(text.as_bytes());
             Ok((files, written))
@@ -140,7 +147,8 @@ impl Writer {
             Err(error) => warn(&self.replica, "its log is kept no longer", &error),
         }
         for text in lines {
-            let line = Line { replica: self.replica.clone(), number: self.next_line, text: Arc::from(text) };
+            let (replica, number, read_at) = (self.replica.clone(), self.next_line, read_at.clone());
+            let line = Line { replica, number, read_at, text: Arc::from(text) };
             self.next_line += 1;
             self.followers.send(line);
         }
@@ -158,6 +166,13 @@ impl Writer {
     }
 
     async fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Snapshot(snapshot) => self.open(snapshot).await,
+            Ask::Note(line) => self.keep(vec![printable(&line)]).await,
+        }
+    }
+
+    async fn open(&mut self, snapshot: oneshot::Sender<Snapshot>) {
         let Some(files) = self.files.take() else { return };
         let opened = blocking(move || {
             let opened = files.open_to_read();
@@ -167,7 +182,7 @@ impl Writer {
             self.files = Some(files);
             match opened {
                 Ok(files) => {
-                    let _ = ask.send(Snapshot { files, next_line: self.next_line });
+                    let _ = snapshot.send(Snapshot { files, next_line: self.next_line });
                 }
                 Err(error) => warn(&self.replica, "opening its log failed", &error),
             }

@@ -160,6 +160,7 @@ impl EndpointPolicy {
             Event::Unexpect { expectation } => self.expectations.remove(expectation),
             Event::Release { replica } => self.released(now, replica),
             Event::Silent { replica } => self.silent(now, replica, actions),
+            Event::Unwell { replica, cause } => self.unwell(now, replica, cause, actions),
             Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),

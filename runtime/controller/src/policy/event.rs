@@ -46,6 +46,11 @@ pub(crate) enum Event {
     Silent {
         replica: ReplicaKey,
     },
+    /// It was looked at while it served, and does not any more: the cause.
+    Unwell {
+        replica: ReplicaKey,
+        cause: String,
+    },
     MemoryGranted {
         replica: ReplicaKey,
     },
@@ -144,6 +149,7 @@ impl Event {
             | Self::Unexpect { .. }
             | Self::Release { .. }
             | Self::Silent { .. }
+            | Self::Unwell { .. }
             | Self::Adopt { .. }
             | Self::AdoptTemplate { .. }
             | Self::Prepared { .. }

@@ -1,41 +1,11 @@
 #![allow(clippy::unwrap_used)]
-use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-    thread,
-};
+use std::net::TcpListener;
 
 use super::*;
-use crate::address::tests::inside;
-
-/// Answers each connection with the next of these, and tells what was asked.
-fn serve(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::Receiver<String> {
-    let (asked, told) = mpsc::channel();
-    thread::spawn(move || {
-        for answer in answers {
-            let (stream, _) = listener.accept().unwrap();
-            asked.send(answer_one(stream, answer)).unwrap();
-        }
-    });
-    told
-}
-
-fn answer_one(mut stream: TcpStream, answer: &str) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    stream.write_all(answer.as_bytes()).unwrap();
-    String::from_utf8(head).unwrap()
-}
-
-fn get(path: &str, headers: &[(&str, &str)]) -> Probe {
-    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Probe::with(ProbeHandler::HttpGet { port: None, path: path.to_owned(), headers })
-}
+use crate::{
+    address::tests::inside,
+    probe::tests::{get, serve},
+};
 
 /// What was seen until it was ready.
 async fn watch(inside: Arc<Inside>, probe: &Probe) -> Vec<String> {
@@ -85,15 +55,4 @@ async fn an_answer_from_200_to_399_is_ready_and_no_other() {
     for line in [format!("host: 127.0.0.1:{port}"), "x-probe: me".to_owned(), "user-agent: kube-probe/".to_owned()] {
         assert!(head.contains(&line), "{line} in {head}");
     }
-}
-
-#[tokio::test]
-async fn silence_is_late_and_a_path_that_is_none_is_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (inside, _made) = inside(listener.local_addr().unwrap().port());
-    let hasty = Probe { timeout: Duration::from_millis(30), ..get("/", &[]) };
-    let late = look(&inside, &hasty).await.unwrap_err().to_string();
-    assert!(late.contains("did not answer within 30 ms"), "{late}");
-    let wrong = look(&inside, &get("no path", &[])).await.unwrap_err().to_string();
-    assert!(wrong.contains("cannot be asked"), "{wrong}");
 }

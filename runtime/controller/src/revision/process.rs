@@ -51,7 +51,7 @@ pub(crate) enum ProcessError {
 
 /// Where requests go.
 pub(super) fn port(container: &Container, image: &PinnedImage) -> u16 {
-    container.port.or(image.port).unwrap_or(PORT_DEFAULT)
+    container.port.or(image.port).or(image.contract.port()).unwrap_or(PORT_DEFAULT)
 }
 
 /// The one TCP port that an image exposes. Of several, none is known to be the right one.
@@ -109,10 +109,11 @@ fn at_most(what: &'static str, text: &str, most: usize) -> Result<(), ProcessErr
     if bytes <= most { Ok(()) } else { Err(ProcessError::Long { what, bytes, most }) }
 }
 
-/// As Kubernetes puts them together: with a command of its own, the image's arguments are left out too.
+/// As Kubernetes puts them together: with a command of its own, the image's arguments are left out too. What the
+/// contract says is as if it were asked for.
 fn arguments(container: &Container, image: &PinnedImage) -> Result<Vec<String>, ProcessError> {
     let (command, args) = match (container.command.is_empty(), container.args.is_empty()) {
-        (true, true) => (&image.entrypoint, &image.cmd),
+        (true, true) => (&image.entrypoint, image.contract.args().unwrap_or(&image.cmd)),
         (true, false) => (&image.entrypoint, &container.args),
         (false, _) => (&container.command, &container.args),
     };
@@ -126,7 +127,8 @@ fn arguments(container: &Container, image: &PinnedImage) -> Result<Vec<String>, 
     Ok(all)
 }
 
-/// The image's, over it what was asked, over that what Knative's runtime contract promises a container.
+/// What the contract says, over it the image's, over that what was asked, and at last what Knative's runtime contract
+/// promises a container.
 fn environment(
     endpoint: &Endpoint,
     revision: u32,
@@ -141,10 +143,12 @@ fn environment(
         ("K_CONFIGURATION", name.to_owned()),
         ("K_REVISION", format!("{name}-{revision:05}")),
     ];
-    let ours = ours.into_iter().map(|(name, value)| EnvVar::new(name.to_owned(), value));
+    let ours = ours.into_iter().filter(|_| image.contract.gives_knatives_variables());
+    let ours = ours.map(|(name, value)| EnvVar::new(name.to_owned(), value));
     let ours = ours.collect::<Result<Vec<_>, _>>()?;
+    let contracts = image.contract.variables(port);
     let mut env: Vec<EnvVar> = Vec::with_capacity(image.env.len() + container.env.len() + ours.len());
-    for variable in image.env.iter().chain(&container.env).chain(&ours) {
+    for variable in contracts.iter().chain(&image.env).chain(&container.env).chain(&ours) {
         match env.iter_mut().find(|before| before.name() == variable.name()) {
             Some(before) => before.clone_from(variable),
             None => env.push(variable.clone()),
@@ -165,7 +169,7 @@ fn working_dir(container: &Container, image: &PinnedImage) -> Result<String, Pro
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointRequest, StopSignal};
+    use dormouse_spec::{Bytes, Contract, Digest, EndpointDefaults, EndpointRequest, StopSignal};
 
     use super::*;
 
@@ -183,7 +187,12 @@ mod tests {
             user: "nobody".to_owned(),
             stop_signal: StopSignal::TERM,
             port: Some(80),
+            contract: crate::ContractChoice::default(),
         }
+    }
+
+    fn decide(contract: Contract) -> crate::ContractChoice {
+        super::super::contract::decide(contract, &super::super::contract::tests::config(&[], &[]))
     }
 
     fn payload_of(container: &Container, image: &PinnedImage) -> Result<ImagePayload, ProcessError> {
@@ -232,6 +241,28 @@ mod tests {
         let exposed = |port, protocol| ExposedPort { port, protocol };
         assert_eq!(only_tcp_port(&[exposed(53, Protocol::Udp), exposed(80, Protocol::Tcp)]), Some(80));
         assert_eq!(only_tcp_port(&[exposed(443, Protocol::Tcp), exposed(80, Protocol::Tcp)]), None);
+    }
+
+    #[test]
+    fn a_contract_says_what_nothing_else_says() {
+        let keeping_to = |contract| PinnedImage { contract: decide(contract), ..image() };
+        let sagemaker = PinnedImage { port: None, ..keeping_to(Contract::SageMaker) };
+        let payload = payload_of(&container(), &sagemaker).unwrap();
+        assert_eq!(payload.args, ["/entry", "serve"], "as `docker run IMAGE serve`");
+        let bound = payload.env.iter().find(|it| it.name() == "SAGEMAKER_BIND_TO_PORT").unwrap();
+        assert_eq!(bound.value(), "8080");
+        let words = vec!["mine".to_owned()];
+        let own = EnvVar::new("SAGEMAKER_BIND_TO_PORT".to_owned(), "1".to_owned()).unwrap();
+        let said = Container { args: words, port: Some(9000), env: vec![own.clone()], ..container() };
+        let payload = payload_of(&said, &sagemaker).unwrap();
+        assert_eq!(payload.args, ["/entry", "mine"]);
+        assert!(payload.env.contains(&own));
+
+        let raw = PinnedImage { port: None, ..keeping_to(Contract::Raw) };
+        let payload = payload_of(&container(), &raw).unwrap();
+        assert_eq!(payload.env, image().env, "nothing is added");
+        assert_eq!(port(&container(), &PinnedImage { port: None, ..keeping_to(Contract::Cog) }), 5000);
+        assert_eq!(port(&container(), &keeping_to(Contract::Cog)), 80, "the image's own");
     }
 
     #[test]

@@ -158,6 +158,7 @@ mod tests {
             user: String::new(),
             stop_signal: StopSignal::TERM,
             port: Some(80),
+            contract: crate::ContractChoice::default(),
         };
         Desired { request, revision: 2, content: DesiredContent::Image(Box::new(image)) }
     }

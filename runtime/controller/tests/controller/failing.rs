@@ -14,7 +14,7 @@ async fn holders_learn_why_a_replica_died_and_the_next_request_works() {
     let lease = node.acquire("demo").await.unwrap();
     let cause = ExitCause::OutOfMemory { limit_bytes: 64 << 20 };
     node.spawner.kill(lease.replica(), cause.clone());
-    assert_eq!(lease.lost().await, cause);
+    assert_eq!(lease.lost().await, cause.into());
     let next = node.acquire("demo").await.unwrap();
     assert_ne!(next.replica(), lease.replica());
     // A lease of the dead is no lease of the living.

@@ -109,7 +109,7 @@ async fn a_fork_that_crashes_is_forked_again() {
     let lease = node.acquire("demo").await.unwrap();
     let cause = ExitCause::Signal { signal: 11 };
     node.spawner.kill(lease.replica(), cause.clone());
-    assert_eq!(lease.lost().await, cause);
+    assert_eq!(lease.lost().await, cause.into());
     let next = node.acquire("demo").await.unwrap();
     assert!(is_fork(&node, &next, &template_of(&node)));
     assert_eq!(works(&node).len(), 3, "one template, two replicas");
@@ -155,7 +155,7 @@ async fn the_end_of_a_template_is_told_to_who_holds_its_replicas() {
     let leases = [node.acquire("demo").await.unwrap(), node.acquire("demo").await.unwrap()];
     node.spawner.kill(&template_of(&node), ExitCause::Signal { signal: 9 });
     for lease in leases {
-        assert_eq!(lease.lost().await, ExitCause::TemplateEnded);
+        assert_eq!(lease.lost().await, ExitCause::TemplateEnded.into());
     }
     let next = node.acquire("demo").await.unwrap();
     assert!(!is_fork(&node, &next, &template_of(&node)), "no back-off, and no template for a while");

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 
-/// How it is seen that a container takes requests. Names and defaults are Kubernetes', but for the period:
-/// as with Knative, a container is looked at as often as it takes for its first request not to wait.
+/// How it is seen that a container takes requests, or that it still does. Names and defaults are Kubernetes', but
+/// for the period of one that starts: as with Knative, it is looked at as often as it takes for its first request
+/// not to wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probe {
@@ -21,6 +22,13 @@ pub struct Probe {
     pub timeout: Duration,
     /// Looks in a row that have to go well.
     pub success_threshold: u32,
+    /// Looks in a row that have to fail, of a container that took requests before.
+    #[serde(default = "failure_threshold_default")]
+    pub failure_threshold: u32,
+}
+
+fn failure_threshold_default() -> u32 {
+    Probe::FAILURE_THRESHOLD_DEFAULT
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +47,30 @@ pub enum ProbeHandler {
         /// In their order.
         headers: Vec<(String, String)>,
     },
+    /// `grpc.health.v1.Health/Check` is answered `SERVING`.
+    Grpc {
+        /// None: where requests go.
+        port: Option<u16>,
+        /// Empty: the server as a whole.
+        service: String,
+    },
+}
+
+impl ProbeHandler {
+    /// None: where requests go.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        let (Self::TcpSocket { port } | Self::HttpGet { port, .. } | Self::Grpc { port, .. }) = self;
+        *port
+    }
 }
 
 impl Probe {
     /// Kubernetes' default.
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+    /// Kubernetes' default, of a container that took requests before.
+    pub const PERIOD_DEFAULT: Duration = Duration::from_secs(10);
+    pub const FAILURE_THRESHOLD_DEFAULT: u32 = 3;
 
     /// Something listens where requests go.
     #[must_use]
@@ -59,6 +86,7 @@ impl Probe {
             period: Duration::ZERO,
             timeout: Self::TIMEOUT_DEFAULT,
             success_threshold: 1,
+            failure_threshold: Self::FAILURE_THRESHOLD_DEFAULT,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod env;
 mod env_from;
 mod expansion;
+mod grpc;
 mod http_get;
 mod object_key;
 mod pod_field;
@@ -54,6 +55,7 @@ pub(super) fn read(
     let written = Written { command: container.take("command"), args: container.take("args"), env };
     let (ports, working_dir) = (container.take("ports"), container.take("workingDir"));
     let (readiness, startup) = (container.take("readinessProbe"), container.take("startupProbe"));
+    let liveness = container.take("livenessProbe");
     let (security, mounts) = (container.take("securityContext"), container.take("volumeMounts"));
     let (resources, lifecycle) = (container.take("resources"), container.take("lifecycle"));
     container.finish(&[kubernetes::CONTAINER], notes)?;
@@ -81,12 +83,14 @@ pub(super) fn read(
         env: env.variables,
         working_dir: working_dir.as_ref().map(read_working_dir).transpose()?,
         port: port.number,
+        app_protocol: port.app_protocol,
         run_as_user: security.user(),
         run_as_group: security.group,
         run_as_non_root: security.non_root()?,
         read_only_root_filesystem: security.read_only_root,
         readiness_probe: probes::read(readiness, startup, &port, endpoint, notes)?,
         volume_mounts,
+        liveness_probe: liveness.map(|liveness| probes::read_liveness(liveness, &port, notes)).transpose()?,
         ..Container::of(image)
     })
 }

@@ -1,4 +1,4 @@
-use crate::EndpointRequest;
+use crate::{Contract, EndpointRequest};
 
 use super::{
     FileUri, Manifest, ManifestError, Note, Problem, Source,
@@ -6,7 +6,7 @@ use super::{
     kserve, kubernetes,
     metadata::{self, Metadata, Texts},
     objects::Objects,
-    pod_spec::{self, Owner, Standard},
+    pod_spec::{self, Owner, Standard, keep_to},
     resources::{self, Bounded},
 };
 
@@ -26,6 +26,7 @@ pub(super) fn read(mut root: Mapping, objects: &Objects) -> Result<Manifest, Man
     let mut endpoint = EndpointRequest::named(metadata.name.clone());
     let source = read_spec(spec, &metadata, objects, &mut endpoint, &mut notes)?;
     metadata.annotate(&mut endpoint, &mut notes)?;
+    keep_to(Contract::KServe, &mut endpoint);
     if endpoint.min_replicas.is_none() {
         notes.push(Note::Differs {
             path: MIN_REPLICAS_PATH.to_owned(),

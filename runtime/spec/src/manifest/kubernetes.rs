@@ -69,7 +69,6 @@ pub(super) const CONTAINER: &[Known] = &[
     refused(DEVICES, &["volumeDevices"]),
     refused("a replica that ends is always started again", &["restartPolicy"]).unless(Plain::Text("Always")),
     refused("a replica that ends is always started again", &["restartPolicyRules"]),
-    ignored("a replica that ends is replaced; one that runs is not asked whether it lives", &["livenessProbe"]),
     ignored("an image is pulled when it is deployed and not here", &["imagePullPolicy"])
         .unless(Plain::Text("IfNotPresent")),
     ignored("limits change with a new revision", &["resizePolicy"]),
@@ -122,10 +121,15 @@ pub(super) const SECCOMP: &[Known] = &[
 ];
 
 pub(super) const PROBE: &[Known] = &[
-    refused("nothing is run in a container beside its process: not yet", &["exec"]),
-    refused("gRPC is not spoken: not yet", &["grpc"]),
-    ignored("a replica is looked at until it takes requests, and not afterwards", &["failureThreshold"]),
-    ignored("no replica is ended by a probe", &["terminationGracePeriodSeconds"]),
+    refused(
+        "nothing is run in a container beside its process: not yet; use `httpGet`, `tcpSocket` or `grpc`",
+        &["exec"],
+    ),
+    ignored(
+        "readiness is looked at until a replica takes requests; a `livenessProbe` is what looks afterwards",
+        &["failureThreshold"],
+    ),
+    ignored("a replica that is ended for its probe has two seconds", &["terminationGracePeriodSeconds"]),
 ];
 
 pub(super) const HTTP_GET: &[Known] = &[

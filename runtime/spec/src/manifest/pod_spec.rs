@@ -1,6 +1,6 @@
 //! A `PodSpec` of Kubernetes with one container, whichever kind of manifest it is in.
 
-use crate::{Container, EndpointName, EndpointRequest};
+use crate::{Container, Contract, EndpointName, EndpointRequest, Probe};
 
 use super::{
     ManifestError, Note,
@@ -42,6 +42,19 @@ impl Owner<'_> {
         let port = port.filter(|_| self.standard != Standard::Kubernetes).map(|port| ("PORT", port.to_string()));
         let names: &[&str] = if self.standard == Standard::Knative { &["K_SERVICE", "K_CONFIGURATION"] } else { &[] };
         port.into_iter().chain(names.iter().map(|name| (*name, self.name.to_string()))).collect()
+    }
+}
+
+/// A container whose manifest does not say what it keeps to, keeps to what this kind of manifest means.
+pub(super) fn keep_to(contract: Contract, endpoint: &mut EndpointRequest) {
+    if let Some(container) = &mut endpoint.container
+        && container.contract == Contract::Auto
+    {
+        container.contract = contract;
+        // As in a cluster: not every custom predictor knows the paths of KServe's own servers.
+        if contract == Contract::KServe {
+            container.readiness_probe.get_or_insert_with(Probe::tcp);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{ANNOTATION_PREFIX, Container, EndpointRequest};
+use crate::{ANNOTATION_PREFIX, Container, Contract, EndpointRequest};
 
 use super::{
     Manifest, ManifestError, Note, Source,
@@ -8,7 +8,7 @@ use super::{
     kserve, kubernetes,
     metadata::{self, Metadata, Texts},
     objects::Objects,
-    pod_spec::{self, Owner, Standard},
+    pod_spec::{self, Owner, Standard, keep_to},
 };
 
 pub(super) const API_VERSION: &str = "serving.knative.dev/v1";
@@ -25,6 +25,7 @@ pub(super) fn read(mut root: Mapping, objects: &Objects) -> Result<Manifest, Man
     let source = Source::Image(container.image.clone());
     endpoint.container = Some(Box::new(container));
     metadata.annotate(&mut endpoint, &mut notes)?;
+    keep_to(Contract::Knative, &mut endpoint);
     Ok(Manifest { endpoint, source, notes })
 }
 

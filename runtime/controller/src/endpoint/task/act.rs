@@ -1,9 +1,9 @@
 //! From the policy's actions to requests, grants and refusals.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use dormouse_sandbox::messages::{ReplicaId, Request, Work};
-use dormouse_spec::{Bytes, Probe};
+use dormouse_spec::Bytes;
 use tokio::time::Instant;
 
 use super::EndpointTask;
@@ -11,10 +11,8 @@ use crate::{
     AcquireError, Asked, Lease, Rung,
     endpoint::members::Member,
     lease::Leased,
-    link::Fact,
     metrics::Outcome,
     policy::{Action, Note, Refusal, ReplicaKey, Role, Usage, WaiterId},
-    readiness::Looking,
 };
 
 impl EndpointTask {
@@ -70,7 +68,7 @@ impl EndpointTask {
         let leased =
             Arc::new(Leased::new(id.clone(), self.node.address(&self.revision, &id), Arc::clone(self.returns.wake())));
         let memory = endpoint.limits.memory;
-        self.members.insert(key, Member { leased, revision, memory, started_at_ms: 0, _looking: None, premade: None });
+        self.members.insert(key, Member::new(leased, revision, memory));
         (id, memory)
     }
 
@@ -88,30 +86,6 @@ impl EndpointTask {
             let spec = self.node.replica_spec_for(&self.revision, id, payload, limits);
             self.node.outbox.create(spec, self.facts_sender.clone()).await;
         }
-    }
-
-    /// Begins to look whether a process of an image takes requests. A worker says so itself.
-    pub(super) fn look(&mut self, replica: ReplicaKey) {
-        let Some(image) = self.revision.image() else { return };
-        self.look_as(replica, image.readiness.clone());
-    }
-
-    /// The same of one that outlived the node process, and was looked at before: one look that goes well is enough.
-    pub(super) fn look_again(&mut self, replica: ReplicaKey) {
-        let Some(image) = self.revision.image() else { return };
-        let once = Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..image.readiness.clone() };
-        self.look_as(replica, once);
-    }
-
-    fn look_as(&mut self, replica: ReplicaKey, probe: Probe) {
-        let Some(member) = self.members.get_mut(replica) else { return };
-        let Some(inside) = member.leased.address().inside() else { return };
-        let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
-        let looking = Looking::begin(Arc::clone(inside), probe, move |look| {
-            // An inbox that is full is of a spawner that is about to be given up.
-            let _ = facts.tell(Fact::Looked(id.clone(), look));
-        });
-        member._looking = Some(looking);
     }
 
     /// Where others serve meanwhile, what requests waited so far was for those, and not for this wake.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{EndpointTask, Expected, Waiter};
 use crate::{
-    Inside,
+    Inside, LossCause,
     endpoint::inbox::Call,
     link::{Fact, MemoryFact},
     policy::{Event, ExpectationId, ReplicaKey, WaiterId},
@@ -78,7 +78,7 @@ impl EndpointTask {
         let silent: Vec<ReplicaKey> =
             self.members.iter().filter(|(_, member)| member.leased.take_silent()).map(|(key, _)| key).collect();
         for replica in silent {
-            self.lose(replica, &ExitCause::Silent);
+            self.lose(replica, ExitCause::Silent.into());
             self.happen(Event::Silent { replica }).await;
         }
         if self.returns.take_someone_left() {
@@ -109,6 +109,7 @@ impl EndpointTask {
                 self.replica_event(told)
             }
             Fact::Looked(replica, look) => self.looked(&replica, look),
+            Fact::Unwell(replica, cause) => self.members.key(&replica).and_then(|key| self.unwell(key, cause)),
         };
         if let Some(event) = event {
             self.happen(event).await;
@@ -163,6 +164,7 @@ impl EndpointTask {
                 if let Some(member) = self.members.get_mut(key) {
                     member.started_at_ms = *started_at_ms;
                     member.premade = origin.premade();
+                    member.created = Some(Instant::now());
                 }
                 self.node.metrics.container(*origin);
                 self.wakes.created(key, *origin, Instant::now());
@@ -199,12 +201,12 @@ impl EndpointTask {
             }
             Told::Exited { replica, cause } => {
                 let replica = key(&replica)?;
-                self.lose(replica, &cause);
+                self.lose(replica, cause.clone().into());
                 Event::Exited { replica, cause }
             }
             Told::Removed { replica } => {
                 let replica = key(&replica)?;
-                self.lose(replica, &ExitCause::Stopped);
+                self.lose(replica, ExitCause::Stopped.into());
                 Event::Removed { replica }
             }
             Told::Refused { replica, reason } => {
@@ -227,9 +229,9 @@ impl EndpointTask {
     }
 
     /// Tells the holders of leases; what was said first stays.
-    fn lose(&self, replica: ReplicaKey, cause: &ExitCause) {
+    pub(super) fn lose(&self, replica: ReplicaKey, cause: LossCause) {
         if let Some(member) = self.members.get(replica) {
-            Arc::clone(&member.leased).lose(cause.clone());
+            Arc::clone(&member.leased).lose(cause);
         }
     }
 }

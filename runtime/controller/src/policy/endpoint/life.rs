@@ -129,6 +129,17 @@ impl EndpointPolicy {
         }
     }
 
+    /// It may have something to put down, and is told to end before it is killed; its requests are over already.
+    pub(super) fn unwell(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replicas.get_mut(&key) else { return };
+        if let State::Ready | State::Draining { .. } = replica.state {
+            replica.state = State::TOLD_TO_STOP;
+            actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
+            self.count_death(now, &cause);
+            actions.push(Action::Note(Note::Crashed { replica: key, cause }));
+        }
+    }
+
     pub(super) fn exited(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
         let was = std::mem::replace(&mut replica.state, State::Exited);
@@ -163,13 +174,17 @@ impl EndpointPolicy {
     /// template is one death, however many replicas it takes along, and the template's: it holds back templates.
     fn died_in_service(&mut self, now: Time, key: ReplicaKey, cause: &ExitCause, actions: &mut Vec<Action>) {
         if *cause != ExitCause::TemplateEnded {
-            self.deaths_in_service = self.deaths_in_service.saturating_add(1);
-            if self.deaths_in_service > 1 {
-                self.back_off.fail(now, cause.to_string());
-            }
+            self.count_death(now, &cause.to_string());
             self.count_against_template(now, key, cause, actions);
         }
         actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
+    }
+
+    fn count_death(&mut self, now: Time, cause: &str) {
+        self.deaths_in_service = self.deaths_in_service.saturating_add(1);
+        if self.deaths_in_service > 1 {
+            self.back_off.fail(now, cause.to_owned());
+        }
     }
 
     /// Arms the back-off; reservations go back, as what they are for would fail alike.

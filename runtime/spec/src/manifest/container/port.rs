@@ -1,6 +1,6 @@
 //! Where a container listens: the one entry of `ports`.
 
-use crate::PORT_DEFAULT;
+use crate::{AppProtocol, PORT_DEFAULT};
 
 use super::super::{
     ManifestError, Note,
@@ -9,14 +9,19 @@ use super::super::{
     pod_spec::{Owner, Standard},
 };
 
-/// Knative's name of a port that speaks HTTP/2 without TLS.
+/// Knative's name of a port that speaks HTTP/2 without TLS; others of Kubernetes' world begin so.
 const H2C: &str = "h2c";
+const H2C_PREFIX: &str = "h2c-";
+/// What Kubernetes calls it where a service says what is spoken on its port.
+const KUBERNETES_H2C: &str = "kubernetes.io/h2c";
+const HTTP: &str = "http";
 
 #[derive(Debug, Default)]
 pub(super) struct Port {
     /// None: where the image says.
     pub(super) number: Option<u16>,
     name: Option<String>,
+    pub(super) app_protocol: AppProtocol,
 }
 
 pub(super) fn read(ports: Option<Field>, owner: &Owner<'_>, notes: &mut Vec<Note>) -> Result<Port, ManifestError> {
@@ -33,12 +38,9 @@ pub(super) fn read(ports: Option<Field>, owner: &Owner<'_>, notes: &mut Vec<Note
 
 fn read_item(item: Field, owner: &Owner<'_>, notes: &mut Vec<Note>) -> Result<Port, ManifestError> {
     let mut item = item.mapping()?;
-    let (name, number) = (item.take("name"), item.take("containerPort"));
+    let (name, number, spoken) = (item.take("name"), item.take("containerPort"), item.take("appProtocol"));
     let missing = item.missing("containerPort");
     item.finish(&[kubernetes::PORT], notes)?;
-    if let Some(name) = name.as_ref().filter(|name| name.is(H2C)) {
-        return Err(name.unsupported("HTTP/1.1 is spoken to a replica: not yet HTTP/2"));
-    }
     let name = name.map(|name| name.text().map(str::to_owned)).transpose()?;
     let number = match number {
         Some(number) => Some(read_number(&number)?),
@@ -46,7 +48,20 @@ fn read_item(item: Field, owner: &Owner<'_>, notes: &mut Vec<Note>) -> Result<Po
         None if owner.standard == Standard::Knative => None,
         None => return Err(missing),
     };
-    Ok(Port { number, name })
+    let app_protocol = match spoken {
+        Some(spoken) => read_app_protocol(&spoken)?,
+        None if name.as_deref().is_some_and(|name| name == H2C || name.starts_with(H2C_PREFIX)) => AppProtocol::H2c,
+        None => AppProtocol::Http1,
+    };
+    Ok(Port { number, name, app_protocol })
+}
+
+fn read_app_protocol(field: &Field) -> Result<AppProtocol, ManifestError> {
+    match field.text()? {
+        KUBERNETES_H2C => Ok(AppProtocol::H2c),
+        HTTP => Ok(AppProtocol::Http1),
+        _ => Err(field.unsupported("`http` and `kubernetes.io/h2c` are spoken to a replica")),
+    }
 }
 
 fn read_number(field: &Field) -> Result<u16, ManifestError> {
@@ -65,13 +80,16 @@ impl Port {
         Ok(())
     }
 
+    /// A port that is a number. None: where requests go.
+    pub(super) fn numbered_by(&self, field: &Field) -> Result<Option<u16>, ManifestError> {
+        read_number(field).map(|number| Some(number).filter(|_| self.number != Some(number)))
+    }
+
     /// A port that is a number or a name of this one. None: where requests go.
     pub(super) fn named_by(&self, field: Option<&Field>) -> Result<Option<u16>, ManifestError> {
         match field {
             None => Ok(None),
-            Some(field) if field.is_integer() => {
-                read_number(field).map(|number| Some(number).filter(|_| self.number != Some(number)))
-            }
+            Some(field) if field.is_integer() => self.numbered_by(field),
             Some(field) if self.name.as_deref() == Some(field.text()?) => Ok(None),
             Some(field) => Err(field.unsupported("the container has no port of this name")),
         }

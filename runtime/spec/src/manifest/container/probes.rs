@@ -1,4 +1,5 @@
-//! How it is seen that a container takes requests: `readinessProbe` and `startupProbe`.
+//! How it is seen that a container takes requests: `readinessProbe` and `startupProbe`. And that it still does:
+//! `livenessProbe`.
 
 use std::time::Duration;
 
@@ -10,13 +11,10 @@ use super::{
         field::{Field, Mapping, SECONDS_MAX},
         kubernetes,
     },
-    http_get,
+    grpc, http_get,
     port::Port,
 };
 
-/// Kubernetes' defaults of a startup probe, which make its deadline.
-const PERIOD_DEFAULT: Duration = Duration::from_secs(10);
-const FAILURE_THRESHOLD_DEFAULT: u32 = 3;
 const THRESHOLD_MAX: u32 = 1_000_000;
 const READINESS_ALONE: &str = "the readiness probe says when it is ready; from this, only the deadline is taken";
 
@@ -48,8 +46,7 @@ pub(super) fn read(
 
 fn read_readiness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
     let mut probe = field.mapping()?;
-    let successes =
-        probe.take("successThreshold").map(|field| field.count(1, THRESHOLD_MAX, "at least 1")).transpose()?;
+    let successes = probe.take("successThreshold").as_ref().map(threshold).transpose()?;
     let read = read_probe(&mut probe, port, notes)?;
     probe.finish(&[kubernetes::PROBE], notes)?;
     Ok(Probe { success_threshold: successes.unwrap_or(1), ..read })
@@ -67,9 +64,10 @@ fn read_startup(
     }
     let failures = probe.take("failureThreshold");
     let read = read_probe(&mut probe, port, notes)?;
-    let period = Some(read.period).filter(|period| !period.is_zero()).unwrap_or(PERIOD_DEFAULT);
-    let count = failures.as_ref().map(|field| field.count(1, THRESHOLD_MAX, "at least 1")).transpose()?;
-    let deadline = period.saturating_mul(count.unwrap_or(FAILURE_THRESHOLD_DEFAULT)).saturating_add(read.initial_delay);
+    let period = Some(read.period).filter(|period| !period.is_zero()).unwrap_or(Probe::PERIOD_DEFAULT);
+    let count = failures.as_ref().map(threshold).transpose()?;
+    let count = count.unwrap_or(Probe::FAILURE_THRESHOLD_DEFAULT);
+    let deadline = period.saturating_mul(count).saturating_add(read.initial_delay);
     let too_long = probe.fail(Problem::Unsupported("a start of more than a year".to_owned()));
     probe.finish(&[kubernetes::PROBE], notes)?;
     if deadline > Duration::from_secs(SECONDS_MAX.into()) {
@@ -79,18 +77,39 @@ fn read_startup(
     Ok(read)
 }
 
-/// What both kinds of probes have. One that asks for nothing in particular looks whether something listens, as
+/// Of a replica that has taken requests. Its failures end it, which is what the one before them never does.
+pub(super) fn read_liveness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
+    let mut probe = field.mapping()?;
+    if let Some(successes) = probe.take("successThreshold") {
+        successes.count(1, 1, "1; one look that goes well is enough")?;
+    }
+    let failures = probe.take("failureThreshold").as_ref().map(threshold).transpose()?;
+    let read = read_probe(&mut probe, port, notes)?;
+    probe.finish(&[kubernetes::PROBE], notes)?;
+    let period = Some(read.period).filter(|period| !period.is_zero()).unwrap_or(Probe::PERIOD_DEFAULT);
+    Ok(Probe { period, failure_threshold: failures.unwrap_or(Probe::FAILURE_THRESHOLD_DEFAULT), ..read })
+}
+
+fn threshold(field: &Field) -> Result<u32, ManifestError> {
+    field.count(1, THRESHOLD_MAX, "at least 1")
+}
+
+/// What all kinds of probes have. One that asks for nothing in particular looks whether something listens, as
 /// Knative has it.
 fn read_probe(probe: &mut Mapping, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
     let mut seconds = |name, min, expected| probe.take(name).map(|field| field.seconds(min, expected)).transpose();
     let initial_delay = seconds("initialDelaySeconds", 0, "seconds from 0 to a year")?;
     let period = seconds("periodSeconds", 0, "seconds from 0 to a year")?;
     let timeout = seconds("timeoutSeconds", 1, "seconds from 1 to a year")?;
-    let handler = match (probe.take("httpGet"), probe.take("tcpSocket")) {
-        (Some(_), Some(tcp)) => return Err(tcp.unsupported("the probe has an `httpGet` too")),
-        (Some(http), None) => http_get::read(http, port, notes)?,
-        (None, Some(tcp)) => read_tcp(tcp, port, notes)?,
-        (None, None) => ProbeHandler::TcpSocket { port: None },
+    let handler = match (probe.take("httpGet"), probe.take("tcpSocket"), probe.take("grpc")) {
+        (Some(_), Some(second), _) | (Some(_), None, Some(second)) => {
+            return Err(second.unsupported("the probe has an `httpGet` too"));
+        }
+        (None, Some(_), Some(grpc)) => return Err(grpc.unsupported("the probe has a `tcpSocket` too")),
+        (Some(http), None, None) => http_get::read(http, port, notes)?,
+        (None, Some(tcp), None) => read_tcp(tcp, port, notes)?,
+        (None, None, Some(grpc)) => grpc::read(grpc, port)?,
+        (None, None, None) => ProbeHandler::TcpSocket { port: None },
     };
     Ok(Probe {
         initial_delay: initial_delay.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! What a pod and its container say, which means the same in all three kinds.
 
 use super::*;
-use crate::{Container, EnvVar, Medium, Network, Probe, ProbeHandler, Volume, VolumeMount};
+use crate::{AppProtocol, Container, Contract, EnvVar, Medium, Network, Probe, ProbeHandler, Volume, VolumeMount};
 
 /// A kind of manifest around a pod.
 pub(super) struct Form {
@@ -9,6 +9,7 @@ pub(super) struct Form {
     head: &'static str,
     indent: usize,
     pub(super) path: &'static str,
+    contract: Contract,
 }
 
 pub(super) const KNATIVE: Form = Form {
@@ -23,6 +24,7 @@ spec:
 ",
     indent: 6,
     path: "spec.template.spec",
+    contract: Contract::Knative,
 };
 
 pub(super) const KSERVE: Form = Form {
@@ -37,6 +39,7 @@ spec:
 ",
     indent: 4,
     path: "spec.predictor",
+    contract: Contract::KServe,
 };
 
 pub(super) const POD: Form = Form {
@@ -49,6 +52,7 @@ spec:
 ",
     indent: 2,
     path: "spec",
+    contract: Contract::Auto,
 };
 
 pub(super) const FORMS: [Form; 3] = [KNATIVE, KSERVE, POD];
@@ -63,6 +67,13 @@ impl Form {
             text.push_str(&format!("{:indent$}{line}\n", "", indent = self.indent));
         }
         text
+    }
+
+    /// What a container is that says nothing: what its kind of manifest means.
+    fn of_kind(&self) -> Container {
+        let contract = self.contract;
+        let readiness_probe = (contract == Contract::KServe).then(Probe::tcp);
+        Container { contract, readiness_probe, ..Container::of("busybox:1.36".parse().unwrap()) }
     }
 
     pub(super) fn read(&self, container: &str, pod: &str) -> Manifest {
@@ -83,7 +94,7 @@ fn an_image_alone_is_enough() {
     for form in FORMS {
         let manifest = form.read("", "");
         let pod = form.kind == "Pod";
-        let container = Container { port: (!pod).then_some(8080), ..Container::of("busybox:1.36".parse().unwrap()) };
+        let container = Container { port: (!pod).then_some(8080), ..form.of_kind() };
         let min_replicas = (form.kind != "Service").then_some(0);
         assert_eq!(
             manifest.endpoint,
@@ -185,7 +196,7 @@ fn what_is_honoured_arrives() {
                 ..Probe::with(probe)
             }),
             volume_mounts: vec![mount("scratch", "/tmp", Medium::Disk), mount("shared", "/dev/shm", Medium::Memory)],
-            ..Container::of("busybox:1.36".parse().unwrap())
+            ..form.of_kind()
         };
         assert_eq!(endpoint.container.as_deref(), Some(&container), "{}", form.kind);
         let written = serde_json::to_string(&endpoint).unwrap();
@@ -205,7 +216,7 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
     let tcp = |port| ProbeHandler::TcpSocket { port };
     for form in FORMS {
         let handler = |lines: &str| form.container(lines).readiness_probe.map(|probe| probe.handler);
-        assert_eq!(handler(""), None);
+        assert_eq!(handler(""), (form.contract == Contract::KServe).then(|| tcp(None)));
         assert_eq!(handler("readinessProbe: {}"), Some(tcp(None)));
         assert_eq!(handler("readinessProbe: {tcpSocket: {port: 9000}}"), Some(tcp(Some(9000))));
         assert_eq!(handler("readinessProbe: {httpGet: {}}"), Some(get("/", None)));
@@ -233,6 +244,49 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
         assert_eq!((probe.handler, probe.initial_delay), (get("/r", None), Duration::ZERO));
         let same = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /s}}}}"), "");
         assert_eq!((ignored(&same), same.endpoint.start_deadline), (vec![], Some(seconds(65))));
+    }
+}
+
+#[test]
+fn a_port_says_what_is_spoken_on_it() {
+    for form in FORMS {
+        let spoken = |port: &str| form.container(&format!("ports: [{{containerPort: 1, {port}}}]")).app_protocol;
+        for name in [
+            "name: h2c",
+            "name: h2c-grpc",
+            "appProtocol: kubernetes.io/h2c",
+            "name: http1, appProtocol: kubernetes.io/h2c",
+        ] {
+            assert_eq!(spoken(name), AppProtocol::H2c, "{name}");
+        }
+        for name in ["name: http1", "name: web", "name: h2cc", "appProtocol: http", "name: h2c, appProtocol: http"] {
+            assert_eq!(spoken(name), AppProtocol::Http1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_liveness_probe_has_the_defaults_of_kubernetes() {
+    for form in FORMS {
+        let probe = |lines: &str| form.container(lines).liveness_probe;
+        assert_eq!(probe("readinessProbe: {}"), None);
+        let plain = Probe { period: Duration::from_secs(10), ..Probe::with(ProbeHandler::TcpSocket { port: None }) };
+        assert_eq!(probe("livenessProbe: {tcpSocket: {}}"), Some(plain.clone()));
+        assert_eq!((plain.failure_threshold, plain.timeout), (3, Duration::from_secs(1)));
+        let grpc = |port, service: &str| ProbeHandler::Grpc { port, service: service.to_owned() };
+        let written = "ports: [{containerPort: 9000}]\nlivenessProbe: {grpc: {port: 9000, service: a.B}, \
+                       initialDelaySeconds: 5, periodSeconds: 2, timeoutSeconds: 3, failureThreshold: 4}";
+        let expected = Probe {
+            handler: grpc(None, "a.B"),
+            initial_delay: Duration::from_secs(5),
+            period: Duration::from_secs(2),
+            timeout: Duration::from_secs(3),
+            success_threshold: 1,
+            failure_threshold: 4,
+        };
+        assert_eq!(probe(written), Some(expected));
+        let readiness = form.container("readinessProbe: {grpc: {port: 1, service: ''}}").readiness_probe;
+        assert_eq!(readiness.map(|probe| probe.handler), Some(grpc(Some(1), "")));
     }
 }
 
@@ -347,5 +401,23 @@ proptest! {
         let text = FORMS[form].with(FULL, FULL_POD);
         let lines = text.lines().enumerate().filter(|(index, _)| *index != without).map(|(_, line)| line);
         let _ = parse(&lines.collect::<Vec<_>>().join("\n"));
+    }
+}
+
+#[test]
+fn a_container_keeps_to_what_its_kind_of_manifest_means_or_to_what_it_says() {
+    for form in FORMS {
+        assert_eq!(form.container("").contract, form.contract);
+        let said = form.with("", "").replace("metadata: {", "metadata: {ANNOTATIONS");
+        let with = |annotations: &str| match said.contains("ANNOTATIONSname: demo, namespace: vision, annotations: {") {
+            true => {
+                said.replace("ANNOTATIONS", "").replace("annotations: {", &format!("annotations: {{{annotations}, "))
+            }
+            false => said.replace("ANNOTATIONS", &format!("annotations: {{{annotations}}}, ")),
+        };
+        let container = only(&with("dormouse.dev/contract: kserve")).endpoint.container.unwrap();
+        assert_eq!((container.contract, container.readiness_probe), (Contract::KServe, None), "{}", form.kind);
+        let error = parse(&with("dormouse.dev/contract: lambda")).unwrap_err().to_string();
+        assert!(error.contains("there are auto, knative, kserve"), "{error}");
     }
 }

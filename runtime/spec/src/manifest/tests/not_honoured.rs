@@ -29,7 +29,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("ports: [{containerPort: 0}]", "", ".ports[0].containerPort", "from 1 to 65535"),
     ("ports: [{containerPort: 65536}]", "", ".ports[0].containerPort", "from 1 to 65535"),
     ("ports: [{containerPort: 1, protocol: UDP}]", "", ".ports[0].protocol", "over TCP"),
-    ("ports: [{containerPort: 1, name: h2c}]", "", ".ports[0].name", "HTTP/1.1"),
+    ("ports: [{containerPort: 1, appProtocol: kubernetes.io/ws}]", "", ".ports[0].appProtocol", "are spoken"),
     ("resources: {limits: {memory: 1Gi}, requests: {memory: 2Gi}}", "", ".requests.memory", "more than the limit"),
     ("resources: {limits: {cpu: 1}, requests: {cpu: 1.5}}", "", ".requests.cpu", "more than the limit"),
     ("resources: {requests: {memory: x}}", "", ".requests.memory", "not a memory quantity"),
@@ -42,7 +42,12 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("securityContext: {readOnlyRootFilesystem: 'yes'}", "", ".readOnlyRootFilesystem", "expected true or false"),
     ("securityContext: {runAsUser: 0}", "securityContext: {runAsNonRoot: true}", ".runAsUser", "is root"),
     ("readinessProbe: {exec: {command: [a]}}", "", ".readinessProbe.exec", "not yet"),
-    ("readinessProbe: {grpc: {port: 1}}", "", ".readinessProbe.grpc", "not yet"),
+    ("livenessProbe: {exec: {command: [a]}}", "", ".livenessProbe.exec", "not yet"),
+    ("livenessProbe: {grpc: {}}", "", ".livenessProbe.grpc", "is missing"),
+    ("livenessProbe: {grpc: {port: web}}", "", ".livenessProbe.grpc.port", "a whole number"),
+    ("livenessProbe: {grpc: {port: 1}, tcpSocket: {}}", "", ".livenessProbe.grpc", "`tcpSocket` too"),
+    ("livenessProbe: {successThreshold: 2}", "", ".livenessProbe.successThreshold", "one look"),
+    ("livenessProbe: {failureThreshold: 0}", "", ".livenessProbe.failureThreshold", "at least 1"),
     ("readinessProbe: {httpGet: {scheme: HTTPS}}", "", ".httpGet.scheme", "only HTTP"),
     ("readinessProbe: {httpGet: {host: a}}", "", ".httpGet.host", "the replica itself"),
     ("readinessProbe: {httpGet: {path: /a b}}", "", ".httpGet.path", "`%20`"),
@@ -86,7 +91,11 @@ pub(super) fn check(refused: &[(&str, &str, &str, &str)]) {
 fn real_fields_that_are_not_honoured_are_noted() {
     for (container, pod, path) in [
         ("imagePullPolicy: Always", "", ".containers[0].imagePullPolicy"),
-        ("livenessProbe: {exec: {command: [a]}}", "", ".containers[0].livenessProbe"),
+        (
+            "livenessProbe: {terminationGracePeriodSeconds: 1}",
+            "",
+            ".containers[0].livenessProbe.terminationGracePeriodSeconds",
+        ),
         ("resources: {requests: {cpu: 0, memory: 1Gi}}", "", ".containers[0].resources.requests"),
         ("resources: {limits: {hugepages-2Mi: 4Mi}}", "", ".containers[0].resources.limits.hugepages-2Mi"),
         (

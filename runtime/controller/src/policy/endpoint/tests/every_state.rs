@@ -48,6 +48,10 @@ enum Step {
     Silent {
         index: usize,
     },
+    /// Its liveness probe fails.
+    Unwell {
+        index: usize,
+    },
     /// The spawner could not do what it was asked last of a replica that runs.
     Refuse {
         index: usize,
@@ -116,6 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
+        2 => any::<usize>().prop_map(|index| Step::Unwell { index }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
         1 => adopted.clone().prop_map(|state| Step::Adopt { state }),
         1 => (adopted, 0..3_u8).prop_map(|(state, forks)| Step::AdoptTemplate { state, forks }),
@@ -367,6 +372,11 @@ impl World {
             Step::Silent { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
                     self.happen(Event::Silent { replica });
+                }
+            }
+            Step::Unwell { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.happen(Event::Unwell { replica, cause: "liveness probe".to_owned() });
                 }
             }
             Step::Refuse { index } => {

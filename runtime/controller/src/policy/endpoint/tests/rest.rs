@@ -97,6 +97,33 @@ fn a_silent_replica_is_killed_and_another_takes_its_place() {
 }
 
 #[test]
+fn an_unwell_replica_is_told_to_end_and_back_off_begins_with_the_second() {
+    let (mut case, replica) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });
+    let unwell = |replica| Event::Unwell { replica, cause: "liveness probe: silence".to_owned() };
+    let actions = case.step(unwell(replica));
+    assert_eq!(actions[0], Action::Stop { replica, grace: STOP_GRACE });
+    assert_eq!(actions[1], Action::Note(Note::Crashed { replica, cause: "liveness probe: silence".to_owned() }));
+    assert_eq!(case.step(unwell(replica)), [], "once is enough");
+    case.die(replica);
+    let second = reserved(&case.acquire())[0];
+    case.start(second);
+    case.step(unwell(second));
+    case.die(second);
+    let refused = case.acquire();
+    let told = |action: &Action| matches!(action, Action::Refuse { refusal: Refusal::BackOff { cause, .. }, .. } if cause.contains("silence"));
+    assert!(refused.iter().any(told), "{refused:?}");
+}
+
+#[test]
+fn a_frozen_replica_is_never_unwell() {
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    let frozen = case.pass(10 * SECOND);
+    assert!(frozen.contains(&Action::Freeze { replica }), "{frozen:?}");
+    assert_eq!(case.step(Event::Unwell { replica, cause: "late".to_owned() }), []);
+}
+
+#[test]
 fn who_may_rest_at_last_after_a_long_idle_time_goes_without_being_frozen_first() {
     let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
     let first = reserved(&case.step(Event::Tick))[0];

@@ -1,0 +1,89 @@
+//! One look at a process of an image, as Kubernetes' kubelet does it: from outside, over a socket that was made
+//! where the process listens.
+
+mod grpc;
+mod h2c;
+mod health;
+mod http;
+
+use std::{io, time::Duration};
+
+use dormouse_spec::{AppProtocol, Probe, ProbeHandler};
+use hyper::StatusCode;
+use tokio::time::timeout;
+
+use crate::Inside;
+
+/// As what Kubernetes' own probes are known, which some servers answer apart from requests.
+const USER_AGENT: &str = concat!("kube-probe/1.34 (dormouse ", env!("CARGO_PKG_VERSION"), ")");
+
+/// What a look saw where it did not go well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProbeFailure {
+    #[error("nothing listens on port {port}")]
+    NothingListens { port: u16 },
+    #[error("connecting to port {port} failed: {source}")]
+    Connect { port: u16, source: io::Error },
+    #[error("{what} on port {port} was not answered: {source}")]
+    Ask { port: u16, what: String, source: hyper::Error },
+    #[error("{what} on port {port} cannot be asked: {source}")]
+    Request { port: u16, what: String, source: hyper::http::Error },
+    #[error("{what} on port {port} was answered {status}")]
+    Status { port: u16, what: String, status: StatusCode },
+    #[error("{what} on port {port} was answered {answer}")]
+    Health { port: u16, what: String, answer: String },
+    #[error("port {port} did not answer within {} ms", .longest.as_millis())]
+    Late { port: u16, longest: Duration },
+}
+
+/// Who is asked, and how that is called where it fails.
+#[derive(Debug)]
+struct Asked {
+    port: u16,
+    what: String,
+}
+
+impl Asked {
+    fn failed(&self, source: hyper::Error) -> ProbeFailure {
+        ProbeFailure::Ask { port: self.port, what: self.what.clone(), source }
+    }
+
+    fn impossible(&self, source: hyper::http::Error) -> ProbeFailure {
+        ProbeFailure::Request { port: self.port, what: self.what.clone(), source }
+    }
+
+    fn status(&self, status: StatusCode) -> ProbeFailure {
+        ProbeFailure::Status { port: self.port, what: self.what.clone(), status }
+    }
+
+    fn health(&self, answer: String) -> ProbeFailure {
+        ProbeFailure::Health { port: self.port, what: self.what.clone(), answer }
+    }
+}
+
+/// # Errors
+/// What was seen instead.
+pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFailure> {
+    let port = probe.handler.port().unwrap_or(inside.port());
+    // As Knative has it: where requests go, what is spoken to a server that may speak nothing else.
+    let speaks_h2c = port == inside.port() && inside.protocol() == AppProtocol::H2c;
+    let looking = async {
+        let stream = inside.connect(port).await.map_err(|source| match source.kind() {
+            io::ErrorKind::ConnectionRefused => ProbeFailure::NothingListens { port },
+            _ => ProbeFailure::Connect { port, source },
+        })?;
+        match &probe.handler {
+            ProbeHandler::TcpSocket { .. } => Ok(()),
+            ProbeHandler::HttpGet { path, headers, .. } if speaks_h2c => {
+                http::get_h2c(stream, port, path, headers).await
+            }
+            ProbeHandler::HttpGet { path, headers, .. } => http::get(stream, port, path, headers).await,
+            ProbeHandler::Grpc { service, .. } => grpc::check(stream, port, service).await,
+        }
+    };
+    let longest = probe.timeout;
+    timeout(longest, looking).await.unwrap_or(Err(ProbeFailure::Late { port, longest }))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
