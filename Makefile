@@ -63,7 +63,9 @@ fuzz-smoke: setup-test ## The same for 20 seconds each.
 # A peer or an image that cannot be had is no reason not to measure: its rows, or its part, say that it is missing.
 bench: root build bench-models ## Measure beside a bare process and peers: ONLY=cold-start QUICK=1 (root).
 	-@configs/setup/bench-peers.sh
-	-@$(MAKE) --no-print-directory bench-images
+	-@configs/setup/packages.sh images
+	-@tests/images/build.sh
+	-@tests/images/large.sh
 	cargo build --locked --release --package dormouse-bench --package dormouse-tests --bin dormouse-bench --bin dormouse-bench-sandbox --bin dormouse-bench-server --bin dormouse-fake
 	target/release/dormouse-bench $(ONLY) $(if $(QUICK),--quick) $(if $(FILTER),--filter $(FILTER))
 

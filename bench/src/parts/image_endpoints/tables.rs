@@ -13,7 +13,7 @@ use crate::{
 type Line<'a> = (String, Result<&'a Samples, &'a String>, bool);
 
 fn of_proxied(proxied: &Proxied) -> Vec<Line<'_>> {
-    fn told<'a>(pair: &'a Result<Pair, String>, of: fn(&Pair) -> &Samples) -> Result<&'a Samples, &'a String> {
+    fn told(pair: &Result<Pair, String>, of: fn(&Pair) -> &Samples) -> Result<&Samples, &String> {
         pair.as_ref().map(of)
     }
     let through = |pair| told(pair, |pair| &pair.through);
