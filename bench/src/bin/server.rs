@@ -14,8 +14,10 @@ use std::{
     thread,
 };
 
-/// One thread each, which waits: nothing looks for the next connection that has something to say.
-const CONNECTIONS_MAX: usize = 48;
+/// One thread each, which waits: nothing looks for the next connection that has something to say. A proxy that passes on
+/// one request at a time keeps one, and looks whether anybody is there with another. Each thread more is one that a thaw
+/// has to wake.
+const CONNECTIONS_MAX: usize = 4;
 /// Of a head. There are no bodies.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\n\

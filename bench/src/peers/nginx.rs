@@ -30,25 +30,23 @@ impl Nginx {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let file = directory.path().join("nginx.conf");
         fs::write(&file, configuration(directory.path(), address, upstream))?;
-        let log = directory.path().join("error.log");
+        let words = directory.path().join("words");
         let child = Command::new(&program)
             .args(["-p".as_ref(), directory.path().as_os_str()])
             .args(["-c".as_ref(), file.as_os_str()])
-            // Also what it says before it has read where to.
-            .args(["-e".as_ref(), log.as_os_str()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(directory.path().join("words"))?)
+            .stderr(File::create(&words)?)
             .spawn()?;
         let mut nginx = Self { child, address, version: version_of(&program), _directory: directory };
-        nginx.until_it_listens(&log)?;
+        nginx.until_it_listens(&words)?;
         Ok(nginx)
     }
 
-    fn until_it_listens(&mut self, log: &Path) -> Result<(), Failure> {
+    fn until_it_listens(&mut self, words: &Path) -> Result<(), Failure> {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address).is_err() {
-            let told = || fs::read_to_string(log).unwrap_or_default().trim().replace('\n', "; ");
+            let told = || fs::read_to_string(words).unwrap_or_default().trim().replace('\n', "; ");
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("nginx ended with {status}: {}", told()).into());
             }
@@ -79,7 +77,7 @@ fn configuration(directory: &Path, address: SocketAddr, upstream: &Path) -> Stri
         .map(|kind| format!("    {kind}_temp_path {place}/{kind};\n"))
         .concat();
     format!(
-        "daemon off;\nworker_processes 1;\nuser root;\npid {place}/nginx.pid;\nevents {{ worker_connections 64; }}\nhttp {{\n\
+        "daemon off;\nworker_processes 1;\nuser root;\nerror_log stderr;\npid {place}/nginx.pid;\nevents {{ worker_connections 64; }}\nhttp {{\n\
          {temporary}    access_log off;\n    keepalive_requests 1000000;\n    upstream server {{\n        server \
          unix:{upstream};\n        keepalive 8;\n        keepalive_requests 1000000;\n    }}\n    server {{\n        \
          listen {address};\n        location / {{\n            proxy_pass http://server;\n            \
