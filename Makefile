@@ -63,17 +63,21 @@ fuzz-smoke: setup-test ## The same for 20 seconds each.
 # A peer or an image that cannot be had is no reason not to measure: its rows, or its part, say that it is missing.
 bench: root build bench-models ## Measure beside a bare process and peers: ONLY=cold-start QUICK=1 (root).
 	-@configs/setup/bench-peers.sh
+	-@configs/setup/packages.sh images
+	-@tests/images/build.sh
 	-@tests/images/large.sh
-	cargo build --locked --release --package dormouse-bench --package dormouse-tests --bin dormouse-bench --bin dormouse-bench-sandbox --bin dormouse-fake
+	cargo build --locked --release --package dormouse-bench --package dormouse-tests --bin dormouse-bench --bin dormouse-bench-sandbox --bin dormouse-bench-server --bin dormouse-fake
 	target/release/dormouse-bench $(ONLY) $(if $(QUICK),--quick) $(if $(FILTER),--filter $(FILTER))
 
 bench-models: setup ## Build the models that are only measured with.
 	@configs/setup/bench-models.sh
 
-bench-images: root setup ## Build the image that is unpacked in the bench (root).
+bench-images: root setup ## Build the images that are unpacked and served in the bench (root).
+	@configs/setup/packages.sh images
+	@tests/images/build.sh
 	@tests/images/large.sh
 
-bench-peers: root setup ## Install what is measured beside Dormouse: runc, containerd, Triton (root).
+bench-peers: root setup ## Install what is measured beside Dormouse: runc, containerd, nginx, Triton (root).
 	@configs/setup/bench-peers.sh
 
 bench-neighbours: ## The bench of what a neighbour notices, alone (root).

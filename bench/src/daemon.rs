@@ -2,6 +2,7 @@
 
 pub(crate) mod configuration;
 mod endpoint;
+mod image;
 mod wake;
 
 use std::{
@@ -16,6 +17,7 @@ use dormouse_tests::processes;
 use serde_json::Value;
 
 pub(crate) use endpoint::EndpointSettings;
+pub(crate) use image::host;
 pub(crate) use wake::Wake;
 
 use crate::{

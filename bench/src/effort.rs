@@ -14,6 +14,8 @@ pub(crate) struct Effort {
     pub(crate) sandboxes: usize,
     /// Requests one at a time, through the daemon and to a bare worker each.
     pub(crate) alone: usize,
+    /// Requests one at a time to a server that answers at once: through each proxy, and around it.
+    pub(crate) proxied: usize,
     /// How long each rate is held, and how many rates there are at most.
     pub(crate) rate_for: Duration,
     pub(crate) rates_max: usize,
@@ -38,6 +40,7 @@ impl Effort {
         deletes: 50,
         sandboxes: 60,
         alone: 300,
+        proxied: 4_000,
         rate_for: Duration::from_secs(5),
         rates_max: 16,
         densities: 3,
@@ -54,6 +57,7 @@ impl Effort {
         deletes: 8,
         sandboxes: 3,
         alone: 20,
+        proxied: 100,
         rate_for: Duration::from_secs(1),
         rates_max: 3,
         densities: 1,

@@ -25,6 +25,14 @@ impl<S: Read + Write> Connection<S> {
         self.exchange(method, path, "", b"")
     }
 
+    /// What `host` shows at `path`.
+    pub(crate) fn get(&mut self, host: &str, path: &str) -> std::io::Result<Vec<u8>> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+        stream.flush()?;
+        self.answer().map_err(|error| std::io::Error::other(format!("GET {path} of {host}: {error}")))
+    }
+
     fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
         self.write(method, path, headers, body)?;
         self.answer().map_err(|error| std::io::Error::other(format!("{method} {path}: {error}")))

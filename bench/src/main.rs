@@ -8,6 +8,8 @@ mod daemon;
 mod effort;
 mod floor;
 mod http;
+mod image;
+mod libraries;
 mod load;
 mod machine;
 mod models;

@@ -3,8 +3,10 @@
 mod cold_start;
 mod density;
 mod footprint;
+mod image_endpoints;
 mod images;
 mod neighbours;
+mod rest;
 mod throughput;
 
 use crate::{Bench, Failure, report::Report};
@@ -21,14 +23,16 @@ pub(crate) enum Part {
     Footprint,
     /// Unpacking the layers of an image, beside tar
     Images,
+    /// Requests to endpoints of images: warm beside nginx, first ones beside runc and containerd
+    ImageEndpoints,
     /// What a neighbour notices of a replica that takes all it can get
     Neighbours,
 }
 
 impl Part {
     /// Those that run where none is named.
-    pub(crate) const USUAL: [Self; 5] =
-        [Self::ColdStart, Self::Throughput, Self::Density, Self::Footprint, Self::Images];
+    pub(crate) const USUAL: [Self; 6] =
+        [Self::ColdStart, Self::Throughput, Self::Density, Self::Footprint, Self::Images, Self::ImageEndpoints];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -37,6 +41,7 @@ impl Part {
             Self::Density => "density",
             Self::Footprint => "footprint",
             Self::Images => "images",
+            Self::ImageEndpoints => "image-endpoints",
             Self::Neighbours => "neighbours",
         }
     }
@@ -48,6 +53,7 @@ impl Part {
             Self::Density => density::measure(bench),
             Self::Footprint => footprint::measure(bench),
             Self::Images => images::measure(bench),
+            Self::ImageEndpoints => image_endpoints::measure(bench),
             Self::Neighbours => neighbours::measure(bench),
         }
     }

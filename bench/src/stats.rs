@@ -5,7 +5,7 @@ mod noise;
 mod random;
 mod samples;
 
-pub(crate) use comparison::{Interval, added, interval, ratio};
+pub(crate) use comparison::{Interval, added, interval, ratio, ratio_of_added};
 pub(crate) use noise::{Watch, drift, spread};
 pub(crate) use random::Random;
 pub(crate) use samples::Samples;

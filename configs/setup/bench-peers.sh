@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make bench` measures beside Dormouse: runc and containerd from the distribution, Triton out of
-# NVIDIA's pytriton wheel. Each that cannot be had is named, and the others are installed all the same: a bench
+# Installs what `make bench` measures beside Dormouse: runc, containerd and nginx from the distribution, Triton out
+# of NVIDIA's pytriton wheel. Each that cannot be had is named, and the others are installed all the same: a bench
 # without one of them says so in its rows.
 . "$(dirname "$0")/steps.sh"
 
@@ -9,7 +9,7 @@ packages=configs/setup/wheels/triton-packages.txt
 peers=$SETUP/peers
 binaries=$peers/triton/pytriton/tritonserver
 
-runtimes() { configs/setup/packages.sh bench; }
+distribution() { configs/setup/packages.sh bench; }
 
 # The server is an executable in the wheel, beside libraries that it finds by itself. Its Python backend starts a
 # stub built for one version of Python, which it looks for in the backend's directory.
@@ -38,13 +38,13 @@ triton() {
 
 # Each in a process of its own: in a condition of this one, the shell would go on after a failure.
 case ${1:-} in
-runtimes) runtimes ;;
+distribution) distribution ;;
 triton) triton ;;
 "")
     missing=()
-    "$0" runtimes || missing+=("runc and containerd")
+    "$0" distribution || missing+=("runc, containerd and nginx")
     "$0" triton || missing+=(Triton)
     [ ${#missing[@]} = 0 ] || fail "not installed: $(printf '%s; ' "${missing[@]}")their rows of the bench will say so"
     ;;
-*) fail "usage: bench-peers.sh [runtimes|triton]" ;;
+*) fail "usage: bench-peers.sh [distribution|triton]" ;;
 esac

@@ -13,8 +13,8 @@ case ${1:-} in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 # Triton's Python backend embeds the distribution's interpreter.
-bench) packages="runc containerd libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ;;
-images) packages="umoci" ;;
+bench) packages="runc containerd nginx-light libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ;;
+images) packages="busybox-static umoci" ;;
 *) fail "usage: packages.sh run|test|bench|images" ;;
 esac
 

@@ -23,9 +23,6 @@ impl EndpointSettings {
     }
 
     pub(crate) fn manifest(&self, name: &str, model: &Model) -> Result<String, Failure> {
-        let annotations: String =
-            self.annotations.iter().map(|(key, value)| format!("    dormouse.dev/{key}: \"{value}\"\n")).collect();
-        let annotations = if annotations.is_empty() { annotations } else { format!("  annotations:\n{annotations}") };
         let number =
             |key: &str, value: Option<u32>| value.map(|value| format!("    {key}: {value}\n")).unwrap_or_default();
         let numbers = [
@@ -35,12 +32,27 @@ impl EndpointSettings {
         ];
         let resources = self.memory.map(|memory| format!("      resources: {{limits: {{memory: {memory}}}}}\n"));
         Ok(format!(
-            "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata:\n  name: {name}\n{annotations}spec:\n  \
+            "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata:\n  name: {name}\n{}spec:\n  \
              predictor:\n{}    model:\n      modelFormat: {{name: onnx}}\n      protocolVersion: v2\n      storageUri: \
              file://{}\n{}",
+            self.annotation_lines(),
             numbers.concat(),
             model.path.canonicalize()?.display(),
             resources.unwrap_or_default()
         ))
+    }
+    /// Of one container that runs the image as it is.
+    pub(crate) fn manifest_of_image(&self, name: &str, image: &str) -> String {
+        let annotations = self.annotation_lines();
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n{annotations}spec:\n  containers:\n    - name: {name}\n      \
+             image: {image}\n"
+        )
+    }
+
+    fn annotation_lines(&self) -> String {
+        let lines: String =
+            self.annotations.iter().map(|(key, value)| format!("    dormouse.dev/{key}: \"{value}\"\n")).collect();
+        if lines.is_empty() { lines } else { format!("  annotations:\n{lines}") }
     }
 }

@@ -12,7 +12,7 @@ mod stand;
 mod tables;
 mod wakes;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -22,13 +22,6 @@ use crate::{
     report::{Report, Strip, strips},
     stats,
 };
-
-/// Before every sample.
-const IDLE: Duration = Duration::from_secs(1);
-
-fn idle() {
-    std::thread::sleep(IDLE);
-}
 
 pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
     let mut measured = Vec::new();

@@ -3,7 +3,6 @@
 //! Storing the blobs is no part of it: they are there. Both sides write each layer's files to the disk before the next
 //! one begins.
 
-mod layout;
 mod tar;
 mod unpacker;
 
@@ -12,12 +11,10 @@ use std::{fs::File, path::Path};
 use rustix::fs::syncfs;
 use serde_json::json;
 
-use self::{
-    layout::Layout,
-    unpacker::{Order, Unpacked, Unpacker},
-};
+use self::unpacker::{Order, Unpacked, Unpacker};
 use crate::{
     Bench, Failure,
+    image::Layout,
     report::{Report, Row, Strip, Table, Unit, strips},
     stats::{self, Samples, ratio},
 };

@@ -1,22 +1,26 @@
-//! containerd, idle and with nothing to run: what a node has running before its first container.
+//! containerd with its own client: what a node has running before its first container, and containers of an image.
+
+mod image;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+pub(crate) use self::image::ContainerdImage;
 use super::{installed, version};
 use crate::Failure;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
+const SOCKET: &str = "containerd.sock";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct Containerd {
     child: Child,
     version: String,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Containerd {
@@ -29,7 +33,7 @@ impl Containerd {
         // The interface for Kubernetes would configure networks, and no node without Kubernetes needs it.
         let plugins = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
         std::fs::write(&configuration, format!("{plugins}[debug]\naddress = {:?}\n", path("debug.sock")))?;
-        let socket = path("containerd.sock");
+        let socket = path(SOCKET);
         let child = Command::new(&program)
             .arg("--config")
             .arg(&configuration)
@@ -43,7 +47,7 @@ impl Containerd {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut containerd = Self { child, version: short(&version(&program)), _directory: directory };
+        let mut containerd = Self { child, version: short(&version(&program)), directory };
         containerd.until_it_listens(&socket)?;
         Ok(containerd)
     }
@@ -60,6 +64,14 @@ impl Containerd {
             std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path(SOCKET)
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -2,6 +2,7 @@
 //! namespaces, ids, mounts, limits and system calls, and the same payload.
 
 mod bundle;
+mod image;
 
 use std::{
     io::Read,
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::image::RuncImage;
 use super::{installed, version};
 use crate::{Bench, Failure, machine::said};
 

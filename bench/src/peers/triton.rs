@@ -9,20 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use super::end;
 use crate::{
     Bench, Failure,
     http::Connection,
     models::{Answer, Model},
-    process::family,
 };
 
 /// How long it may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long it may take to end. It waits for open connections, of which there are none by then.
-const END_DEADLINE: Duration = Duration::from_secs(10);
-const END_LOOK: Duration = Duration::from_millis(5);
 /// It tells nobody when it is ready, so it is asked this often: half of that is the error of a start's time.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 /// The model that `config.pbtxt` is about.
@@ -136,26 +131,9 @@ impl Server {
     }
 }
 
-fn signal(pid: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // One that has ended needs none.
-        let _ = kill_process(pid, signal);
-    }
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
-        let family = family(self.pid());
         // Killed it would leave its stub running, and their shared memory.
-        signal(self.pid(), Signal::TERM);
-        let deadline = Instant::now() + END_DEADLINE;
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                family.iter().for_each(|pid| signal(*pid, Signal::KILL));
-                let _ = self.child.wait();
-                return;
-            }
-            std::thread::sleep(END_LOOK);
-        }
+        end(&mut self.child);
     }
 }

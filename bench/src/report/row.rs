@@ -110,7 +110,8 @@ impl Unit {
             _ if self == Self::Replicas => format!("{value:.0}"),
             size if size >= 100.0 => format!("{value:.0}"),
             size if size >= 10.0 => format!("{value:.1}"),
-            _ => format!("{value:.2}"),
+            size if size >= 0.1 || size == 0.0 => format!("{value:.2}"),
+            _ => format!("{value:.3}"),
         };
         if self == Self::Ratio { number } else { format!("{number} {self}") }
     }
@@ -145,6 +146,12 @@ mod tests {
         assert_eq!(row(Some(0.35), Ok(0.36)).verdict(), "missed");
         assert_eq!(row(Some(0.35), Ok(f64::NAN)).verdict(), "missed");
         assert_eq!(row(None, Ok(1.0)).verdict(), "");
+    }
+
+    #[test]
+    fn small_figures_keep_their_digits() {
+        let figures = [0.0, 0.0567, 0.567, 56.7, 567.0].map(|value| Unit::Milliseconds.figure(value));
+        assert_eq!(figures, ["0.00 ms", "0.057 ms", "0.57 ms", "56.7 ms", "567 ms"]);
     }
 
     #[test]

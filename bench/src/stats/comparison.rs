@@ -30,12 +30,24 @@ pub(crate) fn interval(samples: &Samples, share: f64) -> (f64, Interval) {
     compared(samples, samples, |ours, _| percentile(ours, share))
 }
 
+/// How much more one adds than another: what each adds is the median through it less the median around it.
+pub(crate) fn ratio_of_added(ours: [&Samples; 2], theirs: [&Samples; 2]) -> (f64, Interval) {
+    let [[through, around], [through_them, around_them]] = [ours, theirs];
+    of_all([through, around, through_them, around_them], |all| {
+        let [through, around, through_them, around_them] = all.map(|values| percentile(values, 0.5));
+        (through - around) / (through_them - around_them)
+    })
+}
+
 fn compared(ours: &Samples, other: &Samples, figure: impl Fn(Vec<f64>, Vec<f64>) -> f64) -> (f64, Interval) {
+    of_all([ours, other], |[ours, other]| figure(ours, other))
+}
+
+fn of_all<const N: usize>(all: [&Samples; N], figure: impl Fn([Vec<f64>; N]) -> f64) -> (f64, Interval) {
     let mut random = Random::seeded(SEED);
-    let resampled: Vec<f64> =
-        (0..RESAMPLES).map(|_| figure(drawn(ours, &mut random), drawn(other, &mut random))).collect();
+    let resampled: Vec<f64> = (0..RESAMPLES).map(|_| figure(all.map(|samples| drawn(samples, &mut random)))).collect();
     let [low, high] = TAILS.map(|share| percentile(resampled.clone(), share));
-    (figure(ours.values().to_vec(), other.values().to_vec()), Interval { low, high })
+    (figure(all.map(|samples| samples.values().to_vec())), Interval { low, high })
 }
 
 /// As many as there are, each drawn from all of them.
@@ -68,6 +80,14 @@ mod tests {
             high - low
         };
         assert!(width(&wild) > 4.0 * width(&scattered(50.0)));
+    }
+
+    #[test]
+    fn what_two_add_is_compared_without_what_they_add_it_to() {
+        let (figure, interval) =
+            ratio_of_added([&scattered(70.0), &scattered(50.0)], [&scattered(110.0), &scattered(100.0)]);
+        assert_eq!(figure, 2.0);
+        assert!(interval.low < 2.0 && interval.high > 2.0, "{interval:?}");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use super::rung::Rest;
 use crate::{
     Bench, Failure,
     daemon::{Daemon, EndpointSettings},
     http::Connection,
     models::Model,
+    parts::rest::Rest,
 };
 
 /// What such a replica may have: small, since there are many.

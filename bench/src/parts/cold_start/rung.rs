@@ -1,40 +1,9 @@
 //! The rungs that a wake can start from: how a daemon is set up for each, and how the state is reached.
 
-use crate::daemon::{
-    EndpointSettings,
-    configuration::{POOL_SIZE, WITH_POOL, WITH_TEMPLATE, WITHOUT_POOL},
+use crate::{
+    daemon::configuration::{POOL_SIZE, WITH_POOL, WITH_TEMPLATE, WITHOUT_POOL},
+    parts::rest::Rest,
 };
-
-/// Where the endpoint rests before it is woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// No replica.
-    Zero,
-    /// One replica, frozen.
-    Frozen,
-    /// One replica that has nothing to do.
-    Awake,
-}
-
-impl Rest {
-    /// Of an endpoint that comes to rest here soon, and stays.
-    pub(super) fn settings(self) -> EndpointSettings {
-        match self {
-            Self::Zero => EndpointSettings::resting("100ms", "200ms"),
-            Self::Frozen => EndpointSettings::resting("200ms", "10m"),
-            Self::Awake => EndpointSettings::resting("9m", "10m"),
-        }
-    }
-
-    /// The phases of its replicas then.
-    pub(super) fn phases(self) -> &'static [&'static str] {
-        match self {
-            Self::Zero => &[],
-            Self::Frozen => &["frozen"],
-            Self::Awake => &["ready"],
-        }
-    }
-}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rung {

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::idle;
-use crate::{Bench, Failure, peers::runc::Runc, sandbox, sandbox::Sandbox, stats::Samples};
+use crate::{Bench, Failure, parts::rest::idle, peers::runc::Runc, sandbox, sandbox::Sandbox, stats::Samples};
 
 #[derive(Debug)]
 pub(super) struct Sandboxes {

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{
     churn::Churn,
-    idle,
     rung::{RUNGS, Rung},
     stand::{Rested, Stand},
 };
@@ -13,6 +12,7 @@ use crate::{
     daemon::Wake,
     floor::first_answer,
     models::{Answer, Model},
+    parts::rest::idle,
     peers::triton::{self, Triton},
     stats::Samples,
 };

@@ -9,8 +9,7 @@ use std::{
 
 use rustix::fs::syncfs;
 
-use super::layout::Layer;
-use crate::Failure;
+use crate::{Failure, image::Layer};
 
 /// `gzip -dc LAYER | tar -x` and `sync -f`, of each layer into a directory of its own below `place`.
 pub(super) fn unpack(layers: &[Layer], place: &Path) -> Result<Duration, Failure> {

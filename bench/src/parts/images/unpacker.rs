@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::layout::Layout;
 use crate::{
     Bench, Failure,
+    image::Layout,
     process::{family, is_in_group, resident_peak},
     sandbox::{self, Sandbox},
 };

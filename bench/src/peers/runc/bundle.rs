@@ -1,15 +1,13 @@
 //! A bundle on disk: `config.json` and a root directory. What is said here is what the sandbox crate says of a replica.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{Failure, machine::said};
+use crate::{
+    Failure,
+    libraries::{self, Library},
+};
 
 const PROGRAM: &str = "/usr/bin/dormouse";
 const LIBRARIES: &str = "/usr/lib/dormouse";
@@ -51,15 +49,10 @@ fn root_directory(root: &Path, payload: &Path) -> Result<(), Failure> {
         Ok(fs::set_permissions(&to, fs::Permissions::from_mode(0o555))?)
     };
     place(payload, Path::new(PROGRAM))?;
-    // As the dynamic linker resolves them: `name => /path (0x…)`, and the linker itself as `/path (0x…)`.
-    for line in said(Command::new("ldd").arg(payload))?.lines() {
-        let (name, path) = line.trim().split_once(" => ").unwrap_or(("", line.trim()));
-        let path = PathBuf::from(path.split(" (0x").next().unwrap_or_default());
+    for Library { name, path } in libraries::of(payload)? {
         match name {
-            "" if path.is_absolute() => place(&path, &path)?,
-            // The kernel's own page of code is in no file.
-            "" => {}
-            name => place(&path, &Path::new(LIBRARIES).join(name))?,
+            None => place(&path, &path)?,
+            Some(name) => place(&path, &Path::new(LIBRARIES).join(name))?,
         }
     }
     Ok(())

@@ -1,34 +1,37 @@
-//! The image that is unpacked: an OCI layout of one.
+//! An image as set-up builds it: an OCI layout of one.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::Value;
 
-use crate::Failure;
+use crate::{Failure, machine::said};
 
 /// What gzip and tar can read.
 const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub(super) blob: String,
+pub(crate) struct Layer {
+    pub(crate) blob: String,
     /// Of its contents, decompressed.
-    pub(super) diff_id: String,
-    pub(super) path: PathBuf,
+    pub(crate) diff_id: String,
+    pub(crate) path: PathBuf,
 }
 
-/// Its layers, lowest first.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) blobs: PathBuf,
-    pub(super) layers: Vec<Layer>,
+pub(crate) struct Layout {
+    pub(crate) directory: PathBuf,
+    pub(crate) blobs: PathBuf,
+    /// Lowest first.
+    pub(crate) layers: Vec<Layer>,
+    process: Value,
 }
 
 impl Layout {
-    pub(super) fn open(layout: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(layout: &Path) -> Result<Self, Failure> {
         if !layout.join("index.json").is_file() {
             return Err(format!("{} is missing: run `make bench-images`", layout.display()).into());
         }
@@ -44,7 +47,33 @@ impl Layout {
             Ok(Layer { blob: text(digest)?.to_owned(), diff_id: text(diff_id)?.to_owned(), path })
         };
         let layers = layers.iter().zip(diff_ids).map(layer).collect::<Result<_, _>>()?;
-        Ok(Self { blobs, layers })
+        Ok(Self { directory: layout.to_owned(), blobs, layers, process: config["config"].clone() })
+    }
+
+    /// What it runs where nobody says otherwise.
+    pub(crate) fn arguments(&self) -> Vec<&str> {
+        [self.texts("Entrypoint"), self.texts("Cmd")].concat()
+    }
+
+    /// Each `NAME=VALUE`.
+    pub(crate) fn environment(&self) -> Vec<&str> {
+        self.texts("Env")
+    }
+
+    fn texts(&self, key: &str) -> Vec<&str> {
+        list(&self.process[key]).iter().filter_map(Value::as_str).collect()
+    }
+
+    /// One file, as it is imported.
+    pub(crate) fn archive(&self, to: &Path) -> Result<(), Failure> {
+        said(Command::new("tar").arg("-cf").arg(to).arg("-C").arg(&self.directory).arg(".")).map(drop)
+    }
+
+    /// Its root directory, of an image without whiteouts.
+    pub(crate) fn unpack(&self, to: &Path) -> Result<(), Failure> {
+        self.layers
+            .iter()
+            .try_for_each(|layer| said(Command::new("tar").arg("-xzf").arg(&layer.path).arg("-C").arg(to)).map(drop))
     }
 }
 
