@@ -1,8 +1,8 @@
 //! The container of an endpoint that is an image, as it was asked for.
 
-mod network;
 mod app_protocol;
 mod contract;
+mod network;
 mod non_root;
 mod probe;
 mod stop_signal;
@@ -12,9 +12,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use network::{Network, NetworkError};
 pub use app_protocol::AppProtocol;
 pub use contract::{Contract, ContractError};
+pub use network::{Network, NetworkError};
 pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
