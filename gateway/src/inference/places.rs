@@ -179,7 +179,7 @@ impl Place {
             taken.requests += 1;
         }
         ledger.requeue(self.id, true);
-        UnderWay { id: self.id, shared: Arc::clone(&self.shared), is_owed: false }
+        UnderWay { id: self.id, shared: Arc::clone(&self.shared), is_owed: false, noted: Instant::now() }
     }
 }
 
@@ -201,7 +201,12 @@ pub(super) struct UnderWay {
     id: u64,
     shared: Arc<Shared>,
     is_owed: bool,
+    /// When it was noted last that something passes.
+    noted: Instant,
 }
+
+/// Who waits for a place longest is not so exact a matter.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 impl UnderWay {
     /// All of it that we wait for is here: the rest is ours to do.
@@ -226,6 +231,14 @@ impl UnderWay {
         ledger.requeue(self.id, true);
         drop(ledger);
         self.shared.waited_for.notify_one();
+    }
+
+    /// A part of an answer passes. Where its client is as much waited for as we are, that is noted now and then.
+    pub(super) fn passes(&mut self, now: Instant) {
+        if !self.is_owed && now.saturating_duration_since(self.noted) >= NOTED_EVERY {
+            self.noted = now;
+            self.moved();
+        }
     }
 
     /// The client did something: of those who are waited for it is the last.

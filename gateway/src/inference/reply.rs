@@ -56,7 +56,7 @@ pub(super) struct Exchange {
 /// What an answer holds while it streams: the replica, and the client's place.
 struct Held {
     exchange: Exchange,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 /// Empty once the exchange is over.
@@ -125,7 +125,7 @@ impl Reply {
         deadline: Instant,
         pace: PaceLimit,
     ) -> Self {
-        let held = Held { exchange, _under_way: under_way };
+        let held = Held { exchange, under_way };
         let mut reply = Self {
             incoming,
             held: Slot(Arc::new(Mutex::new(Some(held)))),
@@ -156,7 +156,7 @@ impl Reply {
     fn finish(&mut self) {
         self.is_whole = true;
         let held = self.held.lock().take();
-        if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, _under_way }) = held
+        if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, .. }) = held
             && progress.is_finished()
         {
             pool.put(&grant.replica, connection);
@@ -230,6 +230,9 @@ impl Body for Reply {
             return Poll::Ready(Some(Err(this.cut_off(ReplyError::TooSlow))));
         }
         this.taken();
+        if let Some(held) = &mut *this.held.lock() {
+            held.under_way.passes(Instant::now());
+        }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if this.incoming.is_end_stream() {

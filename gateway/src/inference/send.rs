@@ -65,7 +65,8 @@ impl Gateway {
             None if view.is_image => Payload::Image(AppProtocol::Http1),
             None => Payload::Model,
         };
-        let mut expectation = if is_conversation(&request, payload) {
+        let is_conversation = is_conversation(&request, payload);
+        let mut expectation = if is_conversation {
             request.body_mut().has_no_pace();
             None
         } else {
@@ -83,6 +84,10 @@ impl Gateway {
                 Some(expectation) => self.controller.acquire_expected(name, until, expectation).await?,
                 None => self.controller.acquire(name, until).await?,
             };
+            if is_conversation {
+                // From here on nobody knows who waits for whom.
+                under_way.is_theirs();
+            }
             match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, retried).await {
                 Ok((response, exchange)) => return Ok(Answered { response, exchange, under_way, deadline, upgrade }),
                 Err(ExchangeError::Failed(error)) => return Err(error),

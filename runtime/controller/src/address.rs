@@ -163,6 +163,11 @@ impl Inside {
     /// Connects to any port inside.
     pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let socket = self.socket().await?;
+        self.connect_by(socket, port).await
+    }
+
+    /// The same with a socket that was taken before.
+    pub(crate) async fn connect_by(&self, socket: OwnedFd, port: u16) -> io::Result<TcpStream> {
         let socket = TcpSocket::from_std_stream(socket.into());
         let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         // Where nothing listens on a port that the kernel also gives to those who connect, one may meet itself.
@@ -208,7 +213,8 @@ impl Inside {
         self.changed.notify_one();
     }
 
-    async fn socket(&self) -> io::Result<OwnedFd> {
+    /// One that is connected to nothing.
+    pub(crate) async fn socket(&self) -> io::Result<OwnedFd> {
         let _waiting = Waiting::begin(self);
         self.fill().await;
         loop {

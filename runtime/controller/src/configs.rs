@@ -1,11 +1,11 @@
 //! Contents of volumes where the spawner finds them: files of config maps and secrets, each set under its digest.
 //!
 //! Desired state is where they are written down; what lies here is derived from it, and only for as long as replicas may
-//! be made of it. So nothing is synced, a start begins with none, and a secret of an endpoint that is deleted is gone with
-//! it.
+//! be made of it. So nothing is synced, and a secret of an endpoint that is deleted is gone with it. What an earlier node left
+//! is taken as it is where it is whole, so that what is deployed serves from a disk that takes nothing more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -15,7 +15,7 @@ use std::{
 
 use dormouse_spec::Digest;
 
-use crate::revision::Contents;
+use crate::{error_chain::one_line, revision::Contents};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} `{}` failed", path.display())]
@@ -65,16 +65,31 @@ impl PartialEq for HeldContents {
 }
 
 impl ConfigStore {
-    /// Removes what an earlier node left.
     pub(crate) fn open(data: &Path) -> Result<Self, ConfigError> {
         let directory = data.join("configs");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
         made.map_err(failed("making", &directory))?;
-        for entry in fs::read_dir(&directory).map_err(failed("reading", &directory))? {
-            let path = entry.map_err(failed("reading", &directory))?.path();
-            fs::remove_file(&path).map_err(failed("removing", &path))?;
-        }
         Ok(Self(Arc::new(Inner { directory, held: Mutex::default() })))
+    }
+
+    /// Removes what nobody holds. What cannot be removed stays until the next start.
+    pub(crate) fn sweep(&self) {
+        if let Err(error) = self.try_sweep() {
+            tracing::warn!("contents of volumes that nobody needs stay: {}", one_line(&error));
+        }
+    }
+
+    fn try_sweep(&self) -> Result<(), ConfigError> {
+        let held = self.0.held();
+        let names: BTreeSet<String> = held.keys().map(Digest::directory_name).collect();
+        let directory = &self.0.directory;
+        for entry in fs::read_dir(directory).map_err(failed("reading", directory))? {
+            let entry = entry.map_err(failed("reading", directory))?;
+            if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
+                fs::remove_file(entry.path()).map_err(failed("removing", &entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Small files, which stay in the page cache: not worth a thread.
@@ -84,7 +99,9 @@ impl ConfigStore {
             let mut held = self.0.held();
             if !held.contains_key(name) {
                 let path = self.0.path(name);
-                write(&path, bytes).map_err(failed("writing", &path))?;
+                if !fs::read(&path).is_ok_and(|there| there == *bytes) {
+                    write(&path, bytes).map_err(failed("writing", &path))?;
+                }
             }
             *held.entry(*name).or_default() += 1;
             taken.names.push(*name);
@@ -94,9 +111,11 @@ impl ConfigStore {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a write that failed left is written over.
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
+    // A replica is never given half of it.
+    let unfinished = path.with_extension("unfinished");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    fs::rename(&unfinished, path)
 }
 
 impl Drop for HeldContents {
@@ -119,7 +138,7 @@ impl Drop for HeldContents {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -154,15 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn a_start_begins_with_none() {
+    fn a_start_takes_what_is_there_and_removes_the_rest() {
         let data = tempfile::tempdir().unwrap();
-        std::mem::forget(ConfigStore::open(data.path()).unwrap().hold(&[contents(1)]).unwrap());
-        assert_eq!(names(data.path()).len(), 1);
+        let left = ConfigStore::open(data.path()).unwrap().hold(&[contents(1), contents(3), contents(4)]).unwrap();
+        std::mem::forget(left);
+        let path = |byte| data.path().join("configs").join(contents(byte).name.directory_name());
+        // Of one only a part was written; the other is as it was, and is not written again.
+        fs::write(path(3), "").unwrap();
+        let before = fs::metadata(path(4)).unwrap();
         let store = ConfigStore::open(data.path()).unwrap();
-        assert!(names(data.path()).is_empty());
+        let _held = store.hold(&[contents(3), contents(4)]).unwrap();
+        store.sweep();
+        assert_eq!(names(data.path()), [3, 4].map(|byte| contents(byte).name.directory_name()));
+        assert_eq!(fs::read(path(3)).unwrap(), [3]);
+        assert_eq!(fs::metadata(path(4)).unwrap().ino(), before.ino());
         // And what cannot be written is told, and half of it is not held.
         fs::create_dir(data.path().join("configs").join(contents(2).name.directory_name())).unwrap();
         assert!(store.hold(&[contents(1), contents(2)]).is_err());
-        assert_eq!(names(data.path()).len(), 1);
+        assert!(!fs::exists(path(1)).unwrap());
     }
 }

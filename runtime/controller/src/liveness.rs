@@ -10,7 +10,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{Inside, probe::look};
+use crate::{
+    Inside,
+    probe::{ProbeFailure, look},
+};
 
 /// Somebody who looks, until this is dropped.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ impl Watching {
     ) -> Self {
         let task = tokio::spawn(async move { tell(until_failed(&inside, &probe, created).await) });
         Self(task.abort_handle())
+    }
+
+    /// Its verdict was told, whether or not somebody heard it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_finished()
     }
 }
 
@@ -47,6 +55,8 @@ async fn until_failed(inside: &Inside, probe: &Probe, created: Option<Instant>) 
         next = Instant::now() + period(probe);
         match look(inside, probe).await {
             Ok(()) => failures = 0,
+            // Whether it is well was not seen.
+            Err(ProbeFailure::NoSocket { .. }) => {}
             Err(failure) => {
                 failures += 1;
                 if failures >= probe.failure_threshold {

@@ -22,6 +22,8 @@ const USER_AGENT: &str = concat!("kube-probe/1.34 (dormouse ", env!("CARGO_PKG_V
 pub(crate) enum ProbeFailure {
     #[error("nothing listens on port {port}")]
     NothingListens { port: u16 },
+    #[error("there is no socket to ask it by: {source}")]
+    NoSocket { source: io::Error },
     #[error("connecting to port {port} failed: {source}")]
     Connect { port: u16, source: io::Error },
     #[error("{what} on port {port} was not answered: {source}")]
@@ -67,8 +69,10 @@ pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFail
     let port = probe.handler.port().unwrap_or(inside.port());
     // As Knative has it: where requests go, what is spoken to a server that may speak nothing else.
     let speaks_h2c = port == inside.port() && inside.protocol() == AppProtocol::H2c;
+    // That it takes time to have one is not the replica's fault.
+    let socket = inside.socket().await.map_err(|source| ProbeFailure::NoSocket { source })?;
     let looking = async {
-        let stream = inside.connect(port).await.map_err(|source| match source.kind() {
+        let stream = inside.connect_by(socket, port).await.map_err(|source| match source.kind() {
             io::ErrorKind::ConnectionRefused => ProbeFailure::NothingListens { port },
             _ => ProbeFailure::Connect { port, source },
         })?;

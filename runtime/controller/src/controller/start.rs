@@ -75,6 +75,7 @@ pub(super) async fn start(
     let serials = Arc::new(Serials::start(replicas.iter().map(|(report, _)| &report.spec.replica)));
     let configs = ConfigStore::open(&settings.data).map_err(|error| StartError::Configs(error.into()))?;
     let mut desired = load(&store, &directory, &settings, &configs).await?;
+    configs.sweep();
     let missing = find_prepared(&mut desired, &preparations).await;
     let (found, strays, logs_of_strays) = assign(desired, replicas);
 

@@ -20,7 +20,7 @@ pub(super) struct Member {
     pub(super) _looking: Option<Looking>,
     /// Looks whether it still serves, while it is awake.
     pub(super) watching: Option<Watching>,
-    /// When its container began, where this node process saw it.
+    /// When its container began; None where it has not, or that was before the machine did.
     pub(super) created: Option<Instant>,
     /// Its control group, where that was made before it was known for whom.
     pub(super) premade: Option<Premade>,

@@ -5,6 +5,7 @@ mod take_in;
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, ReplicaState, Work};
@@ -78,7 +79,8 @@ impl EndpointTask {
             let leased = Arc::new(Leased::new(id.clone(), node.address(&revision, &id), Arc::clone(returns.wake())));
             let (number, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
-            let member = Member { started_at_ms, premade, ..Member::new(leased, number, memory) };
+            let created = began(started_at_ms);
+            let member = Member { started_at_ms, premade, created, ..Member::new(leased, number, memory) };
             members.insert(key, member);
             if report.state == ReplicaState::Starting {
                 started.push(key);
@@ -210,4 +212,12 @@ fn adoptions(revision: &Revision, node: &Node, adopted: &[(ReplicaKey, ReplicaRe
         }
     }
     replicas.into_iter().chain(templates).collect()
+}
+
+/// When something began that was told in milliseconds since 1970. Where clocks were set since, it is the sooner or the
+/// later by that.
+fn began(at_ms: u64) -> Option<Instant> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ago = since_1970.saturating_sub(Duration::from_millis(at_ms));
+    Instant::now().checked_sub(ago)
 }

@@ -28,6 +28,20 @@ impl LogFiles {
         self.current.with_extension("log.1")
     }
 
+    /// Appends lines, each of which ends where `ends` says: as many at a time as fit one file.
+    pub(super) fn append_lines(&mut self, text: &[u8], ends: &[usize]) -> io::Result<()> {
+        let mut begin = 0;
+        let mut end = 0;
+        for next in ends {
+            if end > begin && (next - begin) as u64 > self.bytes_max {
+                self.append(text.get(begin..end).unwrap_or_default())?;
+                begin = end;
+            }
+            end = *next;
+        }
+        self.append(text.get(begin..end).unwrap_or_default())
+    }
+
     /// Appends whole lines; where they do not fit the file, it becomes the one before.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let bytes = lines.len() as u64;

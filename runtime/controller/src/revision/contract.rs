@@ -86,14 +86,17 @@ const SIGNS: [(Sign, Contract, Option<u16>); 10] = [
 impl Sign {
     /// How it is told where an image has it.
     fn found(self, config: &ImageConfig) -> Option<String> {
-        let label = |found: Option<&String>| Some(format!("the image's label `{}`", found?));
         match self {
             Self::Variable(name) => {
                 let found = config.env.iter().any(|(variable, _)| variable == name);
                 found.then(|| format!("the image's variable `{name}`"))
             }
-            Self::Label(name) => label(config.labels.keys().find(|label| *label == name)),
-            Self::Labels(prefix) => label(config.labels.keys().find(|label| label.starts_with(prefix))),
+            Self::Label(name) => config.labels.contains_key(name).then(|| format!("the image's label `{name}`")),
+            // By the part that is known here: the rest is the image's, and could be anything.
+            Self::Labels(prefix) => {
+                let found = config.labels.keys().any(|label| label.starts_with(prefix));
+                found.then(|| format!("a label of the image's that begins with `{prefix}`"))
+            }
         }
     }
 }

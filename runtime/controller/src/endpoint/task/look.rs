@@ -40,14 +40,17 @@ impl EndpointTask {
 
     /// Those that serve and are awake are watched, no others, and each anew since it came to be so.
     pub(super) fn watch_the_awake(&mut self) {
-        let Some(probe) = self.revision.image().and_then(|image| image.liveness.as_ref()) else { return };
+        let probe = self.revision.image().and_then(|image| image.liveness.as_ref());
         for (key, state, _) in self.policy.replicas() {
             let Some(member) = self.members.get_mut(key) else { continue };
-            if state != State::Ready || member.revision != self.revision.number {
+            let is_watched = state == State::Ready && member.revision == self.revision.number;
+            let Some(probe) = probe.filter(|_| is_watched) else {
                 member.watching = None;
                 continue;
-            }
-            let Some(inside) = member.leased.address().inside().filter(|_| member.watching.is_none()) else { continue };
+            };
+            // Of one whose verdict reached nobody the count begins anew.
+            let is_new = member.watching.as_ref().is_none_or(Watching::is_over);
+            let Some(inside) = member.leased.address().inside().filter(|_| is_new) else { continue };
             let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
             let watching = Watching::begin(Arc::clone(inside), probe.clone(), member.created, move |cause| {
                 let _ = facts.tell(Fact::Unwell(id, cause));

@@ -115,7 +115,10 @@ impl EndpointPolicy {
         {
             replica.leases -= 1;
             replica.last_used = now;
-            self.deaths_in_service = 0;
+            // Of one that was found dead its requests come back too, and have not been answered.
+            if let State::Ready | State::Draining { .. } = replica.state {
+                self.deaths_in_service = 0;
+            }
         }
     }
 
@@ -132,10 +135,13 @@ impl EndpointPolicy {
     /// It may have something to put down, and is told to end before it is killed; its requests are over already.
     pub(super) fn unwell(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
-        if let State::Ready | State::Draining { .. } = replica.state {
+        if let was @ (State::Ready | State::Draining { .. }) = replica.state {
             replica.state = State::TOLD_TO_STOP;
             actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
-            self.count_death(now, &cause);
+            // One that drains is of a revision that nobody starts any more.
+            if was == State::Ready {
+                self.count_death(now, &cause);
+            }
             actions.push(Action::Note(Note::Crashed { replica: key, cause }));
         }
     }
