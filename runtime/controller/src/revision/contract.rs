@@ -83,7 +83,7 @@ enum Sign {
 
 /// By what an image is known to keep to a contract, and where it listens if not where that says. The first that
 /// is found counts: servers that know several are known as what they are first.
-const SIGNS: [(Sign, Contract, Option<u16>); 10] = [
+const SIGNS: [(Sign, Contract, Option<u16>); 9] = [
     (Sign::Variable("TRITON_SERVER_VERSION"), Contract::KServe, Some(8000)),
     (Sign::Variable("NVIDIA_TRITON_SERVER_VERSION"), Contract::KServe, Some(8000)),
     (Sign::Variable("MLSERVER_MODELS_DIR"), Contract::KServe, None),
@@ -93,7 +93,6 @@ const SIGNS: [(Sign, Contract, Option<u16>); 10] = [
     (Sign::Variable("MLFLOW_DISABLE_ENV_CREATION"), Contract::MLflow, None),
     (Sign::Label("com.amazonaws.sagemaker.capabilities.accept-bind-to-port"), Contract::SageMaker, None),
     (Sign::Label("com.amazonaws.sagemaker.capabilities.multi-models"), Contract::SageMaker, None),
-    (Sign::Variable("SAGEMAKER_PROGRAM"), Contract::SageMaker, None),
 ];
 
 impl Sign {
