@@ -23,25 +23,41 @@ const PROG_QUERY: libc::c_int = 16;
 pub(crate) enum Hook {
     /// Every open and `mknod` of a device.
     Device,
-    /// Every packet that a socket of a process sends.
+    /// Every packet that a socket of a process sends, but for copies that the kernel keeps for the machine itself.
     Egress,
+    /// To which address a socket is connected.
+    Connect4,
+    Connect6,
+    /// To which address a datagram is sent by a socket that is not connected.
+    Send4,
+    Send6,
 }
 
 impl Hook {
-    /// `BPF_PROG_TYPE_CGROUP_DEVICE` and `BPF_PROG_TYPE_CGROUP_SKB`.
+    /// `BPF_PROG_TYPE_CGROUP_DEVICE`, `_CGROUP_SKB` and `_CGROUP_SOCK_ADDR`.
     fn program_type(self) -> u32 {
         match self {
             Self::Device => 15,
             Self::Egress => 8,
+            Self::Connect4 | Self::Connect6 | Self::Send4 | Self::Send6 => 18,
         }
     }
 
-    /// `BPF_CGROUP_DEVICE` and `BPF_CGROUP_INET_EGRESS`.
+    /// `BPF_CGROUP_DEVICE`, `_INET_EGRESS`, `_INET4_CONNECT`, `_INET6_CONNECT`, `_UDP4_SENDMSG` and `_UDP6_SENDMSG`.
     fn attach_type(self) -> u32 {
         match self {
             Self::Device => 6,
             Self::Egress => 1,
+            Self::Connect4 => 10,
+            Self::Connect6 => 11,
+            Self::Send4 => 14,
+            Self::Send6 => 15,
         }
+    }
+
+    /// What a program is loaded for. One of devices can be attached nowhere else.
+    fn expected_attach_type(self) -> u32 {
+        if self == Self::Device { 0 } else { self.attach_type() }
     }
 
     /// Shown by `bpftool prog`; ends in a NUL.
@@ -49,6 +65,7 @@ impl Hook {
         match self {
             Self::Device => *b"dormouse_device\0",
             Self::Egress => *b"dormouse_egress\0",
+            Self::Connect4 | Self::Connect6 | Self::Send4 | Self::Send6 => *b"dormouse_addres\0",
         }
     }
 }
@@ -101,6 +118,8 @@ struct LoadAttributes {
     kern_version: u32,
     prog_flags: u32,
     prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
 }
 
 #[repr(C)]
@@ -122,7 +141,7 @@ struct QueryAttributes {
     padding: u32,
 }
 
-const _: () = assert!(size_of::<LoadAttributes>() == 64);
+const _: () = assert!(size_of::<LoadAttributes>() == 72);
 const _: () = assert!(size_of::<AttachAttributes>() == 16);
 const _: () = assert!(size_of::<QueryAttributes>() == 32);
 
@@ -180,6 +199,8 @@ fn load_with_log(hook: Hook, program: &[Instruction], log: &mut [u8]) -> io::Res
         kern_version: 0,
         prog_flags: 0,
         prog_name: hook.name(),
+        prog_ifindex: 0,
+        expected_attach_type: hook.expected_attach_type(),
     };
     // SAFETY: LoadAttributes is the command's layout. The kernel reads `insn_cnt` instructions, the
     // licence up to its NUL and writes at most `log_size` bytes of log; all three outlive the call,

@@ -171,7 +171,8 @@ impl Hierarchy {
     pub fn leftovers(&self, parent_name: &str) -> Result<Vec<String>, CgroupError> {
         let parent = component(parent_name)?;
         let mut names = BTreeSet::new();
-        for root in self.layout.roots() {
+        let roots = self.layout.roots().iter().map(PathBuf::as_path).chain(self.layout.seldom_used_root());
+        for root in roots {
             names.extend(interface::children(&root.join(parent))?);
         }
         Ok(names.into_iter().collect())

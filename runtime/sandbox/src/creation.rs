@@ -180,6 +180,8 @@ enum CreationError {
     },
     #[error("the volume at {inner} is below that at {outer}, which is not empty: mount it elsewhere")]
     VolumeWithin { inner: MountPath, outer: MountPath },
+    #[error("the volumes at {one} and {other} are both at {} in the image", dormouse_spec::printable(&place.to_string_lossy()))]
+    VolumesTogether { one: MountPath, other: MountPath, place: PathBuf },
     #[error("the replica cannot reach other machines")]
     Egress(#[from] EgressError),
     #[error("the kernel made no network namespace")]

@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use self::helper::Helper;
 pub(crate) use self::resolver::NAMESERVER;
 use crate::{
-    bpf::{self, BpfError, Hook},
+    bpf::{self, BpfError},
     cgroup::{CgroupError, ReplicaGroup},
     defence::Defence,
     error_chain, userns,
@@ -58,7 +58,9 @@ impl Outside {
     pub(crate) fn prepare(group: &ReplicaGroup) -> Result<Self, EgressError> {
         let directory = group.make_outside()?;
         if Defence::NodeOutOfReach.stands() {
-            bpf::apply(&directory, Hook::Egress, &filter::assemble(resolver::of_node()))?;
+            for (hook, program) in filter::programs(resolver::of_node()) {
+                bpf::apply(&directory, hook, &program)?;
+            }
         }
         let path = directory.join("cgroup.procs");
         let processes = File::options().read(true).write(true).open(&path);

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use dormouse_driver::images::files_of_program;
 use dormouse_tests::{
-    Daemon, Endpoint, cli,
+    Connection, Daemon, Endpoint, cli,
     oci_image::{Compression, Entry, ImageBuilder, LayerBuilder, Layout},
     wait::until_true,
 };
@@ -104,6 +104,27 @@ fn calls_and_streams_of_grpc_pass_from_end_to_end() {
     });
     let upgrade = to("hello", "/").header("connection", "upgrade").header("upgrade", "websocket");
     assert!(daemon.send(&upgrade).error(501).contains("HTTP/2"));
+}
+
+#[test]
+fn a_stream_may_be_still_for_longer_than_a_client_is_waited_for() {
+    let daemon = real().set("gateway", "client_wait", "\"1s\"").start();
+    bring(&daemon);
+    deploy(&daemon, "hello", "ports: [{name: h2c, containerPort: 9000}]");
+    block_on(async {
+        let (says, answer) = call(&daemon, "/a.B/Stream").await;
+        let mut heard = answer.into_body();
+        // Whoever came after it and did not send what it promised was not waited for any longer.
+        let slow = b"POST / HTTP/1.1\r\nhost: hello.example.com\r\ncontent-length: 5\r\n\r\n";
+        let mut late = Connection::to(daemon.address());
+        let refused = tokio::task::spawn_blocking(move || {
+            late.write(slow).unwrap();
+            late.receive().unwrap().status
+        });
+        assert_eq!(refused.await.unwrap(), 408);
+        says.send(Frame::data(Bytes::from_static(b"still here"))).unwrap();
+        assert_eq!(heard.frame().await.unwrap().unwrap().into_data().unwrap(), "still here");
+    });
 }
 
 #[test]

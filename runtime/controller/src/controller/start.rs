@@ -213,8 +213,11 @@ enum Unserved {
 
 fn resolve(desired: Desired, settings: &ControllerSettings, configs: &ConfigStore) -> Result<Revision, Unserved> {
     let bytes = desired.model().map(|model| model.bytes).unwrap_or_default();
-    let endpoint = desired.request.resolve(&settings.defaults, bytes, settings.node_cpus)?;
-    let Desired { request, revision: number, content } = desired;
+    let Desired { mut request, revision: number, content } = desired;
+    if let DesiredContent::Image(image) = &content {
+        image.contract.fill(&mut request);
+    }
+    let endpoint = request.resolve(&settings.defaults, bytes, settings.node_cpus)?;
     let content = match (content, request.container) {
         (DesiredContent::Image(image), Some(container)) => {
             Content::Image(Arc::new(ImageContent::new(&endpoint, number, &container, *image, configs)?))

@@ -2,7 +2,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use dormouse_image::ModelStore;
 use dormouse_sandbox::messages::Request;
-use dormouse_spec::{Bytes, Container, Endpoint};
+use dormouse_spec::{Bytes, Container, Endpoint, EndpointRequest};
 use tokio::sync::Mutex;
 
 use super::{
@@ -49,7 +49,7 @@ impl Deploys {
     /// Claims the endpoint and checks what can be checked without the model.
     pub(crate) fn begin(&self, request: &DeployRequest) -> Result<Claim, DeployError> {
         let name = &request.endpoint.name;
-        let provisional = self.resolve(request, Bytes::new(0))?;
+        let provisional = self.resolve(&request.endpoint, Bytes::new(0))?;
         let claim = self.directory.claim(name, request.endpoint.alias.as_ref()).map_err(|error| match error {
             ClaimError::Busy(name) => DeployError::Busy(name),
             taken @ ClaimError::Taken { .. } => DeployError::Invalid(taken.to_string()),
@@ -110,7 +110,7 @@ impl Deploys {
     ) -> Result<Deployed, DeployError> {
         let sample = read_sample(brought.sample).await?;
         let model = self.store_model(brought.files, progress).await?;
-        let endpoint = self.resolve(request, model.bytes)?;
+        let endpoint = self.resolve(&request.endpoint, model.bytes)?;
         self.check_fits(&endpoint)?;
         let (number, content) = (next_number(claim), model::unprobed(&model));
         let mut revision = Revision { number, endpoint: Arc::new(endpoint), content };
@@ -129,11 +129,13 @@ impl Deploys {
         progress: &DeployProgress,
     ) -> Result<Deployed, DeployError> {
         let held = self.images.hold(&container.image).await?;
-        let endpoint = self.resolve(request, Bytes::new(0))?;
-        self.check_fits(&endpoint)?;
-        let number = next_number(claim);
         let unusable = |error| DeployError::Image { reason: one_line(&error) };
         let pinned = held.pin(container.contract).map_err(unusable)?;
+        let mut filled = request.endpoint.clone();
+        pinned.contract.fill(&mut filled);
+        let endpoint = self.resolve(&filled, Bytes::new(0))?;
+        self.check_fits(&endpoint)?;
+        let number = next_number(claim);
         let image = ImageContent::new(&endpoint, number, container, pinned, &self.configs).map_err(unusable)?;
         let revision = Revision { number, endpoint: Arc::new(endpoint), content: Content::Image(Arc::new(image)) };
         // Whoever does not listen any more does not stop the deploy.
@@ -145,9 +147,9 @@ impl Deploys {
         deployed
     }
 
-    fn resolve(&self, request: &DeployRequest, model: Bytes) -> Result<Endpoint, DeployError> {
+    fn resolve(&self, request: &EndpointRequest, model: Bytes) -> Result<Endpoint, DeployError> {
         let settings = &self.node.settings;
-        request.endpoint.resolve(&settings.defaults, model, settings.node_cpus).map_err(|error| invalid(&error))
+        request.resolve(&settings.defaults, model, settings.node_cpus).map_err(|error| invalid(&error))
     }
 
     fn check_fits(&self, endpoint: &Endpoint) -> Result<(), DeployError> {

@@ -1,8 +1,10 @@
 //! What an image keeps to, and what that says of its container where neither manifest nor flags nor the image do. It is
 //! decided once, when the image is deployed, by what its configuration says. Pure.
 
+use std::time::Duration;
+
 use dormouse_image::oci::ImageConfig;
-use dormouse_spec::{Contract, EnvVar, Probe, ProbeHandler};
+use dormouse_spec::{Contract, EndpointRequest, EnvVar, Probe, ProbeHandler};
 use serde::{Deserialize, Serialize};
 
 /// What was decided, and why. Written down with the endpoint, so that it stays what it was.
@@ -23,6 +25,9 @@ pub struct ContractChoice {
     /// In place of the image's command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     args: Vec<String>,
+    /// For requests in flight when a replica ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drain_seconds: Option<u32>,
 }
 
 /// What a contract says.
@@ -32,10 +37,17 @@ struct Terms {
     readiness_path: Option<&'static str>,
     port_variable: Option<&'static str>,
     args: &'static [&'static str],
+    drain_seconds: Option<u32>,
 }
 
-const NOTHING: Terms =
-    Terms { contract: Contract::Raw, port: None, readiness_path: None, port_variable: None, args: &[] };
+const NOTHING: Terms = Terms {
+    contract: Contract::Raw,
+    port: None,
+    readiness_path: None,
+    port_variable: None,
+    args: &[],
+    drain_seconds: None,
+};
 
 const TERMS: [Terms; 7] = [
     NOTHING,
@@ -47,6 +59,7 @@ const TERMS: [Terms; 7] = [
         readiness_path: Some("/ping"),
         port_variable: Some("SAGEMAKER_BIND_TO_PORT"),
         args: &["serve"],
+        drain_seconds: Some(30),
     },
     Terms { contract: Contract::MLflow, port: Some(8080), readiness_path: Some("/ping"), ..NOTHING },
     Terms { contract: Contract::Cog, port: Some(5000), readiness_path: Some("/health-check"), ..NOTHING },
@@ -70,7 +83,7 @@ enum Sign {
 
 /// By what an image is known to keep to a contract, and where it listens if not where that says. The first that
 /// is found counts: servers that know several are known as what they are first.
-const SIGNS: [(Sign, Contract, Option<u16>); 10] = [
+const SIGNS: [(Sign, Contract, Option<u16>); 9] = [
     (Sign::Variable("TRITON_SERVER_VERSION"), Contract::KServe, Some(8000)),
     (Sign::Variable("NVIDIA_TRITON_SERVER_VERSION"), Contract::KServe, Some(8000)),
     (Sign::Variable("MLSERVER_MODELS_DIR"), Contract::KServe, None),
@@ -80,7 +93,6 @@ const SIGNS: [(Sign, Contract, Option<u16>); 10] = [
     (Sign::Variable("MLFLOW_DISABLE_ENV_CREATION"), Contract::MLflow, None),
     (Sign::Label("com.amazonaws.sagemaker.capabilities.accept-bind-to-port"), Contract::SageMaker, None),
     (Sign::Label("com.amazonaws.sagemaker.capabilities.multi-models"), Contract::SageMaker, None),
-    (Sign::Variable("SAGEMAKER_PROGRAM"), Contract::SageMaker, None),
 ];
 
 impl Sign {
@@ -104,7 +116,7 @@ impl Sign {
 /// `asked` is what manifest or flags say.
 pub(crate) fn decide(asked: Contract, config: &ImageConfig) -> ContractChoice {
     if asked != Contract::Auto {
-        return choice(asked, "its deploy says so".to_owned(), None);
+        return choice(asked, "its manifest, or a flag, says so".to_owned(), None);
     }
     let known = SIGNS.iter().find_map(|(sign, contract, port)| Some((sign.found(config)?, *contract, *port)));
     match known {
@@ -122,6 +134,7 @@ fn choice(contract: Contract, why: String, port: Option<u16>) -> ContractChoice 
         readiness_path: terms.readiness_path.map(str::to_owned),
         port_variable: terms.port_variable.map(str::to_owned),
         args: terms.args.iter().map(|word| (*word).to_owned()).collect(),
+        drain_seconds: terms.drain_seconds,
     }
 }
 
@@ -140,6 +153,12 @@ impl ContractChoice {
     pub(super) fn readiness(&self) -> Probe {
         let get = |path: &String| ProbeHandler::HttpGet { port: None, path: path.clone(), headers: Vec::new() };
         self.readiness_path.as_ref().map_or_else(Probe::tcp, |path| Probe::with(get(path)))
+    }
+
+    /// Fills what was not asked for of the endpoint itself.
+    pub(crate) fn fill(&self, request: &mut EndpointRequest) {
+        let drain = self.drain_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        request.drain_deadline = request.drain_deadline.or(drain);
     }
 
     /// Given where neither image nor manifest have them.

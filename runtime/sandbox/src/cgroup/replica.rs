@@ -148,7 +148,8 @@ impl ReplicaGroup {
     /// Where a list cannot be read; a part that is not there has none.
     pub fn processes(&self) -> Result<Vec<i32>, CgroupError> {
         let mut processes = BTreeSet::new();
-        for directory in self.kernel.directories() {
+        let directories = self.kernel.directories().iter().map(PathBuf::as_path);
+        for directory in directories.chain(self.kernel.outside()) {
             processes.extend(interface::processes(directory)?);
         }
         Ok(processes.into_iter().collect())
@@ -232,6 +233,11 @@ impl ReplicaGroup {
     /// Where the hierarchy of v2 is not mounted.
     pub fn make_outside(&self) -> Result<PathBuf, CgroupError> {
         let outside = self.kernel.outside().ok_or(CgroupError::NoUnified)?;
+        // One that was removed meanwhile does not come back by this.
+        let directories = self.kernel.directories().iter();
+        for directory in directories {
+            fs::metadata(directory).map_err(CgroupError::file("looking at control group", directory))?;
+        }
         fs::create_dir_all(outside).map_err(CgroupError::file("making control group", outside))?;
         Ok(outside.to_owned())
     }

@@ -42,6 +42,8 @@ use crate::{
 
 /// What is read of an image's files of accounts, in bytes.
 const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
+/// What is everybody's to write to, unless a volume is.
+const REPLACEABLE: [&str; 2] = ["/tmp", "/dev/shm"];
 /// What is not the image's whatever is in it.
 const OF_THE_KERNEL: [&str; 2] = ["/dev", "/proc"];
 
@@ -99,11 +101,10 @@ impl ImageContents<'_> {
         let network = network::isolate(outside.as_ref())?;
         let (root, places) = self.mount_root(scratch, creation.tmp_bytes)?;
         let user = self.user(&root)?;
-        let is_read_only = self.payload.read_only_root;
-        enter_working_directory(&root, &self.payload.working_dir, is_read_only, self.range.base())?;
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         let runner = Runner { uid, gid, root: self.range.base() };
         let volumes = self.place_volumes(scratch, ahead.disks, runner, places)?;
+        self.prepare_working_directory(&root, &volumes)?;
         // So that it can open its standard output by name.
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(failed("giving away the log of", named))?;
@@ -128,10 +129,24 @@ impl ImageContents<'_> {
         Ok(Made { spec, stdin: stdin.into(), user_namespace, expected, network: Some(network), helper })
     }
 
+    /// In the root, or in a volume that hides what the root has there.
+    fn prepare_working_directory(&self, root: &Path, volumes: &[Placed<'_>]) -> Result<(), CreationError> {
+        let (path, owner) = (&self.payload.working_dir, self.range.base());
+        let within = volumes.iter().rev().find(|volume| Path::new(path).starts_with(&volume.seen_at));
+        match within {
+            Some(volume) => volume.enter(path, owner),
+            None => enter_working_directory(root, path, self.payload.read_only_root, owner),
+        }
+    }
+
     /// A volume takes the place of what every container has there.
     fn mounts(&self, tmp_bytes: u64, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
         let mut mounts = oci::image::mounts(tmp_bytes, self.payload.read_only_root)?;
-        mounts.retain(|mount| volumes.iter().all(|volume| volume.seen_at != *mount.destination()));
+        let is_replaced = |mount: &Mount| {
+            let place = mount.destination();
+            REPLACEABLE.iter().any(|it| Path::new(it) == place) && volumes.iter().any(|it| it.seen_at == *place)
+        };
+        mounts.retain(|mount| !is_replaced(mount));
         mounts.extend(volumes::mounts(volumes)?);
         Ok(mounts)
     }

@@ -3,12 +3,18 @@
 //! The kernel sends every packet to an address of its own, whichever it is, by the loopback device; so that device is
 //! what is looked at, and no list of addresses has to be kept. Let through are questions to the resolver that the
 //! node itself asks, where that is on the node.
+//!
+//! Of what is for a group of machines the kernel keeps a copy for the node, which no such program sees; so nothing is
+//! sent to groups, nor to everybody.
 
 use std::net::Ipv4Addr;
 
-use crate::bpf::instruction::{
-    ADD_TO_ADDRESS_K, AND_K, CALL, Instruction, JUMP_EQUAL_K, JUMP_NOT_EQUAL_K, LOAD as LOAD_WORD, LOAD_BYTE,
-    LOAD_HALF, MOVE_ADDRESS, MOVE_K, RESULT, answer, load, with_immediate,
+use crate::bpf::{
+    Hook,
+    instruction::{
+        ADD_TO_ADDRESS_K, AND_K, CALL, Instruction, JUMP_EQUAL_K, JUMP_NOT_EQUAL_K, LOAD as LOAD_WORD, LOAD_BYTE,
+        LOAD_HALF, MOVE_ADDRESS, MOVE_K, RESULT, answer, load, with_immediate,
+    },
 };
 
 /// In every network namespace.
@@ -46,6 +52,7 @@ const STACK: u8 = 10;
 enum Step {
     Plain(Instruction),
     Unless(i32, End),
+    EndIf(i32, End),
     If(i32, usize),
 }
 
@@ -55,13 +62,53 @@ enum End {
     Deny,
 }
 
-pub(super) fn assemble(resolver: Option<Ipv4Addr>) -> Vec<Instruction> {
+/// All that a helper's group is given.
+pub(super) fn programs(resolver: Option<Ipv4Addr>) -> [(Hook, Vec<Instruction>); 5] {
+    [
+        (Hook::Egress, packets(resolver)),
+        (Hook::Connect4, addresses_4()),
+        (Hook::Send4, addresses_4()),
+        (Hook::Connect6, addresses_6()),
+        (Hook::Send6, addresses_6()),
+    ]
+}
+
+/// Where `struct bpf_sock_addr` has addresses, in network order.
+const ADDRESS_4: i16 = 4;
+const ADDRESS_6: i16 = 8;
+
+/// Not 224.0.0.0/4, nor 255.255.255.255.
+fn addresses_4() -> Vec<Instruction> {
+    assemble(vec![
+        Step::Plain(load(VALUE, ADDRESS_4)),
+        Step::Plain(with_immediate(AND_K, VALUE, 0xf0)),
+        Step::EndIf(0xe0, End::Deny),
+        Step::Plain(load(VALUE, ADDRESS_4)),
+        Step::EndIf(-1, End::Deny),
+    ])
+}
+
+/// Not ff00::/8.
+fn addresses_6() -> Vec<Instruction> {
+    assemble(vec![
+        Step::Plain(load(VALUE, ADDRESS_6)),
+        Step::Plain(with_immediate(AND_K, VALUE, 0xff)),
+        Step::EndIf(0xff, End::Deny),
+    ])
+}
+
+fn packets(resolver: Option<Ipv4Addr>) -> Vec<Instruction> {
     let mut steps = vec![Step::Plain(load(VALUE, DEVICE)), Step::Unless(LOOPBACK_INDEX, End::Allow)];
     match resolver {
         Some(resolver) => steps.extend(questions_to(resolver)),
         // What is on the way to the loopback device is none of these.
         None => steps.push(Step::Unless(0, End::Deny)),
     }
+    assemble(steps)
+}
+
+/// What gets to the end of the steps is allowed.
+fn assemble(steps: Vec<Step>) -> Vec<Instruction> {
     let allow = steps.len();
     let to = |end: End, next: usize| match end {
         End::Allow => allow - next,
@@ -74,6 +121,7 @@ pub(super) fn assemble(resolver: Option<Ipv4Addr>) -> Vec<Instruction> {
     let placed = steps.into_iter().zip(1..).map(|(step, next)| match step {
         Step::Plain(instruction) => instruction,
         Step::Unless(value, end) => jump(JUMP_NOT_EQUAL_K, value, to(end, next)),
+        Step::EndIf(value, end) => jump(JUMP_EQUAL_K, value, to(end, next)),
         Step::If(value, skipped) => jump(JUMP_EQUAL_K, value, skipped),
     });
     placed.chain(answer(1)).chain(answer(0)).collect()
@@ -118,13 +166,15 @@ fn questions_to(resolver: Ipv4Addr) -> Vec<Step> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::bpf::{self, Hook};
+    use crate::bpf;
 
     #[test]
-    fn the_kernel_takes_both() {
+    fn the_kernel_takes_them() {
         assert!(nix::unistd::geteuid().is_root(), "needs root");
         for resolver in [None, Some(Ipv4Addr::new(127, 0, 0, 53))] {
-            bpf::load(Hook::Egress, &assemble(resolver)).unwrap();
+            for (hook, program) in programs(resolver) {
+                bpf::load(hook, &program).unwrap_or_else(|error| panic!("{hook:?}: {error}"));
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ const CONNECTIONS_MAX: u64 = 4_096;
 /// Where every helper looks for the device that networks are made with.
 const TUN_DIRECTORY: &str = "/dev/net";
 const TUN: &str = "/dev/net/tun";
+/// What its network is called for it. By a name, since pasta closes what it was started with.
+const NETWORK_NAMESPACE: &str = "/dev/net/namespace";
 /// What the container sees: an address of no meaning elsewhere, whatever networks the node is in.
 const ADDRESS: &str = "10.0.2.100";
 const PREFIX: &str = "24";
@@ -89,13 +91,12 @@ impl Helper {
         let mut said =
             File::options().read(true).write(true).create_new(true).open(&said).map_err(failed("making its log"))?;
         let (readiness, told) = self.readiness().map_err(failed("making a pipe"))?;
-        let inherited = [Some(network.as_raw_fd()), told.as_ref().map(AsRawFd::as_raw_fd)];
-        let needed = [group.as_raw_fd(), user.as_raw_fd(), said.as_raw_fd()];
-        let inherited: Vec<RawFd> = inherited.into_iter().flatten().collect();
-        let keep: Vec<RawFd> = inherited.iter().copied().chain(needed).collect();
-        let arguments = self.arguments(network.as_raw_fd(), told.as_ref().map(AsRawFd::as_raw_fd));
+        let inherited = told.as_ref().map(AsRawFd::as_raw_fd);
+        let needed = [group.as_raw_fd(), user.as_raw_fd(), network.as_raw_fd(), said.as_raw_fd()];
+        let keep: Vec<RawFd> = inherited.into_iter().chain(needed).collect();
+        let arguments = self.arguments(inherited);
         let child = fork_child(&keep, || {
-            let error = become_helper(group, user, &inherited)
+            let error = become_helper(group, (user, network), inherited)
                 .and_then(|()| Ok((said.try_clone()?, said.try_clone()?)))
                 .map(|(out, err)| execute(program, &arguments, out, err))
                 .unwrap_or_else(|error| error);
@@ -125,8 +126,7 @@ impl Helper {
         }
     }
 
-    fn arguments(self, network: RawFd, told: Option<RawFd>) -> Vec<String> {
-        let network = format!("/proc/self/fd/{network}");
+    fn arguments(self, told: Option<RawFd>) -> Vec<String> {
         let nameserver = NAMESERVER.to_string();
         let words: Vec<&str> = match self {
             Self::Pasta => vec![
@@ -134,8 +134,9 @@ impl Helper {
                 "--stderr",
                 "--config-net",
                 "--netns",
-                &network,
+                NETWORK_NAMESPACE,
                 "--netns-only",
+                "--no-netns-quit",
                 // Nobody is let in, and nothing of the node is an address in there.
                 "--tcp-ports",
                 "none",
@@ -156,6 +157,8 @@ impl Helper {
                 INTERFACE,
                 "--dns-forward",
                 &nameserver,
+                // Of IPv6 it would show the node's own address.
+                "--ipv4-only",
             ],
             Self::Slirp4netns => vec![
                 "--configure",
@@ -170,17 +173,21 @@ impl Helper {
         let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         if self == Self::Slirp4netns {
             words.extend(told.map(|told| format!("--ready-fd={told}")));
-            words.extend([network, INTERFACE.to_owned()]);
+            words.extend([NETWORK_NAMESPACE, INTERFACE].map(str::to_owned));
         }
         words
     }
 }
 
 /// From here on it has rights in the replica's network alone.
-fn become_helper(mut group: &File, user: BorrowedFd<'_>, inherited: &[RawFd]) -> io::Result<()> {
+fn become_helper(
+    mut group: &File,
+    (user, network): (BorrowedFd<'_>, BorrowedFd<'_>),
+    inherited: Option<RawFd>,
+) -> io::Result<()> {
     group.write_all(b"0")?;
     fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())?;
-    make_tun()?;
+    make_devices(network)?;
     setgroups(&[])?;
     setns(user, CloneFlags::CLONE_NEWUSER)?;
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
@@ -194,15 +201,16 @@ fn become_helper(mut group: &File, user: BorrowedFd<'_>, inherited: &[RawFd]) ->
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    inherited.iter().try_for_each(|descriptor| {
+    inherited.iter().try_for_each(|descriptor: &RawFd| {
         // SAFETY: it takes numbers alone; the descriptor is open, and stays so in the program.
         let done = unsafe { libc::fcntl(*descriptor, libc::F_SETFD, 0) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     })
 }
 
-/// A node of its own, in a mount namespace of its own: not every system lets every user open the device.
-fn make_tun() -> io::Result<()> {
+/// A node of its own, in a mount namespace of its own: not every system lets every user open the device. And beside it
+/// the network that it is for.
+fn make_devices(network: BorrowedFd<'_>) -> io::Result<()> {
     if !Path::new(TUN_DIRECTORY).is_dir() {
         return Err(io::Error::other(format!("there is no {TUN_DIRECTORY}: load the module tun")));
     }
@@ -212,7 +220,10 @@ fn make_tun() -> io::Result<()> {
     mount(Some("dormouse"), TUN_DIRECTORY, Some("tmpfs"), flags, Some("mode=0755,size=4k"))?;
     mknod(TUN, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))?;
     // Whatever the umask is.
-    fs::set_permissions(TUN, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+    fs::set_permissions(TUN, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+    drop(File::create_new(NETWORK_NAMESPACE)?);
+    let network = format!("/proc/self/fd/{}", network.as_raw_fd());
+    Ok(mount(Some(network.as_str()), NETWORK_NAMESPACE, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
 }
 
 fn execute(program: &Path, arguments: &[String], out: File, err: File) -> io::Error {

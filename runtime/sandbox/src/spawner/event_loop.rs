@@ -372,7 +372,10 @@ impl Loop<'_> {
         match self.sandbox_mut(whose).and_then(Sandbox::read_report) {
             None => {}
             Some(Report::Created { pid, phases, helper, .. }) => {
-                let is_helper_gone = helper.is_some_and(|helper| self.early.remove(&Pid::from_raw(helper)).is_some());
+                let is_helper_gone = helper.map(Pid::from_raw).is_some_and(|helper| {
+                    // Its number is told once it has ended, and can be lost among those of others.
+                    self.early.remove(&helper).is_some() || is_gone(helper)
+                });
                 if let Whose::Replica(id) = whose {
                     self.tell_created(id, Origin::Created(phases));
                 }

@@ -31,6 +31,8 @@ pub struct ReplicaPolicy {
     pub layer_bytes_max: u64,
 }
 
+/// Each is a device of the machine's.
+const DISKS_MAX: usize = 8;
 /// As of Linux.
 const PATH_BYTES_MAX: usize = 4_095;
 /// Of `user:group`.
@@ -88,6 +90,8 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     refused(payload.layers.is_empty(), "an image has a layer")?;
     within("a number of layers", payload.layers.len(), LAYERS_MAX)?;
     within("a number of volumes", payload.volumes.len(), VOLUME_MOUNTS_MAX)?;
+    let disks = payload.volumes.iter().filter(|volume| matches!(volume.source, VolumeSource::Disk { .. }));
+    within("a number of volumes on disk", disks.count(), DISKS_MAX)?;
     refused(payload.args.first().is_none_or(String::is_empty), "an image's process has a program")?;
     let variables = payload.env.iter().flat_map(|variable| [variable.name(), variable.value()]);
     let texts = || payload.args.iter().map(String::as_str).chain(variables.clone());

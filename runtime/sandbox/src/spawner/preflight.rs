@@ -1,10 +1,14 @@
 //! What must hold before anything is made: each refusal is one line that says what to do.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
+use dormouse_spec::MountPath;
 use nix::unistd::{Group, User, geteuid};
 
-use crate::uids::{ImageIds, UidError, UidRange};
+use crate::{
+    creation::LentDirectory,
+    uids::{ImageIds, UidError, UidRange},
+};
 
 /// Why the daemon refuses to start on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,11 @@ pub enum PreflightError {
     Program(#[source] std::io::Error),
     #[error(transparent)]
     Uids(#[from] UidError),
+    #[error(
+        "`{inner}` and `{outer}` of `host_paths` in [sandbox] are one within the other: what is written to one could \
+         lead the other elsewhere; lend the outer one alone"
+    )]
+    LentTwice { inner: MountPath, outer: MountPath },
 }
 
 /// The oldest kernel with everything the sandbox uses.
@@ -56,6 +65,7 @@ pub(crate) fn check(settings: &super::SpawnerSettings) -> Result<Found, Prefligh
     }
     // Without the group only root is served, which the CLI explains to whoever is refused.
     let admin = Group::from_name(&settings.admin_group).map_err(lookup)?;
+    check_lent(&settings.lent)?;
     let uids = UidRange::new(settings.uid_base, settings.uid_count)?;
     Ok(Found {
         program: std::env::current_exe().map_err(PreflightError::Program)?,
@@ -65,6 +75,20 @@ pub(crate) fn check(settings: &super::SpawnerSettings) -> Result<Found, Prefligh
         uids,
         image_ids: ImageIds::new(settings.image_id_base, uids)?,
     })
+}
+
+/// By where they are, links followed. One that is not there, as on a disk that is mounted later, is where it says.
+fn check_lent(lent: &[LentDirectory]) -> Result<(), PreflightError> {
+    let place =
+        |lent: &LentDirectory| fs::canonicalize(lent.path.as_str()).unwrap_or_else(|_| lent.path.as_str().into());
+    let places: Vec<(PathBuf, &MountPath)> = lent.iter().map(|lent| (place(lent), &lent.path)).collect();
+    for (index, (inner, path)) in places.iter().enumerate() {
+        let others = places.iter().enumerate().filter(|(other, _)| *other != index);
+        if let Some((_, (_, outer))) = others.into_iter().find(|(_, (outer, _))| inner.starts_with(outer)) {
+            return Err(PreflightError::LentTwice { inner: (*path).clone(), outer: (*outer).clone() });
+        }
+    }
+    Ok(())
 }
 
 fn check_kernel(release: &str) -> Result<(), PreflightError> {
@@ -77,7 +101,28 @@ fn check_kernel(release: &str) -> Result<(), PreflightError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn no_directory_is_lent_within_another() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join("shared/models")).unwrap();
+        fs::create_dir(home.path().join("other")).unwrap();
+        std::os::unix::fs::symlink("shared", home.path().join("link")).unwrap();
+        let lent = |names: &[&str]| {
+            let path = |name: &&str| home.path().join(name).to_str().unwrap().parse().unwrap();
+            check_lent(
+                &names.iter().map(|name| LentDirectory { path: path(name), read_only: true }).collect::<Vec<_>>(),
+            )
+        };
+        assert!(lent(&["shared", "other", "missing"]).is_ok());
+        for names in
+            [["shared", "shared/models"], ["shared/models", "link"], ["other", "other"], ["missing", "missing/a"]]
+        {
+            assert!(matches!(lent(&names), Err(PreflightError::LentTwice { .. })), "{names:?}");
+        }
+    }
 
     #[test]
     fn old_kernels_are_refused_by_number_not_by_text() {

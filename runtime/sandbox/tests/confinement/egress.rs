@@ -98,6 +98,17 @@ pub(crate) fn does_not_reach_the_node() {
         assert!(stage.node.run_in(&spec.replica, &tries).ends_with("tried"));
         assert!(!is_reached(), "{address}");
     }
+    // Nor by a group that a service of the node is in, of which the kernel would keep it a copy.
+    let (group, interface) = (std::net::Ipv4Addr::new(224, 0, 0, 251), NODE.parse().unwrap());
+    let of_group = UdpSocket::bind("0.0.0.0:5353").unwrap();
+    of_group.join_multicast_v4(&group, &interface).unwrap();
+    of_group.set_nonblocking(true).unwrap();
+    let own = UdpSocket::bind((NODE, 0)).unwrap();
+    own.send_to(b"hello", (group, 5353)).unwrap();
+    until("whoever is on the node reaches the group", || of_group.recv(&mut [0; 8]).is_ok());
+    let tries = "echo hello | busybox timeout 2 busybox nc -u -w 1 224.0.0.251 5353 2>/dev/null; echo tried";
+    assert!(stage.node.run_in(&spec.replica, tries).ends_with("tried"));
+    assert!(of_group.recv(&mut [0; 8]).is_err());
     // The resolver's port on the node is what it looks names up by, and nothing else listens there.
     assert_eq!(stage.node.run_in(&spec.replica, "busybox wget -q -O - http://neighbour.test/"), "from outside");
     drop(here);

@@ -87,6 +87,9 @@ pub(crate) fn places_are_found_as_the_image_has_them() {
             .symlink("var/run", "/run")
             .symlink("var/up", "../../../../../../run")
             .symlink("nowhere", "/not/there")
+            .symlink("kernels", "/proc")
+            .symlink("devices", "dev")
+            .symlink("top", "/")
             .file("plain", b""),
     );
     let memory = || VolumeSource::Memory { bytes: Bytes::from_mebibytes(1) };
@@ -103,11 +106,24 @@ pub(crate) fn places_are_found_as_the_image_has_them() {
     // By whatever name, nothing is mounted where another is, or is looked for in what others fill.
     let contents = store_contents(&stage.daemon.settings.data, &[file("a", 0o444, "")]);
     let files = |at: &str| read_only(at, VolumeSource::Files { contents });
-    for volumes in [vec![files("/run/x"), files("/var/run/x")], vec![files("/run"), files("/var/run/x")]] {
+    for (volumes, reason) in [
+        (vec![files("/run/x"), files("/var/run/x")], "are both at /run/x"),
+        (vec![files("/run"), files("/var/run/x")], "is below that at /run"),
+        (at(&["/kernels"]), "nothing can be mounted at /kernels"),
+        (at(&["/devices/x"]), "nothing can be mounted at /devices/x"),
+        (at(&["/top"]), "nothing can be mounted at /top"),
+        (at(&["/proc"]), "nothing can be mounted at /proc"),
+    ] {
         let spec = with_volumes(dormouse_driver::images::web("linked", 1, &[layer]), volumes);
         let told = stage.refusal(&spec);
-        assert!(told.contains("is below that at /run"), "{told}");
+        assert!(told.contains(reason), "{told}");
     }
+    // A working directory within one is made there.
+    let spec = with(with_volumes(dormouse_driver::images::web("in", 1, &[layer]), at(&["/work"])), |payload| {
+        payload.working_dir = "/work/deep".to_owned();
+        payload.read_only_root = true;
+    });
+    assert_eq!(stage.run(&spec, "readlink /proc/1/cwd"), "/work/deep");
     // In a read-only root too.
     let spec = with(with_volumes(dormouse_driver::images::web("ro", 1, &[layer]), at(&["/new/place"])), |payload| {
         payload.read_only_root = true;

@@ -66,3 +66,15 @@ fn every_contract_but_auto_has_its_terms() {
         assert!(TERMS.iter().any(|terms| terms.contract == contract), "{contract}");
     }
 }
+
+#[test]
+fn the_deadline_of_a_drain_is_the_contracts_where_none_was_asked_for() {
+    let sagemaker = decide(Contract::SageMaker, &config(&[], &[]));
+    let mut request = EndpointRequest::named("a".parse().unwrap_or_else(|_| panic!("it is a name")));
+    sagemaker.fill(&mut request);
+    assert_eq!(request.drain_deadline, Some(Duration::from_secs(30)));
+    let asked = Some(Duration::from_secs(5));
+    request.drain_deadline = asked;
+    sagemaker.fill(&mut request);
+    assert_eq!(request.drain_deadline, asked);
+}

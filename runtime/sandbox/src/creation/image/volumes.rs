@@ -70,7 +70,10 @@ pub(crate) enum VolumeError {
     NotLent,
     #[error("the node lends it read-only: mount it with `readOnly: true`")]
     LentReadOnly,
-    #[error("it belongs to root, so it can only be mounted with `readOnly: true`: give it to an account of its own")]
+    #[error(
+        "it belongs to root or to root's group, so it can only be mounted with `readOnly: true`: give it to an account \
+         and a group of its own"
+    )]
     OfRoot,
     #[error("its file system cannot show files with other owners, so it can only be mounted with `readOnly: true`")]
     NotShown(#[source] io::Error),
@@ -100,6 +103,21 @@ pub(super) struct Placed<'a> {
     place: PathBuf,
     /// In the container.
     pub(super) seen_at: PathBuf,
+}
+
+impl Placed<'_> {
+    /// Makes a working directory in it, where nothing else is. In others it is or is not there.
+    pub(super) fn enter(&self, path: &str, owner: u32) -> Result<(), CreationError> {
+        let below = Path::new(path).strip_prefix(&self.seen_at).ok().and_then(Path::to_str).unwrap_or_default();
+        if below.is_empty() || !self.is_empty() {
+            return Ok(());
+        }
+        mount_points::make_all(&self.place, below, false, owner)
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self.volume.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. })
+    }
 }
 
 impl ImageContents<'_> {
@@ -169,12 +187,14 @@ fn make_places_within(placed: &[Placed<'_>], runner: Runner) -> Result<(), Creat
     for (index, inner) in placed.iter().enumerate() {
         let outer = placed.iter().take(index).rev().find(|outer| inner.seen_at.starts_with(&outer.seen_at));
         let Some(outer) = outer else { continue };
-        let is_empty = matches!(outer.volume.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. });
-        let below = inner.seen_at.strip_prefix(&outer.seen_at).ok().and_then(Path::to_str).filter(|it| !it.is_empty());
-        let (true, Some(below)) = (is_empty, below) else {
-            let at = |placed: &Placed<'_>| placed.volume.at.clone();
-            return Err(CreationError::VolumeWithin { inner: at(inner), outer: at(outer) });
-        };
+        let (one, other) = (inner.volume.at.clone(), outer.volume.at.clone());
+        let below = inner.seen_at.strip_prefix(&outer.seen_at).ok().and_then(Path::to_str).unwrap_or_default();
+        if below.is_empty() {
+            return Err(CreationError::VolumesTogether { one, other, place: inner.seen_at.clone() });
+        }
+        if !outer.is_empty() {
+            return Err(CreationError::VolumeWithin { inner: one, outer: other });
+        }
         let is_file = matches!(inner.volume.source, VolumeSource::File { .. });
         mount_points::make_all(&outer.place, below, is_file, runner.root)?;
     }

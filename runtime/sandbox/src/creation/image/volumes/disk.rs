@@ -17,7 +17,7 @@ use std::{
 
 use nix::libc;
 use rustix::{
-    fs::{AtFlags, FallocateFlags},
+    fs::{AtFlags, FallocateFlags, FlockOperation},
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
 };
 
@@ -81,6 +81,9 @@ fn set_aside(place: &Path, bytes: u64) -> Result<File, VolumeError> {
     let mut options = File::options();
     let options = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
     let file = options.open(place).map_err(io_failed("making a file without a name for it"))?;
+    // One after the other: what is free now is so until it is taken below.
+    let directory = File::open(place).map_err(io_failed("opening the directory of disks"))?;
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(io_failed("waiting for room on the disk"))?;
     let disk = rustix::fs::fstatvfs(&file).map_err(io_failed("looking for room on the disk"))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let needed = size.saturating_add(SPARE);
@@ -95,13 +98,25 @@ fn set_aside(place: &Path, bytes: u64) -> Result<File, VolumeError> {
 /// Without a journal, since nothing outlives a crash; and nothing is reserved for a root that is none.
 fn format(file: &File, owner: u32) -> Result<(), VolumeError> {
     let program = MKFS.iter().find(|path| Path::new(path).is_file()).ok_or(VolumeError::NoMkfs)?;
-    // A name of what is open here; the program has another number for it.
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    // By what is open, and not by the number of a process that may have ended and be another by then.
+    let opened = file.try_clone().map_err(io_failed("duplicating its file"))?;
     let options = format!("nodiscard,lazy_itable_init=1,root_owner={owner}:{owner}");
     let output = Command::new(program)
-        .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-b", &BLOCK.to_string(), "-E", &options, &path])
+        .args([
+            "-q",
+            "-F",
+            "-m",
+            "0",
+            "-O",
+            "^has_journal",
+            "-b",
+            &BLOCK.to_string(),
+            "-E",
+            &options,
+            "/proc/self/fd/0",
+        ])
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(Stdio::from(opened))
         .output()
         .map_err(io_failed("running mkfs.ext4"))?;
     if output.status.success() {

@@ -8,13 +8,16 @@ use std::{
 };
 
 use dormouse_spec::{Digest, VolumeFile};
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    unistd::{SysconfVar, sysconf},
+};
 
 use super::{Runner, VolumeError, io_failed};
 use crate::{messages::VOLUME_BYTES_MAX, stored};
 
-/// What a directory and the beginning of a file take beside their bytes.
-const BYTES_A_FILE: usize = 8 << 10;
+/// The largest that Linux has.
+const PAGE_BYTES_MAX: usize = 64 << 10;
 const INODES_BESIDE_FILES: usize = 16;
 const MODE_OF_DIRECTORIES: u32 = 0o755;
 /// What a mode of a file may say.
@@ -60,13 +63,24 @@ impl Contents {
     }
 
     fn mount_memory(&self, place: &Path, runner: Runner) -> Result<(), VolumeError> {
-        let bytes: usize = self.0.iter().map(|file| file.contents.bytes().len() + BYTES_A_FILE).sum();
+        let lengths = self.0.iter().map(|file| file.contents.bytes().len());
+        let bytes = room_for(lengths, page_bytes());
         let parts: usize = self.0.iter().map(|file| file.path.as_str().split('/').count()).sum();
-        let (bytes, inodes, owner) = (bytes + BYTES_A_FILE, parts + INODES_BESIDE_FILES, runner.root);
+        let (inodes, owner) = (parts + INODES_BESIDE_FILES, runner.root);
         let options = format!("mode=0755,uid={owner},gid={owner},size={bytes},nr_inodes={inodes}");
         mount(Some("dormouse"), place, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
             .map_err(io_failed("mounting a tmpfs"))
     }
+}
+
+fn page_bytes() -> usize {
+    let told = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    told.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(PAGE_BYTES_MAX)
+}
+
+/// What files of these lengths take in memory, which is whole pages, and one for each that the kernel notes of it.
+fn room_for(lengths: impl Iterator<Item = usize>, page: usize) -> usize {
+    lengths.map(|length| length.div_ceil(page) * page + page).sum::<usize>() + page
 }
 
 /// `a` and `a/b` of `a/b/c`.
@@ -95,6 +109,15 @@ fn write(path: &Path, file: &VolumeFile, runner: Runner) -> Result<(), VolumeErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_room_for_every_file_whatever_a_page_is() {
+        for page in [4 << 10, 16 << 10, 64 << 10] {
+            let files = [1, 1, page, page + 1];
+            let pages: usize = files.iter().map(|length: &usize| length.div_ceil(page)).sum();
+            assert!(room_for(files.into_iter(), page) >= pages * page, "{page}");
+        }
+    }
 
     #[test]
     fn the_directories_of_a_file_come_outermost_first() {

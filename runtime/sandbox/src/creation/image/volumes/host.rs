@@ -29,8 +29,8 @@ pub(super) fn open(
     let directory = open_within(lends, asked)?;
     let owner = rustix::fs::fstat(&directory).map_err(io_failed("looking at it"))?;
     let cloned = |shown_as: Option<&OwnedFd>| layers::clone_as(directory.as_fd(), shown_as.map(AsFd::as_fd), read_only);
-    if owner.st_uid == 0 {
-        // Who is root is not shown as anybody: what everybody may read can be read.
+    if owner.st_uid == 0 || owner.st_gid == 0 {
+        // Who is root, or of its group, is not shown as anybody: what everybody may read can be read.
         return if read_only { cloned(None).map_err(io_failed("cloning its mount")) } else { Err(VolumeError::OfRoot) };
     }
     let shown_as = userns::of_one_user((owner.st_uid, owner.st_gid), (runner.uid, runner.gid))

@@ -22,8 +22,10 @@ use super::{
     create_dir,
 };
 
-/// What libcontainer has mounted before, and makes places in by itself.
-const MADE_THERE: &str = "/dev";
+/// What is mounted in every container, and by a volume in its place.
+const SHARED_MEMORY: &str = "/dev/shm";
+/// Where nothing is mounted that is not the kernel's, or ours.
+const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Makes the place of a mount in `furniture`, for an image that is to be seen at `view`. What is told is where that
 /// is, links of the image's followed.
@@ -34,9 +36,10 @@ pub(crate) fn make(
     is_file: bool,
     owner: u32,
 ) -> Result<PathBuf, CreationError> {
-    if Path::new(at.as_str()).starts_with(MADE_THERE) {
+    if at.as_str() == SHARED_MEMORY {
         return Ok(at.as_str().into());
     }
+    let refused = |source: Errno| CreationError::MountPoint { at: at.clone(), source: source.into() };
     let root = open_root(view)?;
     let mut found = PathBuf::from("/");
     let mut parts = at.as_str().split('/').filter(|part| !part.is_empty()).peekable();
@@ -55,8 +58,12 @@ pub(crate) fn make(
                 make_one(&made, is_file)?;
                 chown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
             }
-            Err(source) => return Err(CreationError::MountPoint { at: at.clone(), source: source.into() }),
+            Err(source) => return Err(refused(source)),
         }
+    }
+    // Wherever the image's links lead: what the kernel has there is a part of the confinement.
+    if found == Path::new("/") || KERNELS.iter().any(|place| found.starts_with(place)) {
+        return Err(refused(Errno::PERM));
     }
     Ok(found)
 }
