@@ -4,11 +4,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dormouse_sandbox::messages::{Payload, ReplicaId, ReplicaSpec};
 use dormouse_spec::{EndpointName, Limits};
+
+use tokio::time::Instant;
 
 use crate::{
     Address, ControllerSettings, Inside, clock::Clock, link::Outbox, logs::Logs, memory::Memory, metrics::Metrics,
@@ -36,10 +38,19 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) struct Serials(AtomicU64);
 
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// When something began that was told in milliseconds since 1970; None where that was before the machine did. Where the
+/// time of day was set since, it is the sooner or the later by that.
+pub(crate) fn began(at_ms: u64) -> Option<Instant> {
+    Instant::now().checked_sub(since_1970().saturating_sub(Duration::from_millis(at_ms)))
+}
+
 impl Serials {
     pub(crate) fn start<'a>(living: impl IntoIterator<Item = &'a ReplicaId>) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::from_clock(u64::try_from(since_1970.as_millis()).unwrap_or(0), living)
+        Self::from_clock(u64::try_from(since_1970().as_millis()).unwrap_or(0), living)
     }
 
     fn from_clock<'a>(millis: u64, living: impl IntoIterator<Item = &'a ReplicaId>) -> Self {

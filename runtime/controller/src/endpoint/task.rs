@@ -5,7 +5,6 @@ mod take_in;
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dormouse_sandbox::messages::{ReplicaId, ReplicaReport, ReplicaState, Work};
@@ -27,7 +26,7 @@ use crate::{
     link::{FactInbox, FactSender},
     memory::{Account, until},
     metrics::EndpointMetrics,
-    node::Node,
+    node::{Node, began},
     policy::{Action, EndpointPolicy, Event, ExpectationId, ReplicaKey, WaiterId},
     revision::Revision,
 };
@@ -212,12 +211,4 @@ fn adoptions(revision: &Revision, node: &Node, adopted: &[(ReplicaKey, ReplicaRe
         }
     }
     replicas.into_iter().chain(templates).collect()
-}
-
-/// When something began that was told in milliseconds since 1970. Where clocks were set since, it is the sooner or the
-/// later by that.
-fn began(at_ms: u64) -> Option<Instant> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ago = since_1970.saturating_sub(Duration::from_millis(at_ms));
-    Instant::now().checked_sub(ago)
 }

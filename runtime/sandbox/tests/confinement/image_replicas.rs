@@ -142,7 +142,8 @@ pub(crate) fn what_cannot_be_executed_is_named() {
         assert!(log.contains(text), "{log}");
     }
     let in_directory = |directory: &str, read_only_root| {
-        with(as_user(stage.web("directory"), "web"), |payload| {
+        let says = "pwd; stat -c '%a %u' /new /new/place";
+        with(as_user(stage.sh("directory", says), "web"), |payload| {
             payload.working_dir = directory.to_owned();
             payload.read_only_root = read_only_root;
         })
@@ -154,8 +155,9 @@ pub(crate) fn what_cannot_be_executed_is_named() {
         assert!(reason.contains(directory), "{reason}");
     }
     // As runc does it.
-    assert_eq!(stage.run(&made, "readlink /proc/1/cwd; stat -c '%a %u' /new /new/place"), "/new/place\n755 0\n755 0");
-    stage.stop(&made.replica);
+    let log = stage.node.start_image(&made).log;
+    assert_eq!(stage.node.exit_cause(&made.replica), ExitCause::Code { code: 0 });
+    assert_eq!(read_log(log), "/new/place\n755 0\n755 0\n");
     let spec = with(stage.web("directory"), |payload| payload.working_dir = "www".to_owned());
     assert!(stage.refusal(&spec).contains("absolute"));
     let spec = image("program", 9, &[stage.layer], &[]);

@@ -8,9 +8,10 @@ use std::{
 use dormouse_driver::{
     Daemon,
     images::{archive, as_user, ids_can_be_distinct, with},
+    script::read_log,
     volumes::{file, read_only, store_bytes, store_contents, volume},
 };
-use dormouse_sandbox::messages::{ImageVolume, ReplicaSpec, VolumeSource};
+use dormouse_sandbox::messages::{ExitCause, ImageVolume, ReplicaSpec, VolumeSource};
 use dormouse_spec::{Bytes, MountPath};
 
 use crate::images::Stage;
@@ -119,11 +120,13 @@ pub(crate) fn places_are_found_as_the_image_has_them() {
         assert!(told.contains(reason), "{told}");
     }
     // A working directory within one is made there.
-    let spec = with(with_volumes(dormouse_driver::images::web("in", 1, &[layer]), at(&["/work"])), |payload| {
+    let spec = with(with_volumes(stage.sh("in", "pwd"), at(&["/work"])), |payload| {
         payload.working_dir = "/work/deep".to_owned();
         payload.read_only_root = true;
     });
-    assert_eq!(stage.run(&spec, "readlink /proc/1/cwd"), "/work/deep");
+    let log = stage.node.start_image(&spec).log;
+    assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::Code { code: 0 });
+    assert_eq!(read_log(log), "/work/deep\n");
     // In a read-only root too.
     let spec = with(with_volumes(dormouse_driver::images::web("ro", 1, &[layer]), at(&["/new/place"])), |payload| {
         payload.read_only_root = true;
