@@ -16,6 +16,7 @@ use dormouse_driver::{
 use dormouse_sandbox::messages::{ExitCause, ReplicaSpec};
 use dormouse_spec::Network;
 use nix::{
+    mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -156,6 +157,40 @@ pub(crate) fn its_helper_is_confined_and_ends_with_it() {
     drop(stage.node.connect(&spec.replica, PORT));
     kill(Pid::from_raw(helper_of(&stage, &spec)), Signal::SIGKILL).unwrap();
     assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::NetworkEnded);
+    drop(here);
+    stage.end();
+}
+
+/// A daemon that is started after this finds something else in their place.
+fn put_out_of_order(programs: &[&str]) {
+    for program in programs {
+        let program = fs::canonicalize(program).unwrap();
+        mount(Some("/bin/false"), &program, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    }
+}
+
+pub(crate) fn where_one_helper_fails_the_other_is_taken() {
+    let here = elsewhere();
+    put_out_of_order(&["/usr/bin/pasta"]);
+    let mut stage = Stage::set();
+    let spec = outward(&stage, "outward");
+    stage.node.start_image(&spec);
+    let name = "cat /etc/resolv.conf; busybox wget -q -O - http://neighbour.test/";
+    assert_eq!(stage.node.run_in(&spec.replica, name), "nameserver 10.0.2.3\nfrom outside");
+    let comm = fs::read_to_string(format!("/proc/{}/comm", helper_of(&stage, &spec))).unwrap();
+    assert!(comm.starts_with("slirp4netns"), "{comm}");
+    drop(here);
+    stage.end();
+}
+
+pub(crate) fn where_all_fail_it_is_told_what_they_said() {
+    let here = elsewhere();
+    put_out_of_order(&["/usr/bin/pasta", "/usr/bin/slirp4netns"]);
+    let mut stage = Stage::set();
+    let spec = outward(&stage, "outward");
+    let told = stage.refusal(&spec);
+    let reasons = ["the replica cannot reach other machines", "pasta: ", "slirp4netns: "];
+    assert!(reasons.iter().all(|reason| told.contains(reason)), "{told}");
     drop(here);
     stage.end();
 }

@@ -169,6 +169,8 @@ const TESTS: &[suite::Test] = tests![
     egress::reaches_what_the_node_reaches_by_address_and_by_name,
     egress::does_not_reach_the_node,
     egress::its_helper_is_confined_and_ends_with_it,
+    egress::where_one_helper_fails_the_other_is_taken,
+    egress::where_all_fail_it_is_told_what_they_said,
     start::one_daemon_a_run_directory,
     start::one_daemon_a_data_directory,
     start::uids_of_the_machine_are_not_taken,
