@@ -20,6 +20,13 @@ pub(crate) struct Refusal {
     pub(crate) allow: Option<&'static str>,
 }
 
+const GRPC_INVALID_ARGUMENT: u8 = 3;
+const GRPC_DEADLINE_EXCEEDED: u8 = 4;
+const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
+const GRPC_UNIMPLEMENTED: u8 = 12;
+const GRPC_INTERNAL: u8 = 13;
+const GRPC_UNAVAILABLE: u8 = 14;
+
 /// What is told where nothing better is known: a replica that died is started again at once.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -36,6 +43,30 @@ impl Refusal {
     /// For `Retry-After`, which is in whole seconds: rounded up, at least one.
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// gRPC's code for it, for a client that reads no other. Where nothing was begun it is one after which a call may be
+    /// made again, and else it is not.
+    pub(crate) fn grpc_status(&self) -> u8 {
+        match self.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => GRPC_UNIMPLEMENTED,
+            StatusCode::BAD_REQUEST => GRPC_INVALID_ARGUMENT,
+            StatusCode::PAYLOAD_TOO_LARGE => GRPC_RESOURCE_EXHAUSTED,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => GRPC_DEADLINE_EXCEEDED,
+            StatusCode::SERVICE_UNAVAILABLE => GRPC_UNAVAILABLE,
+            _ => GRPC_INTERNAL,
+        }
+    }
+
+    /// The message as gRPC has it in a header: what is not printable ASCII, and the sign of that, in hexadecimal.
+    pub(crate) fn grpc_message(&self) -> String {
+        self.message.bytes().fold(String::new(), |mut text, byte| {
+            match byte {
+                b' '..=b'~' if byte != b'%' => text.push(byte.into()),
+                _ => text.push_str(&format!("%{byte:02X}")),
+            }
+            text
+        })
     }
 
     pub(crate) fn body(&self) -> String {

@@ -3,7 +3,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dormouse_controller::{Controller, EndpointView};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
@@ -38,6 +38,10 @@ const DOCUMENT_WAIT: Duration = Duration::from_secs(10);
 
 /// Bodies whose beginning is being read, of all connections.
 const BODIES_READ_AHEAD_MAX: usize = 1024;
+
+const GRPC: &str = "application/grpc";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The data plane of one node.
 #[derive(Debug)]
@@ -78,10 +82,12 @@ impl Gateway {
         let under_way = place.request();
         let caller = Caller { address, request_id: self.request_ids.of(request.headers()), place: Arc::clone(place) };
         let is_head = request.method() == Method::HEAD;
+        let is_grpc = is_grpc(request.headers());
         let path = request.uri().path().to_owned();
         let request = RequestBody::of(request, self.body_bytes_max(), self.pace());
         let mut response = match self.dispatch(&path, request, &caller, under_way).await {
             Ok(response) => response,
+            Err(error) if is_grpc => refused_call(&error, &path, &caller),
             Err(error) => refused(&error, &path, &caller),
         };
         response.headers_mut().insert(request_id::HEADER, caller.request_id);
@@ -219,6 +225,24 @@ fn refused(error: &InferenceError, path: &str, caller: &Caller) -> Answer {
     }
     if let Some(allow) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
+}
+
+/// The same for a client of gRPC, which takes every status of HTTP but 200 for one after which it may try again.
+fn refused_call(error: &InferenceError, path: &str, caller: &Caller) -> Answer {
+    let refusal = Refusal::from(error);
+    log(&refusal, path, caller);
+    let mut response = text(GRPC, String::new());
+    let headers = response.headers_mut();
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(refusal.grpc_status())));
+    // Of printable ASCII alone, it is always a header.
+    if let Ok(message) = HeaderValue::try_from(refusal.grpc_message()) {
+        headers.insert(GRPC_MESSAGE, message);
     }
     response
 }

@@ -80,3 +80,23 @@ fn an_error_is_told_with_its_causes_as_json() {
     assert_eq!(refusal.status.as_u16(), 500);
     assert_eq!(refusal.body(), r#"{"error":"storing failed: the disk is \"full\""}"#);
 }
+
+/// After `UNAVAILABLE` a client may call again, so it is told where nothing was begun and nowhere else.
+#[test]
+fn a_client_of_grpc_is_told_whether_it_may_call_again() {
+    let retry_after = Duration::ZERO;
+    let died = || InferenceError::ReplicaDied(ExitCause::Signal { signal: 11 }.into());
+    let table: [(InferenceError, u8); 6] = [
+        (AcquireError::QueueFull { waiters: 1, retry_after }.into(), GRPC_UNAVAILABLE),
+        (died(), GRPC_INTERNAL),
+        (InferenceError::DeadlineInReplica, GRPC_DEADLINE_EXCEEDED),
+        (InferenceError::NoSuchPath, GRPC_UNIMPLEMENTED),
+        (InferenceError::BodyTooLarge { limit: Bytes::new(1) }, GRPC_RESOURCE_EXHAUSTED),
+        (InferenceError::BodyBroken, GRPC_INVALID_ARGUMENT),
+    ];
+    for (error, status) in table {
+        assert_eq!(Refusal::from(&error).grpc_status(), status, "{error}");
+    }
+    let refusal = Refusal { message: "100 % größer\n".to_owned(), ..Refusal::from(&died()) };
+    assert_eq!(refusal.grpc_message(), "100 %25 gr%C3%B6%C3%9Fer%0A");
+}

@@ -67,7 +67,8 @@ impl EndpointRequest {
         match key {
             "container-concurrency" => once(&mut self.container_concurrency, count(text)?),
             "contract" => {
-                self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?.contract = text.parse()?;
+                let container = self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?;
+                container.contract = text.parse()?;
                 Ok(())
             }
             "cpu" => once(&mut self.cpu, quantity(text)?),
@@ -79,7 +80,8 @@ impl EndpointRequest {
             "memory" => once(&mut self.memory, quantity(text)?),
             "min-replicas" => once(&mut self.min_replicas, count(text)?),
             "network" => {
-                self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?.network = text.parse()?;
+                let container = self.container.as_deref_mut().ok_or(AnnotationError::ForImages)?;
+                container.network = text.parse()?;
                 Ok(())
             }
             "pids" => once(&mut self.pids, count(text)?),

@@ -27,8 +27,8 @@ fn what_an_image_says_decides_and_why_is_told() {
     const BIND: &str = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port";
     let table: [Case; 9] = [
         (&["PATH"], &["maintainer"], Contract::Knative, Some(8080), "nothing says otherwise"),
-        (&[], &["run.cog.version"], Contract::Cog, Some(5000), "the image's label `run.cog.version`"),
-        (&[], &["org.cogmodel.config"], Contract::Cog, Some(5000), "the image's label `org.cogmodel.config`"),
+        (&[], &["run.cog.version"], Contract::Cog, Some(5000), "begins with `run.cog.`"),
+        (&[], &["org.cogmodel.config"], Contract::Cog, Some(5000), "begins with `org.cogmodel.`"),
         (&["fprocess"], &[], Contract::OpenFaaS, Some(8080), "the image's variable `fprocess`"),
         (
             &["MLFLOW_DISABLE_ENV_CREATION"],
