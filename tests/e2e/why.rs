@@ -47,9 +47,12 @@ fn a_wake_from_nothing_and_one_from_the_freezer() {
         // Each is cut to whole microseconds.
         assert!(total.abs_diff(sum) <= 10, "nothing is missing: {wake}");
     }
-    for phase in ["create", "runtime", "session", "first-inference"] {
+    for phase in ["create", "first-inference"] {
         assert!(micros(&created, phase) > 0, "{created}");
     }
+    // What the worker says of its loading is cut to what was seen of it, of which a busy machine may see little.
+    let loading: u64 = ["runtime", "model", "session"].iter().map(|phase| micros(&created, phase)).sum();
+    assert!(loading > 0, "{created}");
     let parts = ["fork_us", "cgroup_us", "container_us", "release_us"];
     let parts: u64 = parts.iter().map(|part| created["origin"]["created"][part].as_u64().unwrap()).sum();
     assert!(0 < parts && parts <= micros(&created, "create"), "{created}");
