@@ -222,7 +222,7 @@ pub fn leftovers(subject: &Subject) -> Vec<String> {
     let lasting = |kind: &str, thing: &str| match (kind, thing.split(' ').next().unwrap_or_default()) {
         ("files under run", name) => ["daemon.lock", "logs", "private", "sockets", "admin.sock"].contains(&name),
         ("files under data", name) => {
-            ["endpoints", "images", "layers", "models", "prepared", "uids.json"].contains(&name)
+            ["configs", "disks", "endpoints", "images", "layers", "models", "prepared", "uids.json"].contains(&name)
                 // What was being unpacked or removed is removed by the next start.
                 || ["layers/.incoming-", "layers/.removing-"].iter().any(|unfinished| name.starts_with(unfinished))
                 || ["images/blobs", "images/blobs/sha256", "images/index.json", "images/oci-layout"].contains(&name)
