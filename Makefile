@@ -26,6 +26,7 @@ setup-test: setup ## Install and fetch what `make test` needs besides.
 	@configs/setup/guest-kernel.sh
 	@configs/setup/registry.sh
 	@tests/images/build.sh
+	@tests/images/model-server.sh
 
 build: setup ## Build the daemon: target/release/dormouse.
 	cargo build --locked --release --package dormouse-gateway

@@ -5,6 +5,7 @@ mod contract;
 mod contracts;
 mod h2c;
 mod life;
+mod model_server;
 mod probes;
 mod serving;
 mod volumes;
@@ -24,8 +25,13 @@ exec httpd -f -p "$PORT" -h /tmp/www"#;
 
 /// Brings the image of set-up to the node, without a registry.
 fn bring(daemon: &Daemon) {
-    let archive = daemon.home().path().join("web.tar");
-    let layout = paths::setup("images").join("busybox-httpd");
+    import(daemon, "busybox-httpd");
+}
+
+/// The same with another one that set-up built.
+fn import(daemon: &Daemon, built: &str) {
+    let archive = daemon.home().path().join("image.tar");
+    let layout = paths::setup("images").join(built);
     let _ = cli::run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(layout).arg(".")).ok();
     let _ = daemon.cli(&["image", "import", archive.to_str().unwrap(), "--name", IMAGE]).ok();
 }

@@ -2,14 +2,25 @@
 
 # begin_image NAME: LAYOUT is the image layout, with the empty image `latest`, and BUNDLE/rootfs what is in it.
 begin_image() {
+    name_image "$1"
+    umoci init --layout "$LAYOUT"
+    umoci new --image "$LAYOUT:latest"
+    umoci unpack --image "$LAYOUT:latest" "$BUNDLE"
+}
+
+# continue_image NAME BASE: the same with the layers of BASE, an image that was built.
+continue_image() {
+    name_image "$1"
+    cp -r "$SETUP/images/$2" "$LAYOUT"
+    umoci unpack --image "$LAYOUT:latest" "$BUNDLE"
+}
+
+name_image() {
     say "building the image $1"
     IMAGE=$1
     LAYOUT=$SCRATCH/layouts/$1
     BUNDLE=$SCRATCH/bundles/$1
     mkdir -p "$SCRATCH/layouts" "$SCRATCH/bundles"
-    umoci init --layout "$LAYOUT"
-    umoci new --image "$LAYOUT:latest"
-    umoci unpack --image "$LAYOUT:latest" "$BUNDLE"
 }
 
 # Makes a layer of what changed below BUNDLE/rootfs since the last one.

@@ -82,14 +82,18 @@ def make_inputs(session, rng, size):
     return noise(session, rng, size)
 
 
-def infer(client, name, inputs, outputs, binary):
+def to_tensors(inputs, binary):
     tensors = []
-    for input_name, array in inputs.items():
-        tensor = triton.InferInput(input_name, array.shape, np_to_triton_dtype(array.dtype))
+    for name, array in inputs.items():
+        tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array, binary_data=binary)
         tensors.append(tensor)
+    return tensors
+
+
+def infer(client, name, inputs, outputs, binary):
     wanted = [triton.InferRequestedOutput(output, binary_data=binary) for output in outputs]
-    result = client.infer(name, tensors, outputs=wanted)
+    result = client.infer(name, to_tensors(inputs, binary), outputs=wanted)
     return [result.as_numpy(output) for output in outputs]
 
 
