@@ -22,7 +22,7 @@ pub fn spawner_requests(data: &[u8]) {
             Request::Freeze { replica }
             | Request::Thaw { replica }
             | Request::Stop { replica, .. }
-            | Request::Socket { replica },
+            | Request::Socket { replica, .. },
         ) => {
             check_id(&replica);
         }

@@ -1,6 +1,8 @@
 //! How a replica is reached: by the Unix socket that a worker serves on, or by sockets that were made where a
 //! process of an image listens.
 
+mod orders;
+
 use std::{
     collections::VecDeque,
     io,
@@ -11,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use dormouse_sandbox::messages::{ReplicaId, Request};
+use dormouse_sandbox::{
+    commands::Report,
+    messages::{ReplicaId, Request, SocketKind},
+};
 use dormouse_spec::AppProtocol;
 use rustix::net::sockopt;
 use tokio::{
@@ -19,6 +24,8 @@ use tokio::{
     sync::Notify,
 };
 
+pub(crate) use self::orders::OrderError;
+use self::orders::Orders;
 use crate::link::Outbox;
 
 /// Sockets of one replica that wait to be connected, so that a connection need not wait for the spawner.
@@ -68,7 +75,8 @@ impl Address {
     }
 }
 
-/// The network namespace of one replica, as far as this process gets: TCP sockets that the spawner makes in it.
+/// The inside of one replica, as far as this process gets: TCP sockets that the spawner makes in its network
+/// namespace, and commands that it was made with.
 #[derive(Debug)]
 pub struct Inside {
     replica: ReplicaId,
@@ -77,6 +85,7 @@ pub struct Inside {
     outbox: Outbox,
     stock: Mutex<Stock>,
     changed: Notify,
+    orders: Orders,
 }
 
 #[derive(Debug, Default)]
@@ -146,8 +155,16 @@ impl Drop for Waiting<'_> {
 }
 
 impl Inside {
-    pub(crate) fn new(replica: ReplicaId, port: u16, protocol: AppProtocol, outbox: Outbox) -> Arc<Self> {
-        Arc::new(Self { replica, port, protocol, outbox, stock: Mutex::default(), changed: Notify::new() })
+    /// `commands` are what may be run in it.
+    pub(crate) fn new(
+        replica: ReplicaId,
+        port: u16,
+        protocol: AppProtocol,
+        commands: Vec<Vec<String>>,
+        outbox: Outbox,
+    ) -> Arc<Self> {
+        let (stock, changed, orders) = (Mutex::default(), Notify::new(), Orders::of(commands));
+        Arc::new(Self { replica, port, protocol, outbox, stock, changed, orders })
     }
 
     /// Where requests go.
@@ -184,13 +201,25 @@ impl Inside {
     /// Has some made ahead: the replica is there now.
     pub(crate) async fn fill(&self) {
         while let Some(asking) = Asking::begin(self) {
-            self.outbox.send(Request::Socket { replica: self.replica.clone() }).await;
+            self.outbox.send(Request::Socket { replica: self.replica.clone(), kind: SocketKind::Network }).await;
             asking.asked();
         }
     }
 
-    /// One that was asked for is there.
-    pub(crate) fn put(&self, socket: OwnedFd) {
+    /// Runs one of its commands, as its process is run.
+    pub(crate) async fn run(&self, command: &[String], timeout: Duration) -> Result<Report, OrderError> {
+        self.orders.run(command, timeout, &self.replica, &self.outbox).await
+    }
+
+    /// A socket that was asked for is there.
+    pub(crate) fn put(&self, kind: SocketKind, socket: OwnedFd) {
+        match kind {
+            SocketKind::Network => self.put_in_stock(socket),
+            SocketKind::Orders => self.orders.deliver(Ok(socket)),
+        }
+    }
+
+    fn put_in_stock(&self, socket: OwnedFd) {
         let mut stock = self.lock();
         stock.asked = stock.asked.saturating_sub(1);
         // Those who waited for the rest gave up.
@@ -202,7 +231,14 @@ impl Inside {
     }
 
     /// One that was asked for will not come.
-    pub(crate) fn fail(&self, reason: String) {
+    pub(crate) fn fail(&self, kind: SocketKind, reason: String) {
+        match kind {
+            SocketKind::Network => self.fail_one_who_waits(reason),
+            SocketKind::Orders => self.orders.deliver(Err(io::Error::other(reason))),
+        }
+    }
+
+    fn fail_one_who_waits(&self, reason: String) {
         let mut stock = self.lock();
         stock.asked = stock.asked.saturating_sub(1);
         // For those who wait now, and for each of them once.

@@ -229,14 +229,14 @@ impl Running<'_> {
                         let _ = created.send(());
                     }
                 }
-                Some(Fact::Spawner(Event::Socket { .. }, Some(socket))) => {
+                Some(Fact::Spawner(Event::Socket { kind, .. }, Some(socket))) => {
                     if let Some(inside) = inside {
-                        inside.put(socket);
+                        inside.put(kind, socket);
                     }
                 }
-                Some(Fact::Spawner(Event::NoSocket { reason, .. }, _)) => {
+                Some(Fact::Spawner(Event::NoSocket { kind, reason, .. }, _)) => {
                     if let Some(inside) = inside {
-                        inside.fail(reason);
+                        inside.fail(kind, reason);
                     }
                 }
                 Some(fact) => end(fact).map_or(Ok(()), Err)?,

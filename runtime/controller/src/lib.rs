@@ -26,6 +26,7 @@ mod policy;
 mod preparation;
 mod probe;
 mod readiness;
+mod registered;
 mod revision;
 mod settings;
 mod store;
@@ -33,6 +34,7 @@ mod view;
 mod wake;
 
 pub use acquire::{AcquireError, Place};
+pub(crate) use address::OrderError;
 pub use address::{Address, Inside, Stream};
 pub use controller::{Controller, StartError};
 pub use deploy::{

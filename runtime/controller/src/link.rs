@@ -4,11 +4,7 @@
 mod handshake;
 mod pump;
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-};
+use std::{collections::HashMap, future::Future, os::fd::OwnedFd};
 
 use dormouse_sandbox::{
     channel::{Channel, ChannelError},
@@ -19,7 +15,11 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use crate::{images::LayerAnswers, readiness::Look};
+use crate::{
+    images::LayerAnswers,
+    readiness::Look,
+    registered::{self, register},
+};
 
 /// Requests that wait for the spawner; who asks more waits.
 const OUTBOX_REQUESTS_MAX: usize = 256;
@@ -69,27 +69,17 @@ pub enum LinkError {
     Register(#[source] std::io::Error),
 }
 
-/// The channel, as the reactor wants to see it.
-#[derive(Debug)]
-struct Socket(Channel<Request, Event>);
+type Socket = registered::Socket<Request, Event>;
 
 /// Free descriptors without which no message is taken in: one of them can come with it, and other
 /// threads may take some at the same moment.
 const SPARE_DESCRIPTORS: usize = 4;
 
-impl Socket {
-    /// Whether the process has as many descriptors left as a message can need.
-    fn has_room(&self) -> bool {
-        let spare = || rustix::io::fcntl_dupfd_cloexec(&self.0, 0);
-        let spares: Result<Vec<OwnedFd>, _> = std::iter::repeat_with(spare).take(SPARE_DESCRIPTORS).collect();
-        spares.is_ok()
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+/// Whether the process has as many descriptors left as a message can need.
+fn has_room(socket: &Socket) -> bool {
+    let spare = || rustix::io::fcntl_dupfd_cloexec(&socket.0, 0);
+    let spares: Result<Vec<OwnedFd>, _> = std::iter::repeat_with(spare).take(SPARE_DESCRIPTORS).collect();
+    spares.is_ok()
 }
 
 /// What reaches the owner of a replica.
@@ -226,7 +216,7 @@ impl SpawnerLink {
         if !uid.is_root() {
             return Err(LinkError::NotRoot { uid: uid.as_raw() });
         }
-        let mut socket = register(Socket(Channel::new(socket))).map_err(LinkError::Register)?;
+        let mut socket = register(Channel::new(socket)).map_err(LinkError::Register)?;
         let welcome = handshake::greet(&mut socket).await?;
         Ok((Self { socket, closed: watch::Sender::new(false) }, welcome))
     }
@@ -247,15 +237,6 @@ impl SpawnerLink {
         tokio::spawn(pump::run(self, routes, daemon, outgoing));
         Outbox(sender)
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "what replaces it is unsafe, for types that close or change their descriptor while registered; \
-              `Socket` owns one descriptor for as long as it lives"
-)]
-fn register(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
-    AsyncFd::new(socket)
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ impl Node {
             None => Address::Unix(self.socket(replica)),
             Some(image) => {
                 let (port, protocol) = (image.served.port, image.served.app_protocol);
-                Address::Inside(Inside::new(replica.clone(), port, protocol, self.outbox.clone()))
+                let commands = image.commands().to_vec();
+                Address::Inside(Inside::new(replica.clone(), port, protocol, commands, self.outbox.clone()))
             }
         }
     }

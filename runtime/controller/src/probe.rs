@@ -1,6 +1,7 @@
 //! One look at a process of an image, as Kubernetes' kubelet does it: from outside, over a socket that was made
-//! where the process listens.
+//! where the process listens, or by a command that is run beside it.
 
+mod command;
 mod grpc;
 mod h2c;
 mod health;
@@ -10,7 +11,7 @@ use std::{io, time::Duration};
 
 use dormouse_spec::{AppProtocol, Probe, ProbeHandler};
 use hyper::StatusCode;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::Inside;
 
@@ -34,6 +35,8 @@ pub(crate) enum ProbeFailure {
     Status { port: u16, what: String, status: StatusCode },
     #[error("{what} on port {port} was answered {answer}")]
     Health { port: u16, what: String, answer: String },
+    #[error("`{command}` {ended}")]
+    Command { command: String, ended: String },
     #[error("port {port} did not answer within {} ms", .longest.as_millis())]
     Late { port: u16, longest: Duration },
 }
@@ -66,9 +69,34 @@ impl Asked {
 /// # Errors
 /// What was seen instead.
 pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFailure> {
+    match &probe.handler {
+        ProbeHandler::TcpSocket { .. } => ask(inside, probe, async |_, _| Ok(())).await,
+        ProbeHandler::HttpGet { path, headers, port } => {
+            // As Knative has it: where requests go, what is spoken to a server that may speak nothing else.
+            let speaks_h2c = port.is_none_or(|port| port == inside.port()) && inside.protocol() == AppProtocol::H2c;
+            ask(inside, probe, async |stream, port| {
+                if speaks_h2c {
+                    http::get_h2c(stream, port, path, headers).await
+                } else {
+                    http::get(stream, port, path, headers).await
+                }
+            })
+            .await
+        }
+        ProbeHandler::Grpc { service, .. } => {
+            ask(inside, probe, async |stream, port| grpc::check(stream, port, service).await).await
+        }
+        ProbeHandler::Exec { command } => command::run(inside, command, probe.timeout).await,
+    }
+}
+
+/// What is asked over a connection.
+async fn ask(
+    inside: &Inside,
+    probe: &Probe,
+    ask: impl AsyncFnOnce(TcpStream, u16) -> Result<(), ProbeFailure>,
+) -> Result<(), ProbeFailure> {
     let port = probe.handler.port().unwrap_or(inside.port());
-    // As Knative has it: where requests go, what is spoken to a server that may speak nothing else.
-    let speaks_h2c = port == inside.port() && inside.protocol() == AppProtocol::H2c;
     // That it takes time to have one is not the replica's fault.
     let socket = inside.socket().await.map_err(|source| ProbeFailure::NoSocket { source })?;
     let looking = async {
@@ -76,14 +104,7 @@ pub(crate) async fn look(inside: &Inside, probe: &Probe) -> Result<(), ProbeFail
             io::ErrorKind::ConnectionRefused => ProbeFailure::NothingListens { port },
             _ => ProbeFailure::Connect { port, source },
         })?;
-        match &probe.handler {
-            ProbeHandler::TcpSocket { .. } => Ok(()),
-            ProbeHandler::HttpGet { path, headers, .. } if speaks_h2c => {
-                http::get_h2c(stream, port, path, headers).await
-            }
-            ProbeHandler::HttpGet { path, headers, .. } => http::get(stream, port, path, headers).await,
-            ProbeHandler::Grpc { service, .. } => grpc::check(stream, port, service).await,
-        }
+        ask(stream, port).await
     };
     let longest = probe.timeout;
     timeout(longest, looking).await.unwrap_or(Err(ProbeFailure::Late { port, longest }))

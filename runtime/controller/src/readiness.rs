@@ -17,6 +17,9 @@ use crate::{
 /// here, then longer, since a process that loads for minutes must not be kept from it.
 const PAUSE_FIRST: Duration = Duration::from_micros(500);
 const PAUSE_LAST: Duration = Duration::from_millis(50);
+/// Where a process is made for each look.
+const PAUSE_FIRST_OF_COMMANDS: Duration = Duration::from_millis(10);
+const PAUSE_LAST_OF_COMMANDS: Duration = Duration::from_millis(500);
 /// What somebody who looks has to tell.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -58,7 +61,11 @@ impl Drop for Looking {
 /// Looks until it is ready, and says what it sees while it is not.
 pub(crate) async fn until_ready(inside: Arc<Inside>, probe: &Probe, saw: impl Fn(&ProbeFailure)) {
     sleep(probe.initial_delay).await;
-    let (mut pause, mut good) = (PAUSE_FIRST, 0);
+    let (mut pause, last) = match probe.handler.command() {
+        None => (PAUSE_FIRST, PAUSE_LAST),
+        Some(_) => (PAUSE_FIRST_OF_COMMANDS, PAUSE_LAST_OF_COMMANDS),
+    };
+    let mut good = 0;
     loop {
         match look(&inside, probe).await {
             Ok(()) => {
@@ -74,7 +81,7 @@ pub(crate) async fn until_ready(inside: Arc<Inside>, probe: &Probe, saw: impl Fn
         }
         if probe.period.is_zero() {
             sleep(pause).await;
-            pause = pause.saturating_mul(2).min(PAUSE_LAST);
+            pause = pause.saturating_mul(2).min(last);
         } else {
             sleep(probe.period).await;
         }

@@ -7,7 +7,7 @@ mod volumes;
 use std::sync::Arc;
 
 use dormouse_image::oci::ImageConfig;
-use dormouse_sandbox::messages::{ModelPayload, Payload, Work};
+use dormouse_sandbox::messages::{ImagePayload, ModelPayload, Payload, Work};
 use dormouse_spec::{Bytes, Container, Contract, Digest, Endpoint, EnvVar, Probe, StopSignal};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ pub(crate) struct ImageContent {
     pub(crate) served: ServedImage,
     pub(crate) readiness: Probe,
     pub(crate) liveness: Option<Probe>,
-    payload: Payload,
+    payload: Box<ImagePayload>,
     /// What its volumes hold, for as long as replicas are made of it.
     _contents: HeldContents,
 }
@@ -134,7 +134,12 @@ impl ImageContent {
         };
         let readiness = container.readiness_probe.clone().unwrap_or_else(|| image.contract.readiness());
         let liveness = container.liveness_probe.clone();
-        Ok(Self { image, served, readiness, liveness, payload: Payload::Image(Box::new(payload)), _contents: held })
+        Ok(Self { image, served, readiness, liveness, payload: Box::new(payload), _contents: held })
+    }
+
+    /// What may be run in a replica beside its process, to see how that does.
+    pub(crate) fn commands(&self) -> &[Vec<String>] {
+        &self.payload.commands
     }
 }
 
@@ -163,7 +168,7 @@ impl Revision {
     /// What runs in its replicas that serve.
     pub(crate) fn serving(&self, body_bytes_max: u64) -> Payload {
         match &self.content {
-            Content::Image(image) => image.payload.clone(),
+            Content::Image(image) => Payload::Image(image.payload.clone()),
             Content::Model(model) => {
                 let work = Work::Serve { prepared: model.preparation.key() };
                 self.worker(model, work, body_bytes_max)

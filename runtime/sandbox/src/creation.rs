@@ -117,6 +117,7 @@ impl<'a> Contents<'a> {
 /// What is ready for libcontainer.
 struct Made {
     spec: Spec,
+    payload: Payload,
     stdin: OwnedFd,
     /// It stays open until the container exists.
     user_namespace: OwnedFd,
@@ -232,7 +233,7 @@ impl Creation<'_> {
         let stderr = self.log.try_clone().map_err(failed("duplicating the log of", Path::new(self.name)))?;
         let container = |operation| move |source| CreationError::Container { operation, source: Box::new(source) };
         let mut created = ContainerBuilder::new(self.name.to_owned(), SyscallType::default())
-            .with_executor(Payload)
+            .with_executor(made.payload)
             .with_root_path(scratch.path(STATE))
             .map_err(container("prepare"))?
             .with_stdin(made.stdin)

@@ -41,6 +41,8 @@ pub(crate) enum Defence {
     OwnNetwork,
     /// What a replica may reach outside is not the node.
     NodeOutOfReach,
+    /// No process of a container can look into what runs commands in it.
+    RunnerOutOfReach,
     /// Only the calls that a worker needs reach the kernel.
     SystemCallFilter,
     /// The kernel opens no device that a worker does not need.

@@ -13,12 +13,13 @@ use dormouse_spec::{Digest, EndpointName, Limits};
 use serde::{Deserialize, Serialize};
 
 pub use image::{
-    ImageIdsMode, ImagePayload, ImageUser, ImageVolume, LAYERS_MAX, PROCESS_BYTES_MAX, VOLUME_BYTES_MAX, VolumeSource,
+    ImageIdsMode, ImagePayload, ImageUser, ImageVolume, LAYERS_MAX, PROCESS_BYTES_MAX, SocketKind, VOLUME_BYTES_MAX,
+    VolumeSource,
 };
 pub use origin::{Claim, CreatePhases, Fork, Origin, Premade};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///
@@ -112,9 +113,8 @@ pub enum Request {
     /// handler for: one of an image may so be ended by the second alone.
     /// Answered by [`Event::Exited`] and [`Event::Removed`].
     Stop { replica: ReplicaId, grace_ms: u32 },
-    /// A TCP socket, not connected, in the network namespace of a replica that is a process of an image.
-    /// Answered by [`Event::Socket`] or [`Event::NoSocket`].
-    Socket { replica: ReplicaId },
+    /// A way into a replica that is a process of an image. Answered by [`Event::Socket`] or [`Event::NoSocket`].
+    Socket { replica: ReplicaId, kind: SocketKind },
     /// The endpoint is deleted: its host uid may be given to another once its last replica is gone.
     Forget { endpoint: EndpointName },
     /// Unpack a blob of the node's store as a layer, under the digest of its contents. One that is
@@ -290,10 +290,12 @@ pub enum Event {
     /// Comes with the socket that was asked for.
     Socket {
         replica: ReplicaId,
+        kind: SocketKind,
     },
     /// There is none, as for a replica that is not there.
     NoSocket {
         replica: ReplicaId,
+        kind: SocketKind,
         reason: String,
     },
     /// The worker said that it serves, and where the time of its loading went.

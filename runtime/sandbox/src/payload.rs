@@ -1,6 +1,6 @@
-//! The last step inside a container: probe the device policy, then become the worker.
+//! The last step inside a container: probe the device policy, then become the worker, or the image's program.
 
-use std::ffi::CString;
+use std::{convert::Infallible, ffi::CString, sync::Arc};
 
 use libcontainer::{
     oci_spec::runtime::Spec,
@@ -16,7 +16,7 @@ use nix::{
     unistd::execve,
 };
 
-use crate::defence::Defence;
+use crate::{commands::runner::CommandRunner, defence::Defence};
 
 /// A device node that every container has and no policy allows.
 const DENIED_DEVICE: &str = "/dev/tty";
@@ -27,13 +27,17 @@ const STATUS_NOT_FOUND: i32 = 127;
 const STATUS_NOT_EXECUTED: i32 = 126;
 
 /// Executes `process.args` after it has seen, from inside, that the device policy holds.
-#[derive(Debug, Clone)]
-pub(crate) struct Payload;
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Payload {
+    /// Begun before, where commands are to be run beside it.
+    pub(crate) runner: Option<Arc<CommandRunner>>,
+}
 
 impl Executor for Payload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         // Nobody waits for this process's word any more; its standard error is the replica's log.
-        become_payload(spec).inspect_err(|error| eprintln!("dormouse: the payload was not started: {error}"))
+        become_payload(spec, self.runner.as_deref())
+            .inspect_err(|error| eprintln!("dormouse: the payload was not started: {error}"))
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
@@ -42,7 +46,7 @@ impl Executor for Payload {
     }
 }
 
-fn become_payload(spec: &Spec) -> Result<(), ExecutorError> {
+fn become_payload(spec: &Spec, runner: Option<&CommandRunner>) -> Result<(), ExecutorError> {
     if Defence::DevicePolicy.stands() {
         probe_devices().map_err(ExecutorError::Other)?;
     }
@@ -51,10 +55,20 @@ fn become_payload(spec: &Spec) -> Result<(), ExecutorError> {
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }
         .map_err(|error| ExecutorError::Execution(Box::new(error)))?;
     let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-    let arguments = c_strings(process.args().as_deref().unwrap_or_default())?;
     let environment = process.env().as_deref().unwrap_or_default();
-    let program = process.args().iter().flatten().next().ok_or(ExecutorError::InvalidArg)?;
-    let error = execute(program, &arguments, environment)?;
+    if let Some(runner) = runner {
+        runner
+            .begin(environment)
+            .map_err(|error| ExecutorError::Other(format!("nothing can run its probes: {error}")))?;
+    }
+    match become_program(process.args().as_deref().unwrap_or_default(), environment)? {}
+}
+
+/// Executes what the first of the arguments names. Where that is not to be, its standard error tells why, and it ends
+/// with the status that a shell ends with then.
+pub(crate) fn become_program(arguments: &[String], environment: &[String]) -> Result<Infallible, ExecutorError> {
+    let program = arguments.first().ok_or(ExecutorError::InvalidArg)?;
+    let error = execute(program, &c_strings(arguments)?, environment)?;
     eprintln!("dormouse: {}", dormouse_spec::printable(&why_not(program, error)));
     // SAFETY: `_exit` has no preconditions. What libcontainer would do on the way out is nobody's to hear.
     unsafe { nix::libc::_exit(if error == Errno::ENOENT { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTED }) }

@@ -5,7 +5,7 @@
 //! It never sees a request's bytes, a log line or a name of a host path that somebody else chose.
 
 mod assignment;
-mod child;
+pub(crate) mod child;
 mod claim;
 mod descriptors;
 mod event_loop;

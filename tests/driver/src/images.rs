@@ -10,7 +10,7 @@ use std::{
 };
 
 use dormouse_sandbox::messages::{
-    Compression, Event, ImagePayload, ImageUser, Payload, ReplicaId, ReplicaSpec, Request,
+    Compression, Event, ImagePayload, ImageUser, Payload, ReplicaId, ReplicaSpec, Request, SocketKind,
 };
 use dormouse_spec::{Digest, EnvVar, Network, StopSignal};
 use rustix::{
@@ -115,6 +115,7 @@ pub fn image(endpoint: &str, serial: u64, layers: &[Digest], args: &[&str]) -> R
         read_only_root: false,
         volumes: Vec::new(),
         network: Network::None,
+        commands: Vec::new(),
     };
     ReplicaSpec { payload: Payload::Image(Box::new(payload)), limits: LIMITS, ..replica_of(endpoint, serial) }
 }
@@ -206,7 +207,12 @@ impl Node {
 
     /// A socket in the network of a replica, or why there is none.
     pub fn socket_in(&mut self, replica: &ReplicaId) -> Result<OwnedFd, String> {
-        self.ask(&Request::Socket { replica: replica.clone() });
+        self.socket_of(replica, SocketKind::Network)
+    }
+
+    /// The same of either kind.
+    pub fn socket_of(&mut self, replica: &ReplicaId, kind: SocketKind) -> Result<OwnedFd, String> {
+        self.ask(&Request::Socket { replica: replica.clone(), kind });
         match self.of_with_descriptors(replica) {
             (Event::Socket { .. }, mut descriptors) => Ok(descriptors.pop().expect("it comes with the socket")),
             (Event::NoSocket { reason, .. }, _) => Err(reason),

@@ -6,6 +6,7 @@
 //! the others and look at the [`machine`] from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod commands;
 pub mod daemon;
 pub mod images;
 pub mod layers;

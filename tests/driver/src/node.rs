@@ -361,7 +361,7 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
         | Event::Ready { replica, .. }
-        | Event::Socket { replica }
+        | Event::Socket { replica, .. }
         | Event::NoSocket { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }

@@ -1,8 +1,9 @@
 //! Replicas that are looked at while they serve.
 
 use dormouse_tests::wait::until_true;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{ASK, ask, bring, deploy_script, to};
+use super::{ASK, ask, bring, deploy_script, to, try_script};
 use crate::real;
 
 /// [`ASK`] with a page and a request that is never answered, from which on the page is not there.
@@ -51,4 +52,54 @@ fn a_replica_that_sleeps_is_not_looked_at() {
     }
     assert_eq!(hello.replicas()[0].id, first);
     assert_eq!(daemon.send(&to("hello", "/cgi-bin/hang")).status, 502, "awake for a period and longer");
+}
+
+/// As Kubernetes' own example has it: a file says that it is well.
+const COMMANDS: &str = "readinessProbe: {exec: {command: [cat, /tmp/www/well]}}\n\
+                        livenessProbe: {exec: {command: [sh, -c, 'cat well || exit 4']}, periodSeconds: 1, failureThreshold: 2}\n\
+                        workingDir: /tmp/www";
+
+#[test]
+fn commands_say_whether_a_replica_takes_requests_and_whether_it_still_does() {
+    let daemon = real().endpoint("freeze_after", "\"10m\"").start();
+    bring(&daemon);
+    let late = script().replace("echo well", "(sleep 0.3; echo well").replace("www/well\n", "www/well) &\n");
+    let hello = deploy_script(&daemon, "hello", &late, &[], COMMANDS);
+    assert_eq!(ask(&daemon, "hello", "cat /tmp/www/well").trim_end(), "well", "it listened before");
+    let serving = || hello.replicas().into_iter().find(|replica| replica.phase == "ready").unwrap().id;
+    let first = serving();
+    let node = daemon.node_pid();
+    kill_process(Pid::from_raw(node).unwrap(), Signal::KILL).unwrap();
+    until_true("another node serves", || daemon.node_pid() != node && daemon.listens());
+    assert_eq!(ask(&daemon, "hello", "hostname").trim_end(), "hello");
+    assert_eq!(serving(), first, "the new node looks at the one that is there");
+    let under_way = daemon.send(&to("hello", "/cgi-bin/hang"));
+    let cause = "liveness probe: `sh -c cat well || exit 4` ended with status 4: cat: can't open 'well': No such file or \
+                 directory, 2 times";
+    assert_eq!(under_way.status, 502, "{}", under_way.text());
+    assert!(under_way.text().contains(cause), "{}", under_way.text());
+    assert_eq!(ask(&daemon, "hello", "cat /tmp/www/well").trim_end(), "well");
+    assert_ne!(serving(), first);
+}
+
+#[test]
+fn what_a_command_saw_is_told_where_a_replica_is_never_ready() {
+    let daemon = real().start();
+    bring(&daemon);
+    let refused = |command: &str| {
+        let probe = format!("readinessProbe: {{exec: {{command: {command}}}}}");
+        try_script(&daemon, "hello", ASK, &[("start-deadline", "2s")], &probe).failed(1)
+    };
+    let never = refused("[sh, -c, 'echo not yet; exit 1']");
+    assert!(
+        never.contains("took no requests within 2 s: `sh -c echo not yet; exit 1` ended with status 1: not yet"),
+        "{never}"
+    );
+    let missing = refused("[healthy]");
+    assert!(
+        missing.contains("`healthy` ended with status 127: dormouse: `healthy` is not in the image's PATH"),
+        "{missing}"
+    );
+    let slow = refused("[sleep, '1000']");
+    assert!(slow.contains("`sleep 1000` did not end within 1000 ms"), "{slow}");
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{DaemonSigns, Fact, InboxFull, Outgoing, Routes, SpawnerLink};
+use super::{DaemonSigns, Fact, InboxFull, Outgoing, Routes, SpawnerLink, has_room};
 
 /// Messages read before the task looks at what is to be sent.
 const READS_PER_TURN_MAX: usize = 64;
@@ -111,7 +111,7 @@ fn turn(
 
 fn read(ready: &mut ReadyGuard<'_>, routes: &mut Routes, daemon: &DaemonSigns) -> Result<Hearing, Ended> {
     for _ in 0..READS_PER_TURN_MAX {
-        if !ready.get_inner().has_room() {
+        if !has_room(ready.get_inner()) {
             return Ok(Hearing::Short);
         }
         let Some((event, descriptors)) = ready.get_inner_mut().0.try_receive()? else {
@@ -188,7 +188,7 @@ fn subject(event: &Event) -> Option<&ReplicaId> {
     match event {
         Event::Created { replica, .. }
         | Event::Ready { replica, .. }
-        | Event::Socket { replica }
+        | Event::Socket { replica, .. }
         | Event::NoSocket { replica, .. }
         | Event::LoadFailed { replica, .. }
         | Event::Frozen { replica }

@@ -27,7 +27,7 @@ pub(crate) enum ProcessError {
     Layers(usize),
     #[error("the image has no layer")]
     NoLayer,
-    #[error("arguments and environment take {0} bytes, more than {PROCESS_BYTES_MAX}")]
+    #[error("arguments, environment and commands of probes take {0} bytes, more than {PROCESS_BYTES_MAX}")]
     TooLong(usize),
     #[error("what its process is given takes {0} bytes as it is passed on, more than {MESSAGE_MAX}")]
     Message(usize),
@@ -77,7 +77,8 @@ pub(super) fn payload(
     container.check_non_root(&image.user)?;
     let args = arguments(container, image)?;
     let env = environment(endpoint, revision, container, image, port)?;
-    let bytes = args.iter().map(|arg| arg.len() + 1).sum::<usize>()
+    let commands = commands(container);
+    let bytes = args.iter().chain(commands.iter().flatten()).map(|arg| arg.len() + 1).sum::<usize>()
         + env.iter().map(|it| it.name().len() + it.value().len() + 2).sum::<usize>();
     if bytes > PROCESS_BYTES_MAX {
         return Err(ProcessError::TooLong(bytes));
@@ -96,6 +97,7 @@ pub(super) fn payload(
         read_only_root: container.read_only_root_filesystem,
         volumes,
         network: container.network,
+        commands,
     };
     // Quoting may take six bytes for one.
     match serde_json::to_vec(&payload).map_or(usize::MAX, |message| message.len()) {
@@ -125,6 +127,18 @@ fn arguments(container: &Container, image: &PinnedImage) -> Result<Vec<String>, 
         return Err(ProcessError::Argument);
     }
     Ok(all)
+}
+
+/// What its probes run, each once.
+fn commands(container: &Container) -> Vec<Vec<String>> {
+    let probes = [&container.readiness_probe, &container.liveness_probe];
+    let mut commands: Vec<Vec<String>> = Vec::new();
+    for command in probes.into_iter().flatten().filter_map(|probe| probe.handler.command()) {
+        if !commands.iter().any(|before| before == command) {
+            commands.push(command.to_vec());
+        }
+    }
+    commands
 }
 
 /// What the contract says, over it the image's, over that what was asked, and at last what Knative's runtime contract

@@ -13,6 +13,7 @@ use std::{
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::Arc,
 };
 
 use dormouse_spec::Network;
@@ -31,10 +32,12 @@ use self::{
 };
 use super::{Creation, CreationError, Made, Scratch, failed};
 use crate::{
+    commands::runner::CommandRunner,
     devices::{DeviceRule, TUN, WORKER_DEVICES},
     egress::{NAMESERVER, Outside},
     messages::ImagePayload,
     oci::{self, Confinement},
+    payload::Payload,
     uids::{ImageIds, RangeLease},
     userns,
     verification::Expected,
@@ -61,6 +64,8 @@ pub(crate) struct ImageContents<'a> {
     pub(crate) volumes: VolumeStores<'a>,
     /// As which uid of the host that runs which joins it to other networks.
     pub(crate) helper_uid: Option<u32>,
+    /// By which what runs its commands is told to, where it has any.
+    pub(crate) orders: Option<OwnedFd>,
 }
 
 /// What is made before the replica's limits hold, and while control groups can be seen.
@@ -126,7 +131,16 @@ impl ImageContents<'_> {
         let groups = user.groups.iter().map(|gid| self.range.base() + gid).collect();
         let expected = Expected { uid, gid, groups, capabilities: oci::image::capabilities_of(&user) };
         let helper = outside.map(|outside| outside.helper.as_raw());
-        Ok(Made { spec, stdin: stdin.into(), user_namespace, expected, network: Some(network), helper })
+        let runner = self.orders.map(|orders| Arc::new(CommandRunner::new(orders, self.payload.commands.clone())));
+        Ok(Made {
+            spec,
+            payload: Payload { runner },
+            stdin: stdin.into(),
+            user_namespace,
+            expected,
+            network: Some(network),
+            helper,
+        })
     }
 
     /// In the root, or in a volume that hides what the root has there.

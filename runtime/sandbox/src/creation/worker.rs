@@ -15,6 +15,7 @@ use super::{Creation, CreationError, Made, Scratch, failed};
 use crate::defence::Defence;
 use crate::{
     oci::{self, Confinement, worker},
+    payload::Payload,
     userns,
     verification::Expected,
 };
@@ -54,6 +55,7 @@ impl WorkerContents<'_> {
         };
         let spec = confinement.spec()?;
         Ok(Made {
+            payload: Payload::default(),
             spec,
             stdin: self.control,
             user_namespace,

@@ -23,6 +23,20 @@ pub struct ImagePayload {
     /// None is at a path of another, and who is below another comes after it.
     pub volumes: Vec<ImageVolume>,
     pub network: Network,
+    /// What can be run beside it, each a program and its arguments: [`SocketKind::Orders`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Vec<String>>,
+}
+
+/// Which way into a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketKind {
+    /// A TCP socket in its network namespace that is connected to nothing.
+    Network,
+    /// That by which what runs [`ImagePayload::commands`] is given orders and reports: [`crate::commands`]. There is
+    /// one, whoever holds it.
+    Orders,
 }
 
 /// What is mounted beside the layers.

@@ -92,6 +92,7 @@ mod tests {
             read_only_root: false,
             volumes: Vec::new(),
             network: dormouse_spec::Network::None,
+            commands: Vec::new(),
         };
         let user = User { uid: 7, gid: 8, groups: vec![9], home: "/srv".to_owned() };
         assert_eq!(environment(&payload, &user, "web"), ["HOSTNAME=web", "HOME=/srv", "PATH=/bin", "A=b=c"]);

@@ -357,7 +357,7 @@ impl Loop<'_> {
             Request::Freeze { replica } => self.on_freeze(replica),
             Request::Thaw { replica } => self.on_thaw(replica),
             Request::Stop { replica, grace_ms } => self.on_stop(replica, Duration::from_millis(grace_ms.into())),
-            Request::Socket { replica } => self.on_socket(replica),
+            Request::Socket { replica, kind } => self.on_socket(replica, kind),
             Request::Forget { endpoint } => self.on_forget(endpoint),
             Request::UnpackLayer { blob, diff_id, compression, bytes_max } => {
                 self.on_layer_task(Task::Unpack(Asked { blob, diff_id, compression, bytes_max }));

@@ -7,6 +7,7 @@ use dormouse_spec::{Bytes, MilliCpu, VOLUME_MOUNTS_MAX};
 
 use crate::{
     channel::MESSAGE_BYTES_MAX,
+    commands::COMMANDS_MAX,
     messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec, VolumeSource},
 };
 
@@ -94,8 +95,12 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     within("a number of volumes on disk", disks.count(), DISKS_MAX)?;
     refused(payload.args.first().is_none_or(String::is_empty), "an image's process has a program")?;
     let variables = payload.env.iter().flat_map(|variable| [variable.name(), variable.value()]);
-    let texts = || payload.args.iter().map(String::as_str).chain(variables.clone());
-    within("arguments and environment in bytes", texts().map(str::len).sum::<usize>(), PROCESS_BYTES_MAX)?;
+    within("a number of commands", payload.commands.len(), COMMANDS_MAX)?;
+    let has_program = |command: &Vec<String>| command.first().is_some_and(|program| !program.is_empty());
+    refused(!payload.commands.iter().all(has_program), "a command has a program")?;
+    let words = payload.args.iter().chain(payload.commands.iter().flatten()).map(String::as_str);
+    let texts = || words.clone().chain(variables.clone());
+    within("arguments, environment and commands in bytes", texts().map(str::len).sum::<usize>(), PROCESS_BYTES_MAX)?;
     let others = [payload.working_dir.as_str(), payload.user.of_image.as_str()];
     refused(texts().chain(others).any(|text| text.contains('\0')), "what an image's process is given holds no NUL")?;
     refused(!payload.working_dir.starts_with('/'), "an image's working directory is absolute")?;
@@ -172,7 +177,7 @@ mod tests {
     fn greatest_image() -> ReplicaSpec {
         let payload = ImagePayload {
             layers: vec![Digest::from_sha256([0; 32]); LAYERS_MAX],
-            args: vec!["a".repeat(PROCESS_BYTES_MAX - 10), String::new()],
+            args: vec!["a".repeat(PROCESS_BYTES_MAX - 10 - COMMANDS_MAX), String::new()],
             env: vec![EnvVar::new("NAME".to_owned(), "value!".to_owned()).unwrap()],
             working_dir: format!("/{}", "a".repeat(PATH_BYTES_MAX - 1)),
             user: ImageUser { of_image: "a".repeat(USER_BYTES_MAX), uid: None, gid: None },
@@ -180,6 +185,7 @@ mod tests {
             read_only_root: false,
             volumes: Vec::new(),
             network: dormouse_spec::Network::None,
+            commands: vec![vec!["a".to_owned()]; COMMANDS_MAX],
         };
         ReplicaSpec { payload: Payload::Image(Box::new(payload)), ..greatest() }
     }
@@ -188,12 +194,15 @@ mod tests {
     fn what_an_images_process_is_given_has_an_end() {
         assert_eq!(POLICY.admit(&greatest_image(), Bytes::default()), Ok(()));
         type Change = fn(&mut ImagePayload);
-        let wrong: [(&str, Change); 10] = [
+        let wrong: [(&str, Change); 13] = [
             ("layer", |payload| payload.layers.clear()),
             ("layers", |payload| payload.layers.push(Digest::from_sha256([1; 32]))),
             ("program", |payload| payload.args.clear()),
             ("program", |payload| payload.args[0].clear()),
             ("arguments", |payload| payload.args.push("a".to_owned())),
+            ("commands", |payload| payload.commands.push(vec!["a".to_owned()])),
+            ("program", |payload| payload.commands[0].clear()),
+            ("arguments", |payload| payload.commands[0].push("a".to_owned())),
             ("NUL", |payload| payload.args[0].replace_range(0..1, "\0")),
             ("NUL", |payload| payload.user.of_image = "\0".to_owned()),
             ("absolute", |payload| payload.working_dir = "a".to_owned()),

@@ -348,7 +348,7 @@ impl Sandbox {
     /// the spawner is on the way of every wake. `socket` is what clients reached it by.
     pub(crate) fn begin_removal(&mut self, socket: Option<&Path>, groups: &InstanceGroup) -> io::Result<()> {
         self.hang_up();
-        self.let_go_of_network();
+        self.close_ways_in();
         self.freezing_until = None;
         self.memory_looked_at_until = None;
         self.kill_at = None;

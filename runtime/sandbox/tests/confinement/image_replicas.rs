@@ -9,7 +9,9 @@ use dormouse_driver::{
     machine,
     script::{read_log, replica},
 };
-use dormouse_sandbox::messages::{CreatePhases, Event, ExitCause, ImageIdsMode, Origin, ReplicaState, Request};
+use dormouse_sandbox::messages::{
+    CreatePhases, Event, ExitCause, ImageIdsMode, Origin, ReplicaState, Request, SocketKind,
+};
 use rustix::process::Signal;
 
 use crate::images::Stage;
@@ -24,7 +26,7 @@ pub(crate) fn sockets_are_of_running_processes_of_images_alone() {
     let reason = stage.node.socket_in(&spec.replica).unwrap_err();
     assert!(reason.contains("no such replica"), "{reason}");
     stage.node.ask(&Request::Create(Box::new(spec.clone())));
-    stage.node.ask(&Request::Socket { replica: spec.replica.clone() });
+    stage.node.ask(&Request::Socket { replica: spec.replica.clone(), kind: SocketKind::Network });
     assert!(matches!(stage.node.of(&spec.replica), Event::NoSocket { .. }), "it is being made");
     stage.node.created(&spec.replica);
     drop(stage.node.connect(&spec.replica, PORT));
@@ -70,7 +72,7 @@ pub(crate) fn a_flood_of_sockets_has_an_end() {
     drop(stage.node.connect(&spec.replica, PORT));
     let mut asked = 0;
     while asked < 4_000 {
-        match stage.node.try_ask(&Request::Socket { replica: spec.replica.clone() }) {
+        match stage.node.try_ask(&Request::Socket { replica: spec.replica.clone(), kind: SocketKind::Network }) {
             Ok(()) => asked += 1,
             // The spawner reads on, whether it is heard or not.
             Err(dormouse_sandbox::channel::ChannelError::Full) => {}

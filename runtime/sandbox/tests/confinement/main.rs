@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
 mod creation;
 mod disks;
 mod egress;
@@ -155,6 +156,12 @@ const TESTS: &[suite::Test] = tests![
     image_replicas::a_layer_stays_while_a_replica_uses_it,
     image_replicas::a_restarted_node_reaches_it_again,
     image_replicas::limits_hold_for_it_as_for_a_worker,
+    commands::how_one_ended_is_told_with_what_it_printed,
+    commands::one_has_no_more_rights_than_the_process_that_it_is_beside,
+    commands::one_that_does_not_end_is_killed_with_those_it_began,
+    commands::another_order_ends_the_one_before,
+    commands::what_runs_them_is_out_of_the_images_reach,
+    commands::they_are_of_the_replica_and_not_of_the_node_that_asks,
     image_replicas::without_ranges_all_images_share_their_files_ids,
     image_replicas::one_after_the_other_is_made_beside_workers,
     volumes::files_belong_to_who_runs_and_cannot_be_changed,

@@ -54,14 +54,30 @@ pub enum ProbeHandler {
         /// Empty: the server as a whole.
         service: String,
     },
+    /// A command that is run in the container, as its process is, ends with status 0.
+    Exec {
+        /// The program and its arguments. One without a slash is looked for in the container's `PATH`.
+        command: Vec<String>,
+    },
 }
 
 impl ProbeHandler {
-    /// None: where requests go.
+    /// None: where requests go, or nowhere.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        let (Self::TcpSocket { port } | Self::HttpGet { port, .. } | Self::Grpc { port, .. }) = self;
-        *port
+        match self {
+            Self::TcpSocket { port } | Self::HttpGet { port, .. } | Self::Grpc { port, .. } => *port,
+            Self::Exec { .. } => None,
+        }
+    }
+
+    /// What is to be run, where it is looked so.
+    #[must_use]
+    pub fn command(&self) -> Option<&[String]> {
+        match self {
+            Self::Exec { command } => Some(command),
+            Self::TcpSocket { .. } | Self::HttpGet { .. } | Self::Grpc { .. } => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod env;
 mod env_from;
+mod exec;
 mod expansion;
 mod grpc;
 mod http_get;

@@ -121,10 +121,6 @@ pub(super) const SECCOMP: &[Known] = &[
 ];
 
 pub(super) const PROBE: &[Known] = &[
-    refused(
-        "nothing is run in a container beside its process: not yet; use `httpGet`, `tcpSocket` or `grpc`",
-        &["exec"],
-    ),
     ignored(
         "readiness is looked at until a replica takes requests; a `livenessProbe` is what looks afterwards",
         &["failureThreshold"],

@@ -125,14 +125,14 @@ impl EndpointTask {
                     self.look(key);
                 }
             }
-            (Told::Socket { replica }, Some(socket)) => {
+            (Told::Socket { replica, kind }, Some(socket)) => {
                 if let Some(inside) = self.inside(replica) {
-                    inside.put(socket);
+                    inside.put(*kind, socket);
                 }
             }
-            (Told::NoSocket { replica, reason }, _) => {
+            (Told::NoSocket { replica, kind, reason }, _) => {
                 if let Some(inside) = self.inside(replica) {
-                    inside.fail(reason.clone());
+                    inside.fail(*kind, reason.clone());
                 }
             }
             _ => {}

@@ -13,7 +13,7 @@ use dormouse_spec::{Bytes, Digest, EndpointName, Network};
 use super::{Loop, slow_turn};
 use crate::{
     error_chain,
-    messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, Payload, ReplicaId, ReplicaSpec, Work},
+    messages::{Event, ExitCause, Fork, Origin, PROTOCOL_VERSION, Payload, ReplicaId, ReplicaSpec, SocketKind, Work},
     spawner::{
         listeners::ListenError,
         node::{Node, NodeError},
@@ -183,21 +183,21 @@ impl Loop<'_> {
         each.fold(Bytes::default(), Bytes::saturating_add)
     }
 
-    /// The node connects it, and asks for the next one when it needs it.
-    pub(super) fn on_socket(&mut self, id: ReplicaId) {
-        match self.socket(&id) {
-            Ok(socket) => self.tell(Event::Socket { replica: id }, Some(socket.as_fd())),
-            Err(reason) => self.tell(Event::NoSocket { replica: id, reason }, None),
+    /// One of its network the node connects, and asks for the next one when it needs it.
+    pub(super) fn on_socket(&mut self, id: ReplicaId, kind: SocketKind) {
+        match self.socket(&id, kind) {
+            Ok(socket) => self.tell(Event::Socket { replica: id, kind }, Some(socket.as_fd())),
+            Err(reason) => self.tell(Event::NoSocket { replica: id, kind, reason }, None),
         }
     }
 
-    fn socket(&self, id: &ReplicaId) -> Result<OwnedFd, String> {
+    fn socket(&self, id: &ReplicaId, kind: SocketKind) -> Result<OwnedFd, String> {
         if self.node.as_ref().is_some_and(Node::holds_too_many_sockets) {
             return Err("too many sockets wait for the node to take them".to_owned());
         }
         let living = self.replicas.get(id).filter(|replica| !replica.sandbox.is_over());
         let sandbox = &living.ok_or_else(|| NO_SUCH_REPLICA.to_owned())?.sandbox;
-        sandbox.socket(&self.spawner.network).map_err(|error| error_chain::one_line(&error))
+        sandbox.socket(kind, &self.spawner.network).map_err(|error| error_chain::one_line(&error))
     }
 
     pub(super) fn on_freeze(&mut self, id: ReplicaId) {

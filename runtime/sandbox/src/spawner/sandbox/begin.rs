@@ -136,14 +136,21 @@ impl Sandbox {
     ) -> Result<Self, BeginError> {
         let ImagePlan { name, hostname, limits, payload, helper_uid } = *plan;
         let common = Common { name, uid: range.base(), limits };
-        let (stop_signal, range) = (payload.stop_signal, range);
-        let kind =
-            Kind::Image(ImageProcess { stop_signal, network: None, helper: Helper::None, range: Rc::clone(range) });
+        let stop_signal = payload.stop_signal;
+        let lent = range.as_ref();
+        let orders = if payload.commands.is_empty() { None } else { Some(channel::pair()?) };
+        let (orders, runners) = orders.unzip();
+        if let Some(orders) = &orders {
+            channel::refuse_descriptors(orders);
+        }
+        let range = Rc::clone(range);
+        let kind = Kind::Image(ImageProcess { stop_signal, network: None, orders, helper: Helper::None, range });
         let group = workshop.groups.create(name, &limits)?;
         Self::of(kind, &common, group, |group| {
             let Workshop { layers, image_ids: ids, volumes, .. } = *workshop;
-            let contents =
-                Contents::Image(ImageContents { payload, hostname, layers, ids, range, volumes, helper_uid });
+            let image =
+                ImageContents { payload, hostname, layers, ids, range: lent, volumes, helper_uid, orders: runners };
+            let contents = Contents::Image(image);
             let (life, log) = fork_creation(workshop, &common, group, &workshop.seccomp.image, contents)?;
             Ok(Begun { life, conversation: None, log })
         })
@@ -228,11 +235,11 @@ fn fork_creation(
         report: report_writer.into(),
         requested,
     };
-    let control = match &contents {
+    let channel = match &contents {
         Contents::Worker(worker) => Some(&worker.control),
-        Contents::Image(_) => None,
+        Contents::Image(image) => image.orders.as_ref(),
     };
-    let own = [&creation.log, &creation.report].into_iter().chain(control).map(AsRawFd::as_raw_fd);
+    let own = [&creation.log, &creation.report].into_iter().chain(channel).map(AsRawFd::as_raw_fd);
     let keep: Vec<_> = group.entrances().map(|fd| fd.as_raw_fd()).chain(own).collect();
     let child = fork_child(&keep, || {
         creation.run(contents);

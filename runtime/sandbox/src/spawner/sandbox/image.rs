@@ -14,13 +14,15 @@ use dormouse_spec::StopSignal;
 use nix::{libc, unistd::Pid};
 
 use super::{Kind, Life, Sandbox};
-use crate::{cgroup::CgroupError, spawner::host_network::HostNetwork, uids::RangeLease};
+use crate::{cgroup::CgroupError, messages::SocketKind, spawner::host_network::HostNetwork, uids::RangeLease};
 
 #[derive(Debug)]
 pub(super) struct ImageProcess {
     pub(super) stop_signal: StopSignal,
     /// From when it runs until it ended.
     pub(super) network: Option<OwnedFd>,
+    /// The node's end of what gives orders to what runs its commands, until it ended; one that a new node finds as it is.
+    pub(super) orders: Option<OwnedFd>,
     pub(super) helper: Helper,
     /// The host's ids of its processes: they are another's only once nothing of this is left.
     pub(super) range: Rc<RangeLease>,
@@ -43,6 +45,10 @@ pub(crate) enum SocketError {
     NoImage,
     #[error("it does not run yet, or is about to end")]
     NotRunning,
+    #[error("it was made with no commands to run")]
+    NoCommands,
+    #[error("duplicating the socket of its commands failed")]
+    Duplicate(#[source] io::Error),
     #[error("making a socket in its network failed")]
     Make(#[source] io::Error),
 }
@@ -84,18 +90,24 @@ impl Sandbox {
         matches!(&self.kind, Kind::Image(ImageProcess { helper: Helper::Lost, .. }))
     }
 
-    pub(super) fn let_go_of_network(&mut self) {
+    /// Nobody gets into it any more.
+    pub(super) fn close_ways_in(&mut self) {
         if let Kind::Image(image) = &mut self.kind {
-            image.network = None;
+            (image.network, image.orders) = (None, None);
         }
     }
 
-    /// A socket in its network, which is connected to nothing.
-    pub(crate) fn socket(&self, host: &HostNetwork) -> Result<OwnedFd, SocketError> {
+    /// A way into it.
+    pub(crate) fn socket(&self, kind: SocketKind, host: &HostNetwork) -> Result<OwnedFd, SocketError> {
         let Kind::Image(image) = &self.kind else { return Err(SocketError::NoImage) };
-        let network = image.network.as_ref().filter(|_| matches!(self.life, Life::Running { .. }) && !self.stop_asked);
-        let network = network.ok_or(SocketError::NotRunning)?;
-        host.socket_in(network.as_fd()).map_err(SocketError::Make)
+        let runs = matches!(self.life, Life::Running { .. }) && !self.stop_asked;
+        let network = image.network.as_ref().filter(|_| runs).ok_or(SocketError::NotRunning)?;
+        match kind {
+            SocketKind::Network => host.socket_in(network.as_fd()).map_err(SocketError::Make),
+            SocketKind::Orders => {
+                image.orders.as_ref().ok_or(SocketError::NoCommands)?.try_clone().map_err(SocketError::Duplicate)
+            }
+        }
     }
 
     /// Its processes' ids, for where they may go on.

@@ -11,10 +11,12 @@ use super::{
         field::{Field, Mapping, SECONDS_MAX},
         kubernetes,
     },
-    grpc, http_get,
+    exec, grpc, http_get,
     port::Port,
 };
 
+/// The ways to look, of which a probe has one.
+const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
 const THRESHOLD_MAX: u32 = 1_000_000;
 const READINESS_ALONE: &str = "the readiness probe says when it is ready; from this, only the deadline is taken";
 
@@ -101,22 +103,28 @@ fn read_probe(probe: &mut Mapping, port: &Port, notes: &mut Vec<Note>) -> Result
     let initial_delay = seconds("initialDelaySeconds", 0, "seconds from 0 to a year")?;
     let period = seconds("periodSeconds", 0, "seconds from 0 to a year")?;
     let timeout = seconds("timeoutSeconds", 1, "seconds from 1 to a year")?;
-    let handler = match (probe.take("httpGet"), probe.take("tcpSocket"), probe.take("grpc")) {
-        (Some(_), Some(second), _) | (Some(_), None, Some(second)) => {
-            return Err(second.unsupported("the probe has an `httpGet` too"));
-        }
-        (None, Some(_), Some(grpc)) => return Err(grpc.unsupported("the probe has a `tcpSocket` too")),
-        (Some(http), None, None) => http_get::read(http, port, notes)?,
-        (None, Some(tcp), None) => read_tcp(tcp, port, notes)?,
-        (None, None, Some(grpc)) => grpc::read(grpc, port)?,
-        (None, None, None) => ProbeHandler::TcpSocket { port: None },
-    };
+    let handler = read_handler(probe, port, notes)?;
     Ok(Probe {
         initial_delay: initial_delay.unwrap_or_default(),
         period: period.unwrap_or_default(),
         timeout: timeout.unwrap_or(Probe::TIMEOUT_DEFAULT),
         ..Probe::with(handler)
     })
+}
+
+fn read_handler(probe: &mut Mapping, port: &Port, notes: &mut Vec<Note>) -> Result<ProbeHandler, ManifestError> {
+    let mut written = HANDLERS.iter().filter_map(|name| Some((*name, probe.take(name)?)));
+    let first = written.next();
+    if let (Some((before, _)), Some((_, second))) = (&first, written.next()) {
+        return Err(second.unsupported(format!("the probe has `{before}` too")));
+    }
+    match first {
+        Some(("httpGet", get)) => http_get::read(get, port, notes),
+        Some(("tcpSocket", socket)) => read_tcp(socket, port, notes),
+        Some(("grpc", grpc)) => grpc::read(grpc, port),
+        Some((_, exec)) => exec::read(exec),
+        None => Ok(ProbeHandler::TcpSocket { port: None }),
+    }
 }
 
 fn read_tcp(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<ProbeHandler, ManifestError> {

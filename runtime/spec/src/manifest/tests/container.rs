@@ -291,6 +291,19 @@ fn a_liveness_probe_has_the_defaults_of_kubernetes() {
 }
 
 #[test]
+fn a_command_of_a_probe_is_taken_word_by_word() {
+    for form in FORMS {
+        let written =
+            "env: [{name: A, value: a}]\nlivenessProbe: {exec: {command: [cat, $(A), '']}, timeoutSeconds: 2}";
+        let probe = form.container(written).liveness_probe.unwrap();
+        let command = ["cat", "$(A)", ""].map(str::to_owned).to_vec();
+        assert_eq!((probe.handler, probe.timeout), (ProbeHandler::Exec { command }, Duration::from_secs(2)));
+        let startup = form.container("startupProbe: {exec: {command: [a]}}").readiness_probe.unwrap();
+        assert_eq!(startup.handler.command(), Some(["a".to_owned()].as_slice()));
+    }
+}
+
+#[test]
 fn a_container_takes_from_its_pod_what_it_does_not_say() {
     for form in FORMS {
         let users = |container: &str, pod: &str| {
