@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use dormouse_sandbox::{
     channel,
+    commands::Report,
     messages::{Event, ReplicaId, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,8 +37,9 @@ pub fn spawner_requests(data: &[u8]) {
     }
 }
 
-/// The same of events, as a node reads them.
+/// The same of what a node reads: events of the spawner's, and how commands in a container ended.
 pub fn spawner_events(data: &[u8]) {
+    let _ = message::<Report>(data);
     if let Some(Event::Adopt(report)) = message::<Event>(data) {
         check_id(&report.spec.replica);
     }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod contract;
 mod contracts;
+mod crash;
 mod h2c;
 mod life;
 mod model_server;

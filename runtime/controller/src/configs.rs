@@ -113,9 +113,15 @@ impl ConfigStore {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A replica is never given half of it.
     let unfinished = path.with_extension("unfinished");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    fs::rename(&unfinished, path)
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(bytes)?;
+        fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
+        // Part of a secret may be in it. Where it stays nevertheless, the next start removes it.
+        let _ = fs::remove_file(&unfinished);
+    })
 }
 
 impl Drop for HeldContents {
@@ -191,5 +197,6 @@ mod tests {
         fs::create_dir(data.path().join("configs").join(contents(2).name.directory_name())).unwrap();
         assert!(store.hold(&[contents(1), contents(2)]).is_err());
         assert!(!fs::exists(path(1)).unwrap());
+        assert!(!names(data.path()).iter().any(|name| name.ends_with("unfinished")));
     }
 }
