@@ -33,7 +33,7 @@ pub(crate) enum Defence {
     NoCapabilities,
     /// Ids that become names of files and groups are parsed, and hold no separator.
     TypedNames,
-    /// No container sees /sys or a file of a control group.
+    /// No container sees /sys, or a control group but its own.
     NoHostSysfs,
     /// Nobody can ask for a kernel parameter.
     NoSysctls,

@@ -16,7 +16,7 @@ fn a_container_finds_what_the_contract_promises() {
         &[],
         "workingDir: /www\nenv: [{name: A, value: asked}, {name: PORT2, value: $(A)-2}]",
     );
-    let holds: [(&str, &str, &str); 22] = [
+    let holds: [(&str, &str, &str); 23] = [
         ("PORT is set", "echo $PORT", "8080"),
         ("K_SERVICE is set", "echo $K_SERVICE", "hello"),
         ("K_CONFIGURATION is set", "echo $K_CONFIGURATION", "hello"),
@@ -42,6 +42,11 @@ fn a_container_finds_what_the_contract_promises() {
         ("devices are there", "head -c 1 /dev/zero | wc -c; ls /dev/null /dev/random /dev/full | wc -l", "1\n3"),
         ("nothing is gained by a set-user-id program", "grep NoNewPrivs /proc/self/status | cut -f2", "1"),
         ("a limit of processes holds", "cat /proc/sys/kernel/pid_max >/dev/null && echo fine", "fine"),
+        (
+            "its limits can be read",
+            "cd /sys/fs/cgroup; cat memory.max pids.max 2>/dev/null || cat memory/memory.limit_in_bytes pids/pids.max",
+            "268435456\n512",
+        ),
         ("/proc/sys cannot be written", "echo 1 2>/dev/null >/proc/sys/net/ipv4/ip_forward || echo refused", "refused"),
     ];
     let mut broken = String::new();

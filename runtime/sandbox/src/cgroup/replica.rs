@@ -59,6 +59,11 @@ impl ReplicaGroup {
         &self.path
     }
 
+    /// What tells of its limits and its use, each with its place where containers look for it, below /sys/fs/cgroup.
+    pub(crate) fn shown(&self) -> Vec<(PathBuf, &Path)> {
+        self.kernel.shown()
+    }
+
     /// Moves the calling process, which must have one thread only, into the group. It goes through
     /// descriptors opened when the group was made, and by `0`, not by pid: moving another process
     /// waits for a grace period of the kernel's, 15 ms and more on v1.

@@ -152,6 +152,19 @@ impl Group for Directories {
         &self.all
     }
 
+    /// By the name of their hierarchy. Those of devices and of the freezer are for the daemon.
+    fn shown(&self) -> Vec<(PathBuf, &Path)> {
+        let own = [Some(&self.cpu), self.cpuacct.as_ref(), self.cpuset.as_ref(), Some(&self.memory), Some(&self.pids)];
+        let mut shown: Vec<(PathBuf, &Path)> = Vec::with_capacity(own.len());
+        for directory in own.into_iter().flatten() {
+            let hierarchy = directory.ancestors().nth(self.path.components().count()).and_then(Path::file_name);
+            if let Some(name) = hierarchy.filter(|name| shown.iter().all(|(before, _)| before.as_os_str() != *name)) {
+                shown.push((name.into(), directory));
+            }
+        }
+        shown
+    }
+
     fn prepare(&self) -> Result<(), CgroupError> {
         self.cpuset.iter().try_for_each(|directory| inherit_cpuset(directory))?;
         self.controllers().set_swappiness(0)

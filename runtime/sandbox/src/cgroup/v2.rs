@@ -85,6 +85,10 @@ impl Group for Directory {
         slice::from_ref(&self.directory)
     }
 
+    fn shown(&self) -> Vec<(PathBuf, &Path)> {
+        vec![(PathBuf::new(), &self.directory)]
+    }
+
     fn prepare(&self) -> Result<(), CgroupError> {
         // A replica that lost one of its processes is of no use; all of them end, and it is started anew.
         interface::write(&self.file("memory.oom.group"), "1")

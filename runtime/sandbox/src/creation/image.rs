@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod furniture;
+mod groups;
 pub(crate) mod layers;
 mod network;
 mod root;
@@ -28,6 +29,7 @@ pub use self::volumes::LentDirectory;
 pub(crate) use self::volumes::{VolumeError, VolumeStores};
 use self::{
     accounts::{Accounts, GROUP, PASSWD, User},
+    groups::Groups,
     volumes::{Disks, Placed, Runner},
 };
 use super::{Creation, CreationError, Made, Scratch, failed};
@@ -71,6 +73,7 @@ pub(crate) struct ImageContents<'a> {
 /// What is made before the replica's limits hold, and while control groups can be seen.
 pub(super) struct Ahead {
     disks: Disks,
+    groups: Groups,
     outside: Option<(Outside, u32)>,
 }
 
@@ -80,7 +83,7 @@ impl ImageContents<'_> {
             (Network::None, _) | (_, None) => None,
             (Network::Egress, Some(uid)) => Some((Outside::prepare(creation.group)?, uid)),
         };
-        Ok(Ahead { disks: self.make_disks()?, outside })
+        Ok(Ahead { disks: self.make_disks()?, groups: Groups::open(creation.group)?, outside })
     }
 
     pub(super) fn devices(&self) -> Vec<DeviceRule> {
@@ -104,7 +107,7 @@ impl ImageContents<'_> {
         setgroups(&[]).map_err(failed("giving up the groups of", named))?;
         let outside = ahead.outside.map(|(outside, uid)| outside.open(uid, scratch.place())).transpose()?;
         let network = network::isolate(outside.as_ref())?;
-        let (root, places) = self.mount_root(scratch, creation.tmp_bytes)?;
+        let (root, places) = self.mount_root(scratch, creation.tmp_bytes, &ahead.groups)?;
         let user = self.user(&root)?;
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         let runner = Runner { uid, gid, root: self.range.base() };
@@ -122,7 +125,7 @@ impl ImageContents<'_> {
             hostname: self.hostname,
             cgroup: creation.group.path(),
             running: oci::image::running(self.payload, &user, self.hostname)?,
-            mounts: self.mounts(creation.tmp_bytes, &volumes)?,
+            mounts: self.mounts(creation.tmp_bytes, ahead.groups.place(scratch)?, &volumes)?,
             makes_network: false,
             user_namespace: user_namespace.as_fd(),
             seccomp: creation.seccomp.clone(),
@@ -154,8 +157,9 @@ impl ImageContents<'_> {
     }
 
     /// A volume takes the place of what every container has there.
-    fn mounts(&self, tmp_bytes: u64, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
+    fn mounts(&self, tmp_bytes: u64, groups: Vec<Mount>, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
         let mut mounts = oci::image::mounts(tmp_bytes, self.payload.read_only_root)?;
+        mounts.extend(groups);
         let is_replaced = |mount: &Mount| {
             let place = mount.destination();
             REPLACEABLE.iter().any(|it| Path::new(it) == place) && volumes.iter().any(|it| it.seen_at == *place)

@@ -327,3 +327,34 @@ pub(crate) fn layers_hide_what_is_below_and_as_many_as_may_are_mounted() {
     assert!(reason.contains("128") && reason.contains("127"), "{reason}");
     stage.end();
 }
+
+/// What a program takes as its share of the machine is its limit, wherever a library looks for that.
+pub(crate) fn its_own_control_group_can_be_read_and_no_other() {
+    let mut stage = Stage::set();
+    let neighbour = web("neighbour", 1, &[stage.layer]);
+    stage.node.start_image(&neighbour);
+    let spec = stage.web("web");
+    stage.node.start_image(&spec);
+    let mut run = |command: &str| stage.node.run_in(&spec.replica, command);
+    assert_eq!(run("cut -d: -f3 /proc/self/cgroup | sort -u"), "/");
+    let is_v2 = run("test -f /sys/fs/cgroup/memory.max && echo yes") == "yes";
+    let file = |v2: &str, v1: &str| format!("/sys/fs/cgroup/{}", if is_v2 { v2 } else { v1 });
+    let memory = file("memory.max", "memory/memory.limit_in_bytes");
+    assert_eq!(run(&format!("cat {memory}")), spec.limits.memory.get().to_string());
+    let processes = file("pids.max", "pids/pids.max");
+    assert_eq!(run(&format!("cat {processes}")), spec.limits.pids.to_string());
+    let processors = run(&format!("cat {}", file("cpu.max", "cpu/cpu.cfs_quota_us")));
+    let (quota, period) = (processors.split(' ').next().unwrap().parse::<u64>().unwrap(), 100_000);
+    assert_eq!(quota * 1_000 / period, u64::from(spec.limits.cpu.milli()));
+    let members = file("cgroup.procs", "memory/cgroup.procs");
+    assert_eq!(run(&format!("sort -n {members} | head -1")), "1", "no process of another container has a number here");
+    // On v1 a directory for each controller, and nothing below.
+    let depth = if is_v2 { 1 } else { 2 };
+    assert_eq!(run(&format!("find /sys/fs/cgroup -mindepth {depth} -type d")), "");
+    for attempt in [format!("echo max >{memory}"), format!("echo 1 >{members}"), "mkdir $(dirname $0)/x".to_owned()] {
+        let attempt = attempt.replace("$(dirname $0)", memory.rsplit_once('/').unwrap().0);
+        let told = run(&format!("{attempt} 2>&1"));
+        assert!(told.contains("Read-only file system"), "{attempt}: {told}");
+    }
+    stage.end();
+}

@@ -52,7 +52,7 @@ pub(super) fn like(path: &Path, other: &Metadata) -> Result<(), CreationError> {
     set_mode(path, other.mode() & 0o7777)
 }
 
-fn give(path: &Path, mode: u32, owner: u32) -> Result<(), CreationError> {
+pub(super) fn give(path: &Path, mode: u32, owner: u32) -> Result<(), CreationError> {
     chown(path, Some(owner), Some(owner)).map_err(failed("giving away", path))?;
     set_mode(path, mode)
 }

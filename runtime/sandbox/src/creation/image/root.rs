@@ -15,7 +15,9 @@ use nix::{
 
 use super::{
     super::{CreationError, Scratch, failed},
-    ImageContents, furniture, layers,
+    ImageContents, furniture,
+    groups::Groups,
+    layers,
     volumes::mount_points,
 };
 use crate::messages::VolumeSource;
@@ -41,6 +43,7 @@ impl ImageContents<'_> {
         &self,
         scratch: &Scratch<'_>,
         bytes: u64,
+        groups: &Groups,
     ) -> Result<(PathBuf, Vec<PathBuf>), CreationError> {
         let [layers, furniture, root] = [LAYERS, FURNITURE, ROOT].map(|name| scratch.path(name));
         for directory in [&layers, &furniture, &root] {
@@ -51,6 +54,7 @@ impl ImageContents<'_> {
         let topmost = layers.join((shown.len().saturating_sub(1)).to_string());
         let topmost = fs::metadata(&topmost).map_err(failed("looking at", &topmost))?;
         furniture::furnish(&furniture, self.range.base(), self.hostname, self.nameserver(), &topmost)?;
+        groups.furnish(&furniture, self.range.base())?;
         let mut options = format!("lowerdir={FURNITURE}");
         for index in (0..shown.len()).rev() {
             options.push_str(&format!(":{LAYERS}/{index}"));

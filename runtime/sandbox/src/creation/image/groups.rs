@@ -1,0 +1,81 @@
+//! The replica's own control group as its programs see it: to read what they may count on, as the JVM, Go and .NET do
+//! when they choose how many threads and how much memory to use.
+
+use std::{
+    fs,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::symlink,
+    },
+    path::{Path, PathBuf},
+};
+
+use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
+use rustix::fs::{Mode, OFlags};
+
+use super::{
+    super::{CreationError, Scratch, failed},
+    furniture, layers,
+};
+use crate::{cgroup::ReplicaGroup, oci};
+
+/// Where programs look for them.
+const PLACE: &str = "sys/fs/cgroup";
+const READING: [&str; 5] = ["bind", "ro", "nosuid", "nodev", "noexec"];
+
+/// Mounts of its directories, attached nowhere, which nobody can write to. A mount shows nothing above its root.
+pub(super) struct Groups(Vec<Shown>);
+
+struct Shown {
+    /// Below [`PLACE`].
+    name: PathBuf,
+    tree: OwnedFd,
+}
+
+impl Groups {
+    /// While control groups can be seen.
+    pub(super) fn open(group: &ReplicaGroup) -> Result<Self, CreationError> {
+        let open = |(name, directory): (PathBuf, &Path)| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed("opening", directory))?;
+            let tree = layers::clone(opened.as_fd(), None).map_err(failed("mounting", directory))?;
+            Ok(Shown { name, tree })
+        };
+        group.shown().into_iter().map(open).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Makes the places of these mounts among the others of the container. Of controllers that are together each is
+    /// found by its own name too.
+    pub(super) fn furnish(&self, furniture: &Path, owner: u32) -> Result<(), CreationError> {
+        let make = |path: &Path| {
+            fs::create_dir(path).map_err(failed("making", path))?;
+            furniture::give(path, 0o555, owner)
+        };
+        let place = furniture.join(PLACE);
+        for directory in [place.parent().unwrap_or(&place), &place] {
+            make(directory)?;
+        }
+        for name in self.0.iter().map(|shown| &shown.name).filter(|name| !name.as_os_str().is_empty()) {
+            make(&place.join(name))?;
+            let parts = name.to_str().into_iter().filter(|name| name.contains(',')).flat_map(|name| name.split(','));
+            for controller in parts {
+                let link = place.join(controller);
+                symlink(name, &link).map_err(failed("making", &link))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches them where libcontainer finds them, which is to bind them to their places.
+    pub(super) fn place(self, scratch: &Scratch<'_>) -> Result<Vec<Mount>, CreationError> {
+        let place = |(index, Shown { name, tree }): (usize, Shown)| {
+            let from = scratch.path(&format!("g{index}"));
+            fs::create_dir(&from).map_err(failed("making", &from))?;
+            layers::attach(&tree, &from).map_err(failed("attaching the control group at", &from))?;
+            let at = Path::new("/").join(PLACE).join(name);
+            let bound: Result<Mount, OciSpecError> = oci::mount(&at.to_string_lossy(), "bind", &from, &READING);
+            Ok(bound?)
+        };
+        self.0.into_iter().enumerate().map(place).collect()
+    }
+}
