@@ -4,11 +4,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes as Chunk;
 use dormouse_image::{
-    BlobWriter, ImageStoreError, StoredBlob,
-    oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
+    BlobWriter, ImageStoreError, StoreError, StoredBlob,
+    oci::{
+        self, CONFIG_BYTES_MAX, Compression, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType,
+        Platform,
+    },
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
-use dormouse_spec::{Digest, ImageReference};
+use dormouse_spec::{Bytes, Digest, ImageReference};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -18,9 +21,11 @@ use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progre
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
+/// What a compressed layer is taken to have unpacked, as a multiple of what is sent: few have more.
+const UNPACKED_TIMES: u64 = 3;
 
 /// What a pull is asked to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PullRequest {
     pub reference: ImageReference,
     /// The caller's; the node's own are for registries that it has none for.
@@ -34,8 +39,30 @@ struct Pull {
     reference: ImageReference,
     remote: RemoteImage,
     progress: Progress,
+    room: Room,
     fetches: Semaphore,
     unnamed: Arc<Unnamed>,
+}
+
+/// What there has to be room for before layers are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// What is sent: without that nothing can come of it.
+    Sent,
+    /// That, and what it takes unpacked, as far as can be guessed.
+    Unpacked,
+}
+
+impl Room {
+    fn of(self, layer: &Layer) -> u64 {
+        let sent = layer.blob.size;
+        let unpacked = match (self, layer.compression) {
+            (Self::Sent, _) => 0,
+            (Self::Unpacked, Compression::None) => sent,
+            (Self::Unpacked, Compression::Gzip | Compression::Zstd) => sent.saturating_mul(UNPACKED_TIMES),
+        };
+        sent.saturating_add(unpacked)
+    }
 }
 
 /// What a reference led to.
@@ -66,6 +93,19 @@ impl Images {
         request: PullRequest,
         progress: watch::Sender<ImageProgress>,
     ) -> Result<ImageView, ImageError> {
+        let progress = Progress::new(progress);
+        if !self.makes_room() {
+            return self.try_pull(request, progress, Room::Sent).await;
+        }
+        let pulled = self.try_pull(request.clone(), progress.clone(), Room::Unpacked).await;
+        let Some(needs) = pulled.as_ref().err().and_then(ImageError::without_room) else { return pulled };
+        self.make_room_for(needs).await;
+        progress.begin_anew();
+        self.try_pull(request, progress, Room::Sent).await
+    }
+
+    /// Where there is no `room`, nothing is fetched.
+    async fn try_pull(&self, request: PullRequest, progress: Progress, room: Room) -> Result<ImageView, ImageError> {
         self.transfer(async move |images: Arc<Inner>, unnamed, mut caller| {
             let PullRequest { reference, credentials } = request;
             // A store that cannot name it need not fetch it.
@@ -75,7 +115,8 @@ impl Images {
                 images: Arc::clone(&images),
                 remote: images.registries.image(reference.clone(), &keyring),
                 reference,
-                progress: Progress::new(progress),
+                progress,
+                room,
                 fetches: Semaphore::new(FETCHES_MAX),
                 unnamed,
             });
@@ -115,6 +156,7 @@ impl Pull {
         let Found { manifest, source, layers, mut held } = self.find().await?;
         let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
         self.progress.expect(bytes, layers.len());
+        self.check_room(&layers).await?;
         let mut tasks = JoinSet::new();
         let mut begun = HashSet::new();
         for layer in layers {
@@ -131,6 +173,21 @@ impl Pull {
             held.push(done.map_err(ImageError::Task)??);
         }
         Ok(Fetched { manifest, source, held })
+    }
+
+    /// Before anything large is fetched.
+    async fn check_room(&self, layers: &[Layer]) -> Result<(), ImageError> {
+        let (mut needs, mut seen) = (0_u64, HashSet::new());
+        for layer in layers.iter().filter(|layer| seen.insert(layer.blob.digest)) {
+            if self.images.store.find(layer.blob.clone()).await.is_none() {
+                needs = needs.saturating_add(self.room.of(layer));
+            }
+        }
+        let stored = |source: StoreError| ImageError::Stored {
+            image: self.reference.familiar(),
+            source: Box::new(source.into()),
+        };
+        if needs == 0 { Ok(()) } else { self.images.store.check_free_space(Bytes::new(needs)).map_err(stored) }
     }
 
     /// The documents of the image for this machine, verified and stored.
