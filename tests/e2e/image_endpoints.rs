@@ -8,6 +8,7 @@ mod life;
 mod probes;
 mod serving;
 mod volumes;
+mod watermark;
 
 use std::process::Command;
 

@@ -9,6 +9,7 @@ mod layers;
 mod locks;
 mod progress;
 mod pull;
+mod room;
 mod transfer;
 mod view;
 mod watermark;

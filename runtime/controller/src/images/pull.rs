@@ -5,25 +5,19 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes as Chunk;
 use dormouse_image::{
     BlobWriter, ImageStoreError, StoreError, StoredBlob,
-    oci::{
-        self, CONFIG_BYTES_MAX, Compression, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType,
-        Platform,
-    },
+    oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
-use dormouse_spec::{Bytes, Digest, ImageReference};
+use dormouse_spec::{Digest, ImageReference};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress};
+use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress, room::Room};
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
-/// What a compressed layer is taken to have unpacked, as a multiple of what is sent: few have more.
-const UNPACKED_TIMES: u64 = 3;
-
 /// What a pull is asked to do.
 #[derive(Debug, Clone)]
 pub struct PullRequest {
@@ -42,27 +36,6 @@ struct Pull {
     room: Room,
     fetches: Semaphore,
     unnamed: Arc<Unnamed>,
-}
-
-/// What there has to be room for before layers are fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// What is sent: without that nothing can come of it.
-    Sent,
-    /// That, and what it takes unpacked, as far as can be guessed.
-    Unpacked,
-}
-
-impl Room {
-    fn of(self, layer: &Layer) -> u64 {
-        let sent = layer.blob.size;
-        let unpacked = match (self, layer.compression) {
-            (Self::Sent, _) => 0,
-            (Self::Unpacked, Compression::None) => sent,
-            (Self::Unpacked, Compression::Gzip | Compression::Zstd) => sent.saturating_mul(UNPACKED_TIMES),
-        };
-        sent.saturating_add(unpacked)
-    }
 }
 
 /// What a reference led to.
@@ -156,7 +129,8 @@ impl Pull {
         let Found { manifest, source, layers, mut held } = self.find().await?;
         let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
         self.progress.expect(bytes, layers.len());
-        self.check_room(&layers).await?;
+        let stored = |source: StoreError| self.stored(source.into());
+        self.room.check(&self.images.store, &layers).await.map_err(stored)?;
         let mut tasks = JoinSet::new();
         let mut begun = HashSet::new();
         for layer in layers {
@@ -173,21 +147,6 @@ impl Pull {
             held.push(done.map_err(ImageError::Task)??);
         }
         Ok(Fetched { manifest, source, held })
-    }
-
-    /// Before anything large is fetched.
-    async fn check_room(&self, layers: &[Layer]) -> Result<(), ImageError> {
-        let (mut needs, mut seen) = (0_u64, HashSet::new());
-        for layer in layers.iter().filter(|layer| seen.insert(layer.blob.digest)) {
-            if self.images.store.find(layer.blob.clone()).await.is_none() {
-                needs = needs.saturating_add(self.room.of(layer));
-            }
-        }
-        let stored = |source: StoreError| ImageError::Stored {
-            image: self.reference.familiar(),
-            source: Box::new(source.into()),
-        };
-        if needs == 0 { Ok(()) } else { self.images.store.check_free_space(Bytes::new(needs)).map_err(stored) }
     }
 
     /// The documents of the image for this machine, verified and stored.
@@ -285,11 +244,15 @@ impl Pull {
     }
 
     async fn fetch_from(&self, remote: &RemoteImage, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
-        let stored = |source| ImageError::Stored { image: self.reference.familiar(), source: Box::new(source) };
+        let stored = |source| self.stored(source);
         let writer = self.images.store.writer(blob.clone()).map_err(stored)?;
         let mut watched = Watched { writer, progress: &self.progress };
         remote.blob(blob, &mut watched).await?;
         watched.writer.finish().await.map_err(stored)
+    }
+
+    fn stored(&self, source: ImageStoreError) -> ImageError {
+        ImageError::Stored { image: self.reference.familiar(), source: Box::new(source) }
     }
 
     fn unusable(&self, source: DocumentError) -> ImageError {

@@ -1,10 +1,11 @@
 //! Images that nobody uses go, the longest unused first, where the disk that they are on is too full.
 
 mod choice;
+mod known;
 mod thresholds;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::BTreeSet,
     error::Error,
     sync::{
         Arc,
@@ -13,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use dormouse_image::{DiskUse, NamedImage};
-use dormouse_spec::{Bytes, Digest, ImageReference};
+use dormouse_image::DiskUse;
+use dormouse_spec::{Bytes, ImageReference};
 use prometheus::IntCounter;
 
 pub use thresholds::{GcThresholds, NoThresholds};
 
-use super::{ImageError, Images, Inner, content::Content};
-use choice::{Chosen, Kept, Part, choose};
+use super::{ImageError, Images, Inner};
+use choice::{Chosen, choose};
 
 /// Between two looks at the disk, which others fill too.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -39,15 +40,6 @@ pub(super) struct Watermark {
     counters: GcCounters,
     /// That no more can go was told: once, and not at every look.
     is_told: AtomicBool,
-}
-
-/// Images as the choice between them needs them, and their names.
-#[derive(Debug, Default)]
-struct Known {
-    images: Vec<Kept>,
-    names: HashMap<Digest, BTreeSet<ImageReference>>,
-    /// What endpoints need, whatever becomes of images.
-    needed: HashSet<Part>,
 }
 
 impl Watermark {
@@ -147,47 +139,6 @@ impl Inner {
         Ok(!chosen.is_empty())
     }
 
-    /// # Errors
-    /// Where an image cannot be read: what it shares with others is not known then.
-    async fn known(&self) -> Result<Known, ImageError> {
-        let run = self.run_by_endpoints().await?;
-        let mut known = Known::default();
-        // A model's digest is no layer's, and does no harm here.
-        known.needed.extend(run.iter().flat_map(|digest| [Part::Blob(*digest), Part::Layer(*digest)]));
-        for content in self.contents_of_endpoints().await? {
-            known.needed.extend(parts(&content).into_keys());
-        }
-        let mut by_manifest: BTreeMap<Digest, Vec<NamedImage>> = BTreeMap::new();
-        for named in self.store.names()? {
-            by_manifest.entry(named.manifest.digest).or_default().push(named);
-        }
-        let last_uses = self.store.last_uses(by_manifest.keys().copied().collect()).await?;
-        for (manifest, named) in by_manifest {
-            let (Some(first), Some(last_use)) = (named.first(), last_uses.get(&manifest)) else { continue };
-            let content = Content::read(&self.store, &first.manifest, &first.reference.familiar()).await?;
-            let mut parts = self.on_disk(parts(&content)).await?;
-            parts.insert(Part::Blob(manifest), Bytes::new(first.manifest.size));
-            let is_used = run.contains(&manifest) || self.store.is_held(&manifest);
-            known.images.push(Kept { manifest, last_use: *last_use, is_used, parts });
-            known.names.insert(manifest, named.into_iter().map(|named| named.reference).collect());
-        }
-        Ok(known)
-    }
-
-    /// With what unpacked layers take, as far as their records tell.
-    async fn on_disk(&self, mut parts: HashMap<Part, Bytes>) -> Result<HashMap<Part, Bytes>, ImageError> {
-        let layers = self.layers.clone();
-        let look = move || {
-            for (part, bytes) in &mut parts {
-                if let Part::Layer(diff_id) = part {
-                    *bytes = layers.record(diff_id).map(|record| Bytes::new(record.bytes)).unwrap_or_default();
-                }
-            }
-            parts
-        };
-        tokio::task::spawn_blocking(look).await.map_err(ImageError::Task)
-    }
-
     fn tell_gone(&self, chosen: &Chosen, names: Option<&BTreeSet<ImageReference>>, disk: DiskUse, reason: &str) {
         let counters = &self.watermark.counters;
         counters.images.inc();
@@ -210,21 +161,11 @@ impl Inner {
         }
         tracing::warn!(
             disk = %self.store.path().display(),
-            "the disk is too full, and no further image may go: {} of {} were in use, and {missing} more would have to be \
-             free for gc_low_threshold_percent = {}; make room, or lower what endpoints run or use",
+            "the disk is too full, and no further image may be removed: {} of {} were in use, and {missing} more would have \
+             to be free for gc_low_threshold_percent = {}; images that endpoints run take the room, or other things",
             disk.used(),
             disk.capacity,
             thresholds.low_percent(),
         );
     }
-}
-
-fn parts(content: &Content) -> HashMap<Part, Bytes> {
-    let config = &content.manifest.config;
-    let mut parts = HashMap::from([(Part::Blob(config.digest), Bytes::new(config.size))]);
-    for layer in &content.layers {
-        parts.insert(Part::Blob(layer.blob.digest), Bytes::new(layer.blob.size));
-        parts.insert(Part::Layer(layer.diff_id), Bytes::default());
-    }
-    parts
 }
