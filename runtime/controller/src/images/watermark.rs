@@ -149,8 +149,7 @@ impl Inner {
             digest = %chosen.manifest,
             bytes_freed = chosen.bytes.get(),
             reason,
-            disk_used = disk.used().get(),
-            disk_capacity = disk.capacity.get(),
+            disk_used_percent = disk.used_percent(),
             "an image that nobody used for the longest time was removed"
         );
     }
@@ -161,10 +160,11 @@ impl Inner {
         }
         tracing::warn!(
             disk = %self.store.path().display(),
-            "the disk is too full, and no further image may be removed: {} of {} were in use, and {missing} more would have \
+            "the disk is too full, and no further image may be removed: {} % of {} were in use, and {} MiB more would have \
              to be free for gc_low_threshold_percent = {}; images that endpoints run take the room, or other things",
-            disk.used(),
+            disk.used_percent(),
             disk.capacity,
+            missing.get().div_ceil(1 << 20),
             thresholds.low_percent(),
         );
     }

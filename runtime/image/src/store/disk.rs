@@ -19,6 +19,13 @@ impl DiskUse {
         Ok(Self { capacity: bytes(used.saturating_add(disk.f_bavail)), available: bytes(disk.f_bavail) })
     }
 
+    /// In use, rounded up as `df` does it.
+    #[must_use]
+    pub fn used_percent(&self) -> u64 {
+        let percent = (u128::from(self.used().get()) * 100).div_ceil(u128::from(self.capacity.get()).max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+
     #[must_use]
     pub fn used(&self) -> Bytes {
         self.capacity.saturating_sub(self.available)
