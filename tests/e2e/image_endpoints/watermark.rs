@@ -57,7 +57,7 @@ fn named(daemon: &Daemon) -> BTreeSet<String> {
 
 /// Bytes in use of the disk that images are on.
 fn used(daemon: &Daemon) -> u64 {
-    let disk = rustix::fs::statvfs(&daemon.home().data()).unwrap();
+    let disk = rustix::fs::statvfs(daemon.home().data()).unwrap();
     (disk.f_blocks - disk.f_bfree) * disk.f_frsize
 }
 

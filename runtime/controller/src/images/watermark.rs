@@ -108,7 +108,7 @@ impl Inner {
     async fn remove_unused(&self, thresholds: GcThresholds, wanted: Bytes) -> Result<bool, ImageError> {
         let _only_one = self.collecting.lock().await;
         let disk = self.store.disk_use().await?;
-        let Some(goal) = thresholds.to_free(disk, wanted) else {
+        let Some(goal) = thresholds.goal(disk, wanted) else {
             self.watermark.is_told.store(false, Ordering::Relaxed);
             return Ok(false);
         };

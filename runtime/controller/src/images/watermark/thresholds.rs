@@ -60,7 +60,7 @@ impl GcThresholds {
 
     /// What has to go, so that no more than the low threshold is in use and `wanted` is available; none where the disk
     /// is not above the high one and has that.
-    pub(super) fn to_free(&self, disk: DiskUse, wanted: Bytes) -> Option<Bytes> {
+    pub(super) fn goal(&self, disk: DiskUse, wanted: Bytes) -> Option<Bytes> {
         let short = wanted.saturating_sub(disk.available);
         let over = disk.used().saturating_sub(share(disk.capacity, self.low_percent));
         let goal = if self.is_exceeded(disk) { over.max(short) } else { short };
@@ -100,7 +100,7 @@ mod tests {
     fn to_free(used: u64, wanted: u64) -> Option<u64> {
         let disk = DiskUse { capacity: Bytes::new(1_000), available: Bytes::new(1_000 - used) };
         let thresholds = GcThresholds::new(85, 80, Duration::ZERO).unwrap();
-        thresholds.to_free(disk, Bytes::new(wanted)).map(Bytes::get)
+        thresholds.goal(disk, Bytes::new(wanted)).map(Bytes::get)
     }
 
     #[test]
@@ -122,8 +122,8 @@ mod tests {
     fn a_disk_of_no_size_and_one_of_the_largest_are_disks() {
         let thresholds = GcThresholds::new(100, 99, Duration::ZERO).unwrap();
         let disk = |capacity| DiskUse { capacity: Bytes::new(capacity), available: Bytes::default() };
-        assert_eq!(thresholds.to_free(disk(0), Bytes::default()), None);
-        assert_eq!(thresholds.to_free(disk(u64::MAX), Bytes::default()), None, "no disk is above 100 %");
+        assert_eq!(thresholds.goal(disk(0), Bytes::default()), None);
+        assert_eq!(thresholds.goal(disk(u64::MAX), Bytes::default()), None, "no disk is above 100 %");
     }
 
     #[test]
