@@ -123,6 +123,7 @@ fn node_status(settings: &NodeSettings, instance: String, listen: SocketAddr, im
         cpus: settings.cpus,
         draining: false,
         image_ids,
+        image_disk: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod model_server;
 mod probes;
 mod serving;
 mod volumes;
+mod watermark;
 
 use std::process::Command;
 

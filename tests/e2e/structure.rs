@@ -102,12 +102,16 @@ fn the_architecture_names_every_crate_and_folder() {
 
 /// Where the product reads a clock that people and time servers set, and what for. Nothing that decides
 /// may: waits, deadlines, back-off and idle times would end early or never when it jumps.
-const TIME_OF_DAY: [(&str, &str); 6] = [
+const TIME_OF_DAY: [(&str, &str); 7] = [
     ("gateway/src/commands/status.rs", "shows how long ago a replica was started"),
     ("runtime/controller/src/logs/files.rs", "which log of an endpoint is the oldest"),
     ("runtime/controller/src/logs/stamp.rs", "when a line of a log was read, to be shown and chosen by"),
     ("runtime/controller/src/node.rs", "the first number of a replica's id; never one that lives"),
     ("runtime/image/src/store/images/names.rs", "when an image got its name, to be shown"),
+    (
+        "runtime/image/src/store/images/uses.rs",
+        "which image was used the longest ago; the order holds where the clock is set",
+    ),
     ("runtime/sandbox/src/spawner/replica.rs", "when a replica was started, to be shown"),
 ];
 

@@ -12,6 +12,8 @@ use dormouse_sandbox::messages::{ImageIdsMode, Origin};
 use dormouse_spec::{AppProtocol, Bytes, Contract, Digest, Endpoint, EndpointRequest, ImageReference};
 use serde::{Deserialize, Serialize};
 
+use images::ImageDiskStatus;
+
 /// `GET /v1/node`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -25,6 +27,9 @@ pub struct NodeStatus {
     pub draining: bool,
     /// Whether each replica of an image has a range of the host's ids to itself.
     pub image_ids: ImageIdsMode,
+    /// Where images are; `null` where that disk cannot be asked.
+    #[serde(default)]
+    pub image_disk: Option<ImageDiskStatus>,
 }
 
 /// `GET /v1/endpoints/NAME`, and a list of them is `GET /v1/endpoints`.

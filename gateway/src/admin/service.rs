@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     AdminError, DOCUMENT_BYTES_MAX,
-    api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus, WakeStatus},
+    api::{DeployEvent, DeployOrder, EndpointStatus, FileEntry, NodeStatus, WakeStatus, images::ImageDiskStatus},
     descriptors::Received,
     lines::Lines,
     logs,
@@ -38,7 +38,7 @@ const STEPS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Admin {
     pub controller: Controller,
-    /// Told to callers but for `draining`, which is looked up.
+    /// Told to callers but for `draining` and `image_disk`, which are looked up.
     pub node: NodeStatus,
 }
 
@@ -73,7 +73,8 @@ impl Admin {
         match route(&head.method, head.uri.path(), head.uri.query())? {
             Route::Node => {
                 let draining = *self.controller.draining().borrow();
-                Ok(document(&NodeStatus { draining, ..self.node.clone() }))
+                let image_disk = self.controller.images().disk().await.ok().map(ImageDiskStatus::from);
+                Ok(document(&NodeStatus { draining, image_disk, ..self.node.clone() }))
             }
             Route::List => {
                 let views = self.controller.endpoints();

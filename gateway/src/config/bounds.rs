@@ -57,6 +57,14 @@ pub(super) fn integer<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>
     within(u64::deserialize(d)?, MIN, MAX, &MIN, &MAX)
 }
 
+/// Of a setting that is off where it is not written.
+pub(super) fn some_percent<'de, D: Deserializer<'de>, const MIN: u8, const MAX: u8>(
+    d: D,
+) -> Result<Option<u8>, D::Error> {
+    let percent = within(u64::deserialize(d)?, MIN.into(), MAX.into(), &MIN, &MAX)?;
+    Ok(u8::try_from(percent).ok())
+}
+
 pub(super) fn bytes<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(d: D) -> Result<u64, D::Error> {
     within(Bytes::deserialize(d)?.get(), MIN, MAX, &Bytes::new(MIN), &Bytes::new(MAX))
 }

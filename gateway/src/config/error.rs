@@ -28,6 +28,16 @@ pub enum ConfigError {
     UidRange { base: u32, count: u32 },
     #[error("[endpoint.crash_back_off] first is longer than max")]
     BackOff,
+    #[error(
+        "[images] gc_low_threshold_percent {0} is without effect: write gc_high_threshold_percent, above which images \
+         are removed, beside it, or take it out"
+    )]
+    NoHighThreshold(u8),
+    #[error(
+        "[images] gc_low_threshold_percent, {low}, is not below gc_high_threshold_percent, {high}: lower the first, \
+         which is {DEFAULT_LOW_PERCENT} where it is not written, or raise the second"
+    )]
+    Thresholds { high: u8, low: u8 },
     #[error("no ONNX Runtime library at {searched}: install it there, or set `onnxruntime` under [sandbox]")]
     NoOnnxRuntime { searched: String },
     #[error(
@@ -47,6 +57,9 @@ pub enum ConfigError {
         source: io::Error,
     },
 }
+
+/// Down to where images are removed, where the file does not say: kubelet's.
+pub(super) const DEFAULT_LOW_PERCENT: u8 = 80;
 
 /// What is wrong with a text, before it is known which file it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use dormouse_spec::{Bytes, MountPath, Registry};
 use serde::Deserialize;
 
 use super::{
-    bounds::{Auto, SearchList, bytes, integer, seconds},
+    bounds::{Auto, SearchList, bytes, integer, seconds, some_percent},
     defaults::Defaults,
     error::Fault,
 };
@@ -116,6 +116,12 @@ pub(super) struct Images {
     pub(super) credentials: PathBuf,
     #[serde(deserialize_with = "bytes::<_, MIB, { 1024 * 1024 * MIB }>")]
     pub(super) layer_bytes_max: u64,
+    #[serde(deserialize_with = "some_percent::<_, 2, 100>")]
+    pub(super) gc_high_threshold_percent: Option<u8>,
+    #[serde(deserialize_with = "some_percent::<_, 1, 99>")]
+    pub(super) gc_low_threshold_percent: Option<u8>,
+    #[serde(deserialize_with = "seconds::<_, 0, { 30 * DAY_SECONDS }>")]
+    pub(super) minimum_gc_age: Duration,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -213,6 +219,9 @@ impl Default for Images {
             mirrors: BTreeMap::new(),
             credentials: "/etc/dormouse/registries.json".into(),
             layer_bytes_max: 16 * 1024 * MIB,
+            gc_high_threshold_percent: None,
+            gc_low_threshold_percent: None,
+            minimum_gc_age: Duration::from_secs(120),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use dormouse_controller::ControllerSettings;
+use dormouse_controller::{ControllerSettings, GcThresholds};
 use dormouse_image::registry::RegistrySettings;
 use dormouse_sandbox::spawner::{LentDirectory, PoolSettings};
 use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest, Registry};
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
-    file::{Auth, ConfigFile, HostPath},
+    error::DEFAULT_LOW_PERCENT,
+    file::{Auth, ConfigFile, HostPath, Images},
     machine,
 };
 
@@ -99,13 +100,15 @@ pub struct ImageSettings {
     pub credentials: PathBuf,
     /// What one layer may hold, unpacked.
     pub layer_bytes_max: Bytes,
+    /// When images that nobody uses make room; none where they never do.
+    pub gc: Option<GcThresholds>,
 }
 
 impl ImageSettings {
     fn controller(&self) -> dormouse_controller::ImageSettings {
-        let Self { insecure_registries, mirrors, credentials, layer_bytes_max } = self.clone();
+        let Self { insecure_registries, mirrors, credentials, layer_bytes_max, gc } = self.clone();
         let registries = RegistrySettings { insecure: insecure_registries, mirrors, ..RegistrySettings::default() };
-        dormouse_controller::ImageSettings { registries, credentials, layer_bytes_max }
+        dormouse_controller::ImageSettings { registries, credentials, layer_bytes_max, gc }
     }
 }
 
@@ -127,6 +130,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
     if endpoint.crash_back_off.first > endpoint.crash_back_off.max {
         return Err(ConfigError::BackOff);
     }
+    let gc = gc(&images)?;
     let cpus = machine::cpus()?;
     let endpoint_defaults = checked(endpoint.defaults.into(), cpus)?;
     let memory_budget = match node.memory_budget.set() {
@@ -170,6 +174,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
                 mirrors: images.mirrors,
                 credentials: absolute(images.credentials),
                 layer_bytes_max: Bytes::new(images.layer_bytes_max),
+                gc,
             },
             prepare_for,
             cpus,
@@ -181,6 +186,16 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
             log_kept_after_exit: endpoint.logs.kept_after_exit,
         },
     })
+}
+
+fn gc(images: &Images) -> Result<Option<GcThresholds>, ConfigError> {
+    let low = images.gc_low_threshold_percent;
+    let Some(high) = images.gc_high_threshold_percent else {
+        return low.map_or(Ok(None), |low| Err(ConfigError::NoHighThreshold(low)));
+    };
+    let low = low.unwrap_or(DEFAULT_LOW_PERCENT);
+    let thresholds = GcThresholds::new(high, low, images.minimum_gc_age);
+    thresholds.map(Some).map_err(|_| ConfigError::Thresholds { high, low })
 }
 
 /// What is left to replicas: a pool that is full may use all of its limits.

@@ -78,6 +78,11 @@ fn a_wrong_value_is_named_with_its_line_and_key_on_one_line() {
         ("[endpoint.defaults]\nmax_replicas = \"many\"", "dormouse.toml:2: `endpoint.defaults.max_replicas`: "),
         ("[node]\nmemory_budget = \"lots\"", "dormouse.toml:2: `node.memory_budget`: `lots` is not a memory quantity"),
         ("[sandbox]\nonnxruntime = []", "dormouse.toml:2: `sandbox.onnxruntime`: write one path"),
+        (
+            "[images]\ngc_high_threshold_percent = 101",
+            "dormouse.toml:2: `images.gc_high_threshold_percent`: 101 is out",
+        ),
+        ("[images]\ngc_low_threshold_percent = 0", "dormouse.toml:2: `images.gc_low_threshold_percent`: 0 is out"),
         ("[node\n", "dormouse.toml:1: "),
     ];
     for (text, beginning) in cases {
@@ -121,11 +126,24 @@ fn settings_that_contradict_each_other_are_refused() {
         ("[endpoint.crash_back_off]\nfirst = \"2m\"", "first is longer than max"),
         ("[endpoint.defaults]\nmin_replicas = 2\nmax_replicas = 1", "can start no replica"),
         ("[endpoint.defaults]\npids = 1", "can start no replica"),
+        ("[images]\ngc_low_threshold_percent = 70", "write gc_high_threshold_percent"),
+        ("[images]\ngc_high_threshold_percent = 80", "80, is not below gc_high_threshold_percent, 80"),
+        ("[images]\ngc_high_threshold_percent = 60\ngc_low_threshold_percent = 70", "70, is not below"),
     ];
     for (text, part) in cases {
         let error = resolved(text, &Overrides::default()).unwrap_err().to_string();
         assert!(error.contains(part), "{error:?} of {text:?}");
     }
+}
+
+#[test]
+fn images_make_room_where_a_high_threshold_is_written() {
+    let gc = |text: &str| resolved(text, &Overrides::default()).unwrap().node.controller().images.gc;
+    assert_eq!(gc("[images]\nminimum_gc_age = \"5m\""), None);
+    let told = |text: &str| gc(text).map(|gc| (gc.high_percent(), gc.low_percent(), gc.minimum_age().as_secs()));
+    assert_eq!(told("[images]\ngc_high_threshold_percent = 85"), Some((85, 80, 120)));
+    let all = "[images]\ngc_high_threshold_percent = 60\ngc_low_threshold_percent = 50\nminimum_gc_age = \"0s\"";
+    assert_eq!(told(all), Some((60, 50, 0)));
 }
 
 #[test]
@@ -137,7 +155,7 @@ fn a_missing_library_is_told_with_every_place_that_was_searched() {
 
 #[test]
 fn what_the_node_gets_survives_its_journey() {
-    let text = "[node]\nmemory_budget = \"2Gi\"\n[endpoint.defaults]\nmemory = \"1Gi\"\nfreeze_after = \"1m30s\"";
+    let text = "[node]\nmemory_budget = \"2Gi\"\n[images]\ngc_high_threshold_percent = 90\n[endpoint.defaults]\nmemory = \"1Gi\"\nfreeze_after = \"1m30s\"";
     let settings = resolved(text, &Overrides { run: Some("/tmp/run".into()), ..Overrides::default() }).unwrap();
     let json = serde_json::to_string(&settings.node).unwrap();
     assert_eq!(serde_json::from_str::<NodeSettings>(&json).unwrap(), settings.node);

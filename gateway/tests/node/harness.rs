@@ -145,6 +145,7 @@ fn settings(directory: &Path) -> NodeSettings {
             mirrors: BTreeMap::new(),
             credentials: directory.join("registries.json"),
             layer_bytes_max: Size::from_mebibytes(1),
+            gc: None,
         },
         prepare_for: None,
         cpus: 2,

@@ -9,13 +9,15 @@ mod layers;
 mod locks;
 mod progress;
 mod pull;
+mod room;
 mod transfer;
 mod view;
+mod watermark;
 
 use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{
-    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage,
+    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage, StoreError,
     oci::{self, DocumentError},
     registry::{ClientError, CredentialsError, RegistryClient, RegistryError, RegistrySettings},
 };
@@ -27,12 +29,15 @@ pub use garbage::{Collected, Removed};
 pub use progress::ImageProgress;
 pub use pull::PullRequest;
 pub use view::{ImageContent, ImageView, LayerView, UnpackedView};
+pub use watermark::{GcThresholds, NoThresholds};
 
 pub(crate) use layers::{LayerAnswers, Layers};
+pub(crate) use watermark::GcCounters;
 
 use crate::store::Store;
 use locks::Locks;
 use transfer::Unnamed;
+use watermark::Watermark;
 
 /// Pulls, imports and exports at a time; further ones wait.
 const TRANSFERS_MAX: usize = 4;
@@ -45,6 +50,8 @@ pub struct ImageSettings {
     pub credentials: PathBuf,
     /// What one layer may hold, unpacked.
     pub layer_bytes_max: Bytes,
+    /// When images that nobody uses make room; none where they never do.
+    pub gc: Option<GcThresholds>,
 }
 
 /// Why an image is not there, or not gone.
@@ -92,6 +99,25 @@ pub enum ImageError {
     Draining,
 }
 
+impl ImageError {
+    /// What was to be stored on a disk that had no room for it, where that is what went wrong.
+    fn without_room(&self) -> Option<Bytes> {
+        let stored = match self {
+            Self::Store(error) => error,
+            Self::Stored { source, .. } => source,
+            Self::Archive(error) => match &**error {
+                ArchiveError::Store(error) => error,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        match stored {
+            ImageStoreError::Store(StoreError::DiskFull { needs, .. }) => Some(*needs),
+            _ => None,
+        }
+    }
+}
+
 impl From<ArchiveError> for ImageError {
     fn from(error: ArchiveError) -> Self {
         Self::Archive(Box::new(error))
@@ -119,6 +145,7 @@ struct Inner {
     unnamed: Arc<RwLock<()>>,
     /// Held by the one collection of garbage.
     collecting: Mutex<()>,
+    watermark: Watermark,
     draining: watch::Receiver<bool>,
 }
 
@@ -129,9 +156,11 @@ impl Images {
         store: ImageStore,
         layers: Layers,
         endpoints: Store,
+        counters: GcCounters,
         draining: watch::Receiver<bool>,
     ) -> Result<Self, ClientError> {
         let registries = RegistryClient::new(settings.registries.clone())?;
+        let watermark = Watermark::new(settings.gc, counters);
         let inner = Inner {
             store,
             layers,
@@ -142,6 +171,7 @@ impl Images {
             blobs: Locks::default(),
             unnamed: Arc::default(),
             collecting: Mutex::default(),
+            watermark,
             draining,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -185,10 +215,14 @@ impl Inner {
     }
 
     async fn look(&self, named: NamedImage) -> (ImageView, Option<ImageContent>) {
-        match content::view(&self.store, &self.layers, &named).await {
+        let manifest = named.manifest.digest;
+        let last_uses = self.store.last_uses([manifest].into()).await;
+        let last_used_at = last_uses.ok().and_then(|uses| uses.get(&manifest).map(|last_use| last_use.at));
+        let (view, content) = match content::view(&self.store, &self.layers, &named).await {
             Ok(content) => (ImageView::of(named, &content), Some(content)),
             Err(error) => (ImageView::damaged(named, crate::error_chain::one_line(&error)), None),
-        }
+        };
+        (ImageView { last_used_at, ..view }, content)
     }
 }
 

@@ -40,11 +40,11 @@ pub use controller::{Controller, StartError};
 pub use deploy::{
     DeleteError, DeployError, DeployProgress, DeployRequest, DeployStep, Deployed, DeployedContent, ModelFile,
 };
-pub use dormouse_image::{ArchiveError, ImageStoreError, Verified};
+pub use dormouse_image::{ArchiveError, DiskUse, ImageStoreError, Verified};
 pub use expectation::Expectation;
 pub use images::{
-    Collected, ImageContent, ImageError, ImageProgress, ImageSettings, ImageView, Images, LayerView, PullRequest,
-    Removed, UnpackedView,
+    Collected, GcThresholds, ImageContent, ImageError, ImageProgress, ImageSettings, ImageView, Images, LayerView,
+    NoThresholds, PullRequest, Removed, UnpackedView,
 };
 pub use lease::Lease;
 pub use link::{LinkError, SpawnerLink, Welcome};

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use dormouse_sandbox::messages::{CreatePhases, Origin};
 use dormouse_spec::{Bytes, EndpointName};
-use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use self::endpoints::EndpointGauges;
-use crate::{Rung, WakeOutcome, WakeView, directory::Directory};
+use crate::{Rung, WakeOutcome, WakeView, directory::Directory, images::GcCounters};
 
 /// From a thaw in half a millisecond to a large model in half a minute.
 const WAKE_SECONDS_BUCKETS: [f64; 16] =
@@ -47,6 +47,8 @@ struct Series {
     slowest_turn: Gauge,
     blanks: IntGauge,
     preparations: IntCounterVec,
+    images_removed: IntCounter,
+    image_bytes_removed: IntCounter,
 }
 
 impl Metrics {
@@ -73,6 +75,8 @@ impl Metrics {
                 Opts::new("dormouse_preparations_total", "Models that were to be optimised"),
                 &["result"],
             )?,
+            images_removed: IntCounter::new("dormouse_images_removed_total", "Images that made room on a full disk")?,
+            image_bytes_removed: IntCounter::new("dormouse_image_bytes_removed_total", "What those took of the disk")?,
         };
         registry.register(Box::new(EndpointGauges::of(directory)?))?;
         registry.register(Box::new(metrics.starts.clone()))?;
@@ -85,6 +89,8 @@ impl Metrics {
         registry.register(Box::new(metrics.slowest_turn.clone()))?;
         registry.register(Box::new(metrics.blanks.clone()))?;
         registry.register(Box::new(metrics.preparations.clone()))?;
+        registry.register(Box::new(metrics.images_removed.clone()))?;
+        registry.register(Box::new(metrics.image_bytes_removed.clone()))?;
         Ok(Self(Arc::new(metrics)))
     }
 
@@ -98,6 +104,10 @@ impl Metrics {
 
     pub(crate) fn blanks(&self) -> IntGauge {
         self.0.blanks.clone()
+    }
+
+    pub(crate) fn gc(&self) -> GcCounters {
+        GcCounters { images: self.0.images_removed.clone(), bytes: self.0.image_bytes_removed.clone() }
     }
 
     pub(crate) fn slowest_turn(&self) -> Gauge {

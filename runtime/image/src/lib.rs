@@ -19,9 +19,9 @@ pub use content::file_digest;
 pub use opener::{OpenError, open_model};
 pub use relative_path::{RelativePath, RelativePathError};
 pub use store::{
-    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, ModelStore,
-    NamedImage, PreparedModel, PreparedRecord, PreparedStore, StoreError, StoreLimits, StoredBlob, StoredModel,
-    Verified,
+    ArchiveError, BlobWriter, DiskUse, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, LastUse,
+    ModelStore, NamedImage, PreparedModel, PreparedRecord, PreparedStore, StoreError, StoreLimits, StoredBlob,
+    StoredModel, Verified,
 };
 
 use std::os::fd::OwnedFd;

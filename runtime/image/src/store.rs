@@ -16,6 +16,7 @@ mod copy;
 #[cfg(test)]
 mod crash;
 mod directory;
+mod disk;
 mod error;
 mod images;
 mod incoming;
@@ -41,10 +42,11 @@ use rustix::{
 use tokio::task::spawn_blocking;
 
 pub use add::StoredModel;
+pub use disk::DiskUse;
 pub use error::StoreError;
 pub use images::{
-    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, NamedImage,
-    StoredBlob,
+    ArchiveError, BlobWriter, Exported, Freed, ImageStore, ImageStoreError, Imported, ImportedImage, LastUse,
+    NamedImage, StoredBlob,
 };
 pub use prepared::{PreparedModel, PreparedRecord, PreparedStore, Verified};
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_controller::{Collected, ImageContent, ImageProgress, ImageView, LayerView, Removed};
+use dormouse_controller::{
+    Collected, DiskUse, GcThresholds, ImageContent, ImageProgress, ImageView, LayerView, Removed,
+};
 use dormouse_image::registry::Keyring;
 use dormouse_spec::{Bytes, Digest, ImageReference};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,10 @@ pub struct ImageStatus {
     pub platform: Option<String>,
     /// Milliseconds since 1970.
     pub named_at_ms: u64,
+    /// When it was last pulled, imported or deployed, or an endpoint gave it up, in milliseconds since 1970; `null`
+    /// where that cannot be told.
+    #[serde(default)]
+    pub last_used_at_ms: Option<u64>,
     /// All layers, as they are stored.
     pub bytes: Option<Bytes>,
     /// All layers, unpacked; `null` where one is not.
@@ -28,6 +34,16 @@ pub struct ImageStatus {
     pub details: Option<ImageDetails>,
     /// Why it cannot be used.
     pub problem: Option<String>,
+}
+
+/// The disk that images are on, as `df` counts it, and when they make room on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageDiskStatus {
+    pub capacity: Bytes,
+    pub used: Bytes,
+    /// `null` where images never make room.
+    pub gc_high_threshold_percent: Option<u8>,
+    pub gc_low_threshold_percent: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +167,7 @@ impl ImageStatus {
             source_digest: view.source,
             platform: view.platform.as_ref().map(ToString::to_string),
             named_at_ms: view.named_at.saturating_mul(1_000),
+            last_used_at_ms: view.last_used_at.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
             bytes: view.bytes,
             unpacked_bytes: view.unpacked_bytes,
             details: None,
@@ -160,6 +177,17 @@ impl ImageStatus {
 
     pub(in crate::admin) fn of(view: &ImageView, content: Option<&ImageContent>) -> Self {
         Self { details: content.map(ImageDetails::from), ..Self::brief(view) }
+    }
+}
+
+impl From<(DiskUse, Option<GcThresholds>)> for ImageDiskStatus {
+    fn from((disk, thresholds): (DiskUse, Option<GcThresholds>)) -> Self {
+        Self {
+            capacity: disk.capacity,
+            used: disk.used(),
+            gc_high_threshold_percent: thresholds.map(|thresholds| thresholds.high_percent()),
+            gc_low_threshold_percent: thresholds.map(|thresholds| thresholds.low_percent()),
+        }
     }
 }
 

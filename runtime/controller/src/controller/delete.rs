@@ -26,6 +26,12 @@ pub(super) fn begin(deploys: &Deploys, name: &EndpointName) -> Result<Claim, Del
 /// Desired state goes first: whatever happens afterwards, the endpoint does not come back.
 pub(super) async fn run(deploys: &Deploys, claim: Claim) -> Result<(), DeleteError> {
     let name = claim.name().clone();
+    let image = claim.entry().and_then(Entry::served).and_then(|handle| handle.view().image.clone());
+    // Until its last replica has ended, although it is written down no more.
+    let kept = match image {
+        Some(image) => deploys.images.note_use(image.manifest).await,
+        None => None,
+    };
     deploys.store.remove(&name).await.map_err(|error| failed("removing desired state", error))?;
     if let Some(Entry::Served(handle)) = claim.entry() {
         let until = Instant::now() + handle.view().endpoint.drain_deadline;
@@ -39,7 +45,7 @@ pub(super) async fn run(deploys: &Deploys, claim: Claim) -> Result<(), DeleteErr
     if timeout(REMOVAL_WAIT, deploys.node.logs.remove(&name)).await.is_err() {
         tracing::warn!(endpoint = %name, "its logs were not removed in time");
     }
-    drop(claim);
+    drop((claim, kept));
     collect_garbage(deploys).await;
     deploys.images.clone().collect_garbage().await;
     Ok(())

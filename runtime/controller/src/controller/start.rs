@@ -17,7 +17,7 @@ use crate::{
     deploy::{Deploys, collect_garbage},
     directory::{Directory, Entry},
     endpoint::{self, EndpointHandle, Parts},
-    images::{Images, LayerAnswers, Layers},
+    images::{GcCounters, Images, LayerAnswers, Layers},
     link::{DaemonSigns, FactInbox, FactSender, Routes, fact_inbox},
     logs::Logs,
     memory::{Account, Memory},
@@ -87,7 +87,7 @@ pub(super) async fn start(
     let clock = Clock::start();
     let memory = Memory::start(settings.memory_budget, clock, metrics.memory_used());
     let layers = Layers::new(&settings.data, outbox.clone(), layers);
-    let images = open_images(settings.images.clone(), images, layers, store.clone(), drained).await?;
+    let images = open_images(settings.images.clone(), images, layers, store.clone(), metrics.gc(), drained).await?;
     let settings = Arc::new(settings);
     // Else their files would stay until the next start.
     for (replica, log) in logs_of_strays {
@@ -122,6 +122,7 @@ pub(super) async fn start(
     collect_garbage(&deploys).await;
     tokio::spawn(prepare_missing(deploys.clone(), missing));
     tokio::spawn(images.clone().collect_garbage());
+    tokio::spawn(images.clone().watch_disk());
     Ok((deploys, images))
 }
 
@@ -160,9 +161,10 @@ async fn open_images(
     store: ImageStore,
     layers: Layers,
     endpoints: Store,
+    counters: GcCounters,
     draining: watch::Receiver<bool>,
 ) -> Result<Images, StartError> {
-    let open = move || Images::new(settings, store, layers, endpoints, draining);
+    let open = move || Images::new(settings, store, layers, endpoints, counters, draining);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| StartError::Registries(error.into()))?;
     opened.map_err(|error| StartError::Registries(error.into()))
 }

@@ -1,6 +1,6 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use dormouse_image::ModelStore;
+use dormouse_image::{ModelStore, StoredBlob};
 use dormouse_sandbox::messages::Request;
 use dormouse_spec::{Bytes, Container, Endpoint, EndpointRequest};
 use tokio::sync::Mutex;
@@ -176,6 +176,11 @@ impl Deploys {
     ) -> Result<Deployed, DeployError> {
         let _ = progress.send(DeployStep::Committing).await;
         let _committing = self.commit.lock().await;
+        let before = claim.entry().and_then(Entry::served).and_then(|handle| handle.view().image.clone());
+        let kept = match before {
+            Some(image) => self.images.note_use(image.manifest).await,
+            None => None,
+        };
         let desired = Desired {
             request: request.endpoint.clone(),
             revision: revision.number,
@@ -189,7 +194,7 @@ impl Deploys {
                 let number = revision.number;
                 handle.revise(revision).await;
                 if ran_an_image {
-                    tokio::spawn(collect_when_moved(self.images.clone(), handle.clone(), number));
+                    tokio::spawn(collect_when_moved(self.images.clone(), handle.clone(), number, kept));
                 }
                 handle
             }
@@ -218,9 +223,11 @@ impl Deploys {
     }
 }
 
-/// Layers that only the revision before needs can go with its last replica, and not before.
-async fn collect_when_moved(images: Images, handle: EndpointHandle, number: u32) {
+/// Layers that only the revision before needs can go with its last replica, and not before; nor can its image, which is
+/// kept until then.
+async fn collect_when_moved(images: Images, handle: EndpointHandle, number: u32, kept: Option<StoredBlob>) {
     handle.moved_to(number).await;
+    drop(kept);
     images.collect_garbage().await;
 }
 

@@ -6,6 +6,7 @@ use std::{
 
 use dormouse_image::{Freed, oci::Descriptor};
 use dormouse_spec::{Bytes, Digest, EndpointName, ImageReference};
+use tokio::sync::RwLockWriteGuard;
 
 use super::{ImageError, Images, Inner, content::Content};
 
@@ -48,6 +49,7 @@ impl Images {
     /// is another time.
     pub(crate) async fn collect_garbage(self) {
         self.inner.collect().await;
+        self.inner.make_room(Bytes::default()).await;
     }
 
     /// Takes names away, and what no other name leads to.
@@ -85,10 +87,17 @@ impl Images {
 impl Inner {
     /// Deletes what no name leads to, unless something is being stored: its end collects as well. Runs in a task
     /// that nobody drops.
-    async fn collect(&self) -> Collected {
+    pub(super) async fn collect(&self) -> Collected {
         let _only_one = self.collecting.lock().await;
+        match self.unnamed.try_write() {
+            Ok(nothing_unnamed) => self.collect_alone(&nothing_unnamed).await,
+            Err(_) => Collected { is_incomplete: true, ..Collected::default() },
+        }
+    }
+
+    /// For whoever is the one that collects, while nothing is stored that has no name.
+    pub(super) async fn collect_alone(&self, _nothing_unnamed: &RwLockWriteGuard<'_, ()>) -> Collected {
         let incomplete = Collected { is_incomplete: true, ..Collected::default() };
-        let Ok(_nothing_unnamed) = self.unnamed.try_write() else { return incomplete };
         let reachable = match self.reachable().await {
             Ok(reachable) => reachable,
             Err(error) => {
@@ -135,13 +144,8 @@ impl Inner {
         let mut reachable = Reachable::default();
         // A replica needs layers alone; what it was unpacked from is kept as far as it is known.
         let run = self.run_by_endpoints().await?;
-        for (name, manifest) in self.manifests_of_endpoints().await? {
-            match Content::read(&self.store, &manifest, name.as_str()).await {
-                Ok(content) => reachable.add(&content),
-                Err(error) => {
-                    tracing::debug!(endpoint = %name, error = &error as &dyn Error, "not all of its image is stored");
-                }
-            }
+        for content in self.contents_of_endpoints().await? {
+            reachable.add(&content);
         }
         reachable.blobs.extend(&run);
         reachable.layers.extend(run);
@@ -154,8 +158,22 @@ impl Inner {
     }
 
     /// Every digest that desired state names: of manifests and of layers, and of models.
-    async fn run_by_endpoints(&self) -> Result<HashSet<Digest>, ImageError> {
+    pub(super) async fn run_by_endpoints(&self) -> Result<HashSet<Digest>, ImageError> {
         self.endpoints.digests().await.map_err(|error| ImageError::Endpoints(Box::new(error)))
+    }
+
+    /// What images of endpoints are made of, as far as it is stored.
+    pub(super) async fn contents_of_endpoints(&self) -> Result<Vec<Content>, ImageError> {
+        let mut contents = Vec::new();
+        for (name, manifest) in self.manifests_of_endpoints().await? {
+            match Content::read(&self.store, &manifest, name.as_str()).await {
+                Ok(content) => contents.push(content),
+                Err(error) => {
+                    tracing::debug!(endpoint = %name, error = &error as &dyn Error, "not all of its image is stored");
+                }
+            }
+        }
+        Ok(contents)
     }
 
     async fn manifests_of_endpoints(&self) -> Result<Vec<(EndpointName, Descriptor)>, ImageError> {

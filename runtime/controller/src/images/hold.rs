@@ -1,9 +1,12 @@
 //! An image that is about to be run: all of it is there, and stays while it is held.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
-use dormouse_image::oci::{Descriptor, ImageConfig};
-use dormouse_spec::{Bytes, Contract, ImageReference};
+use dormouse_image::{
+    ImageStoreError, StoredBlob,
+    oci::{Descriptor, ImageConfig},
+};
+use dormouse_spec::{Bytes, Contract, Digest, ImageReference};
 
 use super::{ImageError, Images, Unnamed, content::Content};
 use crate::revision::{PinnedImage, ProcessError};
@@ -37,6 +40,7 @@ impl Images {
         let guard = Arc::clone(&inner.unnamed).read_owned().await;
         let unnamed = Arc::new(Unnamed::new(self.clone(), guard));
         let (image, named) = (reference.familiar(), inner.store.named(reference)?);
+        drop(self.note_use(named.manifest.digest).await);
         let Content { config, layers, .. } = Content::read(&inner.store, &named.manifest, &image).await?;
         for layer in &layers {
             inner.layers.unpack(layer, inner.settings.layer_bytes_max, &image, &unnamed).await?;
@@ -44,5 +48,15 @@ impl Images {
         let view = super::content::view(&inner.store, &inner.layers, &named).await?;
         let bytes = view.unpacked_bytes().unwrap_or_default();
         Ok(HeldImage { manifest: named.manifest, config, bytes, _unnamed: unnamed })
+    }
+
+    /// Notes that an image is used, and keeps it under its names while the value lives: for replicas that run on when
+    /// it is written down no more that they are to. None where it is not in the store.
+    pub(crate) async fn note_use(&self, manifest: Digest) -> Option<StoredBlob> {
+        let noted = self.inner.store.note_use(manifest).await;
+        let told = |error: &ImageStoreError| {
+            tracing::debug!(%manifest, error = error as &dyn Error, "when an image was used is not noted");
+        };
+        noted.inspect_err(told).ok()
     }
 }

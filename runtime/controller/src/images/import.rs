@@ -1,7 +1,13 @@
-use std::{collections::BTreeSet, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::{File, Metadata},
+    io::{Seek, SeekFrom},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
 
 use dormouse_image::{ArchiveError, ImportedImage, oci::Platform};
-use dormouse_spec::ImageReference;
+use dormouse_spec::{Bytes, ImageReference};
 use tokio::sync::watch;
 
 use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, content::Content, progress::Progress};
@@ -17,9 +23,26 @@ impl Images {
         name: Option<ImageReference>,
         progress: watch::Sender<ImageProgress>,
     ) -> Result<Vec<ImageView>, ImageError> {
+        let progress = Progress::new(progress);
+        let again = Again::of(&archive).filter(|_| self.makes_room());
+        let imported = self.try_import(archive, name.clone(), progress.clone()).await;
+        match (imported.as_ref().err().and_then(ImageError::without_room), again) {
+            (Some(_), Some(again)) if self.make_room_for(again.needs()).await => {
+                progress.begin_anew();
+                self.try_import(again.rewound()?, name, progress).await
+            }
+            _ => imported,
+        }
+    }
+
+    async fn try_import(
+        &self,
+        archive: OwnedFd,
+        name: Option<ImageReference>,
+        progress: Progress,
+    ) -> Result<Vec<ImageView>, ImageError> {
         self.transfer(async move |images: Arc<Inner>, unnamed, caller| {
             images.store.names()?;
-            let progress = Progress::new(progress);
             let told = progress.clone();
             let imported = images.store.import(archive, caller.went_away(), move |bytes| told.read(bytes)).await?;
             let mut views = Vec::new();
@@ -34,6 +57,33 @@ impl Images {
             Ok(views)
         })
         .await
+    }
+}
+
+/// An archive that can be read once more, because it is a file.
+struct Again {
+    file: File,
+    from: u64,
+    bytes: u64,
+}
+
+impl Again {
+    fn of(archive: &OwnedFd) -> Option<Self> {
+        let mut file = File::from(archive.try_clone().ok()?);
+        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+        let from = file.stream_position().ok()?;
+        Some(Self { file, from, bytes: metadata.len().saturating_sub(from) })
+    }
+
+    /// As it is and, as much at least, unpacked.
+    fn needs(&self) -> Bytes {
+        Bytes::new(self.bytes.saturating_mul(2))
+    }
+
+    fn rewound(mut self) -> Result<OwnedFd, ImageError> {
+        let rewound = self.file.seek(SeekFrom::Start(self.from));
+        rewound.map_err(|error| ImageError::from(ArchiveError::Read(error)))?;
+        Ok(self.file.into())
     }
 }
 

@@ -33,6 +33,11 @@ impl Progress {
         self.0.send_modify(|progress| progress.bytes_done = progress.bytes_done.saturating_add(bytes));
     }
 
+    /// All of it begins anew.
+    pub(super) fn begin_anew(&self) {
+        self.0.send_modify(|progress| *progress = ImageProgress::default());
+    }
+
     /// A transfer begins anew.
     pub(super) fn lost(&self, bytes: u64) {
         self.0.send_modify(|progress| progress.bytes_done = progress.bytes_done.saturating_sub(bytes));

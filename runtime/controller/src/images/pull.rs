@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes as Chunk;
 use dormouse_image::{
-    BlobWriter, ImageStoreError, StoredBlob,
+    BlobWriter, ImageStoreError, StoreError, StoredBlob,
     oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
@@ -14,13 +14,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress};
+use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress, room::Room};
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
-
 /// What a pull is asked to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PullRequest {
     pub reference: ImageReference,
     /// The caller's; the node's own are for registries that it has none for.
@@ -34,6 +33,7 @@ struct Pull {
     reference: ImageReference,
     remote: RemoteImage,
     progress: Progress,
+    room: Room,
     fetches: Semaphore,
     unnamed: Arc<Unnamed>,
 }
@@ -66,6 +66,19 @@ impl Images {
         request: PullRequest,
         progress: watch::Sender<ImageProgress>,
     ) -> Result<ImageView, ImageError> {
+        let progress = Progress::new(progress);
+        if !self.makes_room() {
+            return self.try_pull(request, progress, Room::Sent).await;
+        }
+        let pulled = self.try_pull(request.clone(), progress.clone(), Room::Unpacked).await;
+        let Some(needs) = pulled.as_ref().err().and_then(ImageError::without_room) else { return pulled };
+        self.make_room_for(needs).await;
+        progress.begin_anew();
+        self.try_pull(request, progress, Room::Sent).await
+    }
+
+    /// Where there is no `room`, nothing is fetched.
+    async fn try_pull(&self, request: PullRequest, progress: Progress, room: Room) -> Result<ImageView, ImageError> {
         self.transfer(async move |images: Arc<Inner>, unnamed, mut caller| {
             let PullRequest { reference, credentials } = request;
             // A store that cannot name it need not fetch it.
@@ -75,7 +88,8 @@ impl Images {
                 images: Arc::clone(&images),
                 remote: images.registries.image(reference.clone(), &keyring),
                 reference,
-                progress: Progress::new(progress),
+                progress,
+                room,
                 fetches: Semaphore::new(FETCHES_MAX),
                 unnamed,
             });
@@ -115,6 +129,8 @@ impl Pull {
         let Found { manifest, source, layers, mut held } = self.find().await?;
         let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
         self.progress.expect(bytes, layers.len());
+        let stored = |source: StoreError| self.stored(source.into());
+        self.room.check(&self.images.store, &layers).await.map_err(stored)?;
         let mut tasks = JoinSet::new();
         let mut begun = HashSet::new();
         for layer in layers {
@@ -228,11 +244,15 @@ impl Pull {
     }
 
     async fn fetch_from(&self, remote: &RemoteImage, blob: &Descriptor) -> Result<StoredBlob, ImageError> {
-        let stored = |source| ImageError::Stored { image: self.reference.familiar(), source: Box::new(source) };
+        let stored = |source| self.stored(source);
         let writer = self.images.store.writer(blob.clone()).map_err(stored)?;
         let mut watched = Watched { writer, progress: &self.progress };
         remote.blob(blob, &mut watched).await?;
         watched.writer.finish().await.map_err(stored)
+    }
+
+    fn stored(&self, source: ImageStoreError) -> ImageError {
+        ImageError::Stored { image: self.reference.familiar(), source: Box::new(source) }
     }
 
     fn unusable(&self, source: DocumentError) -> ImageError {

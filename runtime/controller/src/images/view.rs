@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use dormouse_image::{
     NamedImage,
     oci::{ImageConfig, Layer, Platform},
@@ -18,6 +20,9 @@ pub struct ImageView {
     pub source: Option<Digest>,
     /// When it got its name, in seconds since 1970.
     pub named_at: u64,
+    /// Since 1970, when it was last pulled, imported or deployed, or an endpoint gave it up; none where that cannot be
+    /// told.
+    pub last_used_at: Option<Duration>,
     /// None where something of it cannot be read; so are the sizes, and `problem` says what it is.
     pub platform: Option<Platform>,
     /// All layers, as they are stored.
@@ -84,9 +89,17 @@ impl ImageView {
 
     pub(super) fn damaged(named: NamedImage, problem: String) -> Self {
         let NamedImage { reference, manifest, source, named_at } = named;
-        let (platform, bytes, unpacked_bytes) = (None, None, None);
-        let problem = Some(problem);
-        Self { reference, digest: manifest.digest, source, named_at, platform, bytes, unpacked_bytes, problem }
+        Self {
+            reference,
+            digest: manifest.digest,
+            source,
+            named_at,
+            last_used_at: None,
+            platform: None,
+            bytes: None,
+            unpacked_bytes: None,
+            problem: Some(problem),
+        }
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn settings(disk: &Disk) -> ControllerSettings {
             registries: RegistrySettings::default(),
             credentials: disk.data.path().join("registries.json"),
             layer_bytes_max: Bytes::from_mebibytes(1),
+            gc: None,
         },
         prepare_for: None,
         defaults: EndpointDefaults { memory: Some(REPLICA_MEMORY), ..EndpointDefaults::default() },

@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::{
-    Inner, ModelStore, StoreError, blocking,
+    DiskUse, Inner, ModelStore, StoreError, blocking,
     copy::{FromStart, Source},
     directory,
     incoming::Incoming,
@@ -137,10 +137,12 @@ impl Inner {
     }
 
     pub(super) fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
-        let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.root))
-            .map_err(|source| StoreError::io("asking for the free space of", &self.path, source))?;
-        let free = Bytes::new(disk.f_bavail.saturating_mul(disk.f_frsize)).saturating_sub(self.limits.free_bytes_min);
+        let free = self.disk()?.available.saturating_sub(self.limits.free_bytes_min);
         if needs > free { Err(StoreError::DiskFull { path: self.path.clone(), needs, free }) } else { Ok(()) }
+    }
+
+    pub(super) fn disk(&self) -> Result<DiskUse, StoreError> {
+        DiskUse::of(&self.root).map_err(|source| StoreError::io("asking for the free space of", &self.path, source))
     }
 
     /// Gives a complete copy its place, or drops it where what has the place already is kept.

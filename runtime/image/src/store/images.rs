@@ -3,7 +3,8 @@
 //! ```text
 //! DATA/images/oci-layout           which layout it is
 //! DATA/images/index.json           the images by name: a name is a manifest's digest
-//! DATA/images/blobs/sha256/<hex>   manifests, configurations and layers, never changed again
+//! DATA/images/blobs/sha256/<hex>   manifests, configurations and layers, never changed again; when a manifest
+//!                                  was modified is when its image was last used
 //! DATA/images/.incoming-…          what is not finished
 //! ```
 //! A blob gets its name by one rename after its bytes reached the disk and were found to be those of its
@@ -17,6 +18,7 @@ mod error;
 mod garbage;
 mod index;
 mod names;
+mod uses;
 mod writer;
 
 use std::{
@@ -41,11 +43,13 @@ pub use blob::StoredBlob;
 pub use error::ImageStoreError;
 pub use garbage::Freed;
 pub use names::NamedImage;
+pub use uses::LastUse;
 pub use writer::BlobWriter;
 
-use super::{Inner, StoreError, StoreLimits, directory};
+use super::{DiskUse, Inner, StoreError, StoreLimits, directory};
 use crate::oci::Descriptor;
 use names::Names;
+use uses::Uses;
 
 const DIRECTORY: &str = "images";
 const BLOBS: &str = "blobs";
@@ -67,6 +71,7 @@ struct Images {
     blobs: OwnedFd,
     blobs_path: PathBuf,
     names: Names,
+    uses: Uses,
 }
 
 impl ImageStore {
@@ -83,7 +88,7 @@ impl ImageStore {
         directory::make(&blobs_path)?;
         let blobs = directory::open(directory::open(&store.root, BLOBS, &store.path)?, ALGORITHM, &blobs_path)?;
         let names = Names::read(&store);
-        let images = Images { store, blobs, blobs_path, names };
+        let images = Images { store, blobs, blobs_path, names, uses: Uses::default() };
         images.write_layout();
         Ok(Self { inner: Arc::new(images) })
     }
@@ -92,6 +97,12 @@ impl ImageStore {
     #[must_use]
     pub fn damage(&self) -> Option<String> {
         self.inner.names.damage()
+    }
+
+    /// The directory of the store.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.store.path
     }
 
     /// A blob that is there with all its bytes, and is not deleted while the value lives.
@@ -132,8 +143,27 @@ impl ImageStore {
         blocking(move || images.verify(&digest)).await
     }
 
-    fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
+    /// Whether so much more can be stored.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`].
+    pub fn check_free_space(&self, needs: Bytes) -> Result<(), StoreError> {
         self.inner.store.check_free_space(needs)
+    }
+
+    /// What has to be available on the disk for so much more to be stored.
+    #[must_use]
+    pub fn available_for(&self, needs: Bytes) -> Bytes {
+        needs.saturating_add(self.inner.store.limits.free_bytes_min)
+    }
+
+    /// How full the disk is that the store is on.
+    ///
+    /// # Errors
+    /// Where the disk cannot be asked.
+    pub async fn disk_use(&self) -> Result<DiskUse, ImageStoreError> {
+        let images = Arc::clone(&self.inner);
+        blocking(move || Ok(images.store.disk()?)).await
     }
 }
 

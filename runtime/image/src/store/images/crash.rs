@@ -93,6 +93,33 @@ fn a_name_leads_to_a_whole_image() {
     assert_durable(&at_every_call("store::images::crash::a_name_leads_to_a_whole_image", &Pull));
 }
 
+struct Use;
+
+impl Experiment for Use {
+    fn prepare(&self, place: &Path) {
+        prepared(place);
+        runtime().block_on(add(&opened(place).unwrap(), "later:1", [LAYER, MANIFEST])).unwrap();
+    }
+
+    fn act(&self, place: &Path) -> Result<(), Box<dyn Error>> {
+        let store = opened(place)?;
+        drop(runtime().block_on(store.note_use(descriptor(b"before").digest))?);
+        Ok(())
+    }
+
+    fn check(&self, place: &Path, end: End) {
+        assert_eq!(found(place).len(), 2);
+        let [before, later] = [b"before".as_slice(), MANIFEST].map(|content| descriptor(content).digest);
+        let uses = runtime().block_on(opened(place).unwrap().last_uses([before, later].into())).unwrap();
+        assert!(end != End::Done || uses[&before].at > uses[&later].at, "{uses:?}");
+    }
+}
+
+#[test]
+fn a_use_is_noted_or_not_and_leaves_nothing_else() {
+    at_every_call("store::images::crash::a_use_is_noted_or_not_and_leaves_nothing_else", &Use);
+}
+
 struct Remove;
 
 impl Experiment for Remove {

@@ -52,6 +52,7 @@ impl Images {
         let stat = retry_on_intr(|| rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW))
             .map_err(|source| StoreError::io("looking at", &self.blob_path(digest), source))?;
         self.unlink(digest)?;
+        self.uses.forget(digest);
         Ok(Bytes::new(u64::try_from(stat.st_size).unwrap_or(0)))
     }
 }

@@ -115,6 +115,10 @@ impl ImageStore {
                 names.insert(image.reference.clone(), image.clone());
                 Ok(())
             })?;
+            if let Err(error) = images.note_use(&image.manifest.digest) {
+                // It has the time of its file until it is used again.
+                tracing::warn!(error = &error as &dyn std::error::Error, "when an image was used is not noted");
+            }
             drop(held);
             Ok(image)
         })

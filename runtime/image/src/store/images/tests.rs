@@ -361,6 +361,51 @@ async fn whoever_goes_away_is_waited_for_no_longer() {
     assert!(matches!(error, ArchiveError::Read(_)), "{error}");
 }
 
+async fn last_used(store: &ImageStore, of: &NamedImage) -> std::time::Duration {
+    let digest = of.manifest.digest;
+    store.last_uses([digest].into()).await.unwrap()[&digest].at
+}
+
+#[tokio::test]
+async fn the_order_of_uses_outlives_the_store_and_a_clock_that_is_set_back() {
+    let place = tempfile::tempdir().unwrap();
+    let store = opened(place.path());
+    let one = Sample::new("one").store(&store, "one").await;
+    let two = Sample::new("two").store(&store, "two").await;
+    assert!(last_used(&store, &one).await < last_used(&store, &two).await, "the order in which they came");
+    drop(store.note_use(one.manifest.digest).await.unwrap());
+    assert!(last_used(&store, &one).await > last_used(&store, &two).await);
+    drop(store);
+
+    let store = opened(place.path());
+    assert!(last_used(&store, &one).await > last_used(&store, &two).await);
+    // As if the clock had been a day ahead.
+    let path = place.path().join("images/blobs/sha256").join(one.manifest.digest.hex());
+    let ahead = last_used(&store, &one).await + std::time::Duration::from_secs(86_400);
+    fs::File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH + ahead).unwrap();
+    drop(store.note_use(two.manifest.digest).await.unwrap());
+    assert!(last_used(&store, &two).await > ahead);
+    drop(store.note_use(one.manifest.digest).await.unwrap());
+    assert!(last_used(&store, &one).await > last_used(&store, &two).await);
+}
+
+#[tokio::test]
+async fn whoever_uses_an_image_keeps_its_manifest_and_what_is_not_there_cannot_be_used() {
+    let place = tempfile::tempdir().unwrap();
+    let store = opened(place.path());
+    let sample = Sample::new("one");
+    let digest = sample.store(&store, "one").await.manifest.digest;
+    assert!(!store.is_held(&digest));
+    let used = store.note_use(digest).await.unwrap();
+    assert!(store.is_held(&digest) && used.size == sample.manifest.len() as u64);
+    store.collect_garbage(HashSet::new()).await.unwrap();
+    assert!(blobs(place.path()).contains(&digest.hex()));
+    drop(used);
+    store.collect_garbage(HashSet::new()).await.unwrap();
+    assert!(store.note_use(digest).await.is_err());
+    assert_eq!(store.last_uses([digest].into()).await.unwrap().len(), 0);
+}
+
 #[tokio::test]
 async fn a_media_type_is_stored_without_what_nobody_reads() {
     let place = tempfile::tempdir().unwrap();

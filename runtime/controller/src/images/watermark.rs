@@ -1,0 +1,171 @@
+//! Images that nobody uses go, the longest unused first, where the disk that they are on is too full.
+
+mod choice;
+mod known;
+mod thresholds;
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use dormouse_image::DiskUse;
+use dormouse_spec::{Bytes, ImageReference};
+use prometheus::IntCounter;
+
+pub use thresholds::{GcThresholds, NoThresholds};
+
+use super::{ImageError, Images, Inner};
+use choice::{Chosen, choose};
+
+/// Between two looks at the disk, which others fill too.
+const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// What is counted of images that went.
+#[derive(Debug, Clone)]
+pub(crate) struct GcCounters {
+    pub(crate) images: IntCounter,
+    pub(crate) bytes: IntCounter,
+}
+
+/// What is remembered from one look at the disk to the next.
+#[derive(Debug)]
+pub(super) struct Watermark {
+    thresholds: Option<GcThresholds>,
+    counters: GcCounters,
+    /// That no more can go was told: once, and not at every look.
+    is_told: AtomicBool,
+}
+
+impl Watermark {
+    pub(super) fn new(thresholds: Option<GcThresholds>, counters: GcCounters) -> Self {
+        Self { thresholds, counters, is_told: AtomicBool::new(false) }
+    }
+}
+
+impl Images {
+    /// Looks at the disk now and then, for as long as the daemon does not end.
+    pub(crate) async fn watch_disk(self) {
+        if self.inner.watermark.thresholds.is_none() {
+            return;
+        }
+        let mut draining = self.inner.draining.clone();
+        let mut ending = std::pin::pin!(draining.wait_for(|draining| *draining));
+        while tokio::time::timeout(LOOK_EVERY, &mut ending).await.is_err() {
+            self.inner.make_room(Bytes::default()).await;
+        }
+    }
+
+    /// Has images go, if that is what it takes, so that so much can be stored. True where some went. Whoever asks
+    /// stores nothing meanwhile.
+    pub(super) async fn make_room_for(&self, needs: Bytes) -> bool {
+        let inner = Arc::clone(&self.inner);
+        // In a task of its own: who asked may go away, and must not leave it half done.
+        let making_room = tokio::spawn(async move {
+            // What the one who asked has left of a first try is no reason for images to go.
+            inner.collect().await;
+            inner.make_room(inner.store.available_for(needs)).await
+        });
+        making_room.await.unwrap_or(false)
+    }
+
+    /// The disk that images are on, and when they make room on it.
+    ///
+    /// # Errors
+    /// Where the disk cannot be asked.
+    pub async fn disk(&self) -> Result<(DiskUse, Option<GcThresholds>), ImageError> {
+        Ok((self.inner.store.disk_use().await?, self.inner.watermark.thresholds))
+    }
+
+    /// Whether images make room at all.
+    pub(super) fn makes_room(&self) -> bool {
+        self.inner.watermark.thresholds.is_some()
+    }
+}
+
+impl Inner {
+    /// Has images go where more than the high threshold is in use, or less than `wanted` is available. True where some
+    /// went. Runs in a task that nobody drops.
+    pub(super) async fn make_room(&self, wanted: Bytes) -> bool {
+        let Some(thresholds) = self.watermark.thresholds else { return false };
+        let made = self.remove_unused(thresholds, wanted).await;
+        made.unwrap_or_else(|error| {
+            if !self.watermark.is_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "no image makes room on the disk: what could go is not known"
+                );
+            }
+            false
+        })
+    }
+
+    async fn remove_unused(&self, thresholds: GcThresholds, wanted: Bytes) -> Result<bool, ImageError> {
+        let _only_one = self.collecting.lock().await;
+        let disk = self.store.disk_use().await?;
+        let Some(goal) = thresholds.goal(disk, wanted) else {
+            self.watermark.is_told.store(false, Ordering::Relaxed);
+            return Ok(false);
+        };
+        // Whoever stores something or is about to run an image looks again when that is done.
+        let Ok(nothing_unnamed) = self.unnamed.try_write() else { return Ok(false) };
+        let known = self.known().await?;
+        let chosen = choose(&known.images, &known.needed, goal, thresholds.minimum_age());
+        let freed = chosen.iter().fold(Bytes::default(), |sum, chosen| sum.saturating_add(chosen.bytes));
+        let is_exceeded = thresholds.is_exceeded(disk);
+        if freed < goal && !is_exceeded {
+            // What does not fit whatever goes must cost nothing else.
+            return Ok(false);
+        }
+        let names = chosen.iter().filter_map(|chosen| known.names.get(&chosen.manifest)).flatten();
+        let names: BTreeSet<ImageReference> = names.cloned().collect();
+        if !names.is_empty() {
+            self.store.unname(names).await?;
+            self.collect_alone(&nothing_unnamed).await;
+        }
+        let reason =
+            if is_exceeded { "the disk is above gc_high_threshold_percent" } else { "another image needs its room" };
+        for chosen in &chosen {
+            self.tell_gone(chosen, known.names.get(&chosen.manifest), disk, reason);
+        }
+        if freed < goal {
+            self.tell_stuck(disk, goal.saturating_sub(freed), thresholds);
+        }
+        Ok(!chosen.is_empty())
+    }
+
+    fn tell_gone(&self, chosen: &Chosen, names: Option<&BTreeSet<ImageReference>>, disk: DiskUse, reason: &str) {
+        let counters = &self.watermark.counters;
+        counters.images.inc();
+        counters.bytes.inc_by(chosen.bytes.get());
+        let names: Vec<String> = names.into_iter().flatten().map(ImageReference::familiar).collect();
+        tracing::info!(
+            image = names.join(", "),
+            digest = %chosen.manifest,
+            bytes_freed = chosen.bytes.get(),
+            reason,
+            disk_used_percent = disk.used_percent(),
+            "an image that nobody used for the longest time was removed"
+        );
+    }
+
+    fn tell_stuck(&self, disk: DiskUse, missing: Bytes, thresholds: GcThresholds) {
+        if self.watermark.is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::warn!(
+            disk = %self.store.path().display(),
+            "the disk is too full, and no further image may be removed: {} % of {} were in use, and {} MiB more would have \
+             to be free for gc_low_threshold_percent = {}; images that endpoints run take the room, or other things",
+            disk.used_percent(),
+            disk.capacity,
+            missing.get().div_ceil(1 << 20),
+            thresholds.low_percent(),
+        );
+    }
+}
