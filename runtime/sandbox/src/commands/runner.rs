@@ -213,10 +213,10 @@ impl Command {
                 return Ok(Ended::So(Outcome::TimedOut));
             };
             let happened = self.poll(conversation, left)?;
-            if happened.is_asked {
-                if let Some(order) = next_order(conversation)? {
-                    return Ok(Ended::ByAnother(order));
-                }
+            if happened.is_asked
+                && let Some(order) = next_order(conversation)?
+            {
+                return Ok(Ended::ByAnother(order));
             }
             if happened.has_printed {
                 self.read();
