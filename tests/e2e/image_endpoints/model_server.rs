@@ -108,7 +108,7 @@ spec:
           - {{ name: OMP_NUM_THREADS, value: "1" }}
         resources: {{ limits: {{ cpu: "1", memory: 512Mi }} }}
         readinessProbe: {{ httpGet: {{ path: /v2/models/file-type/ready, port: 8080 }} }}
-        livenessProbe: {{ httpGet: {{ path: /v2/health/live, port: 8080 }}, periodSeconds: 1 }}
+        livenessProbe: {{ httpGet: {{ path: /v2/health/live, port: 8080 }}, periodSeconds: 1, timeoutSeconds: 10 }}
 "#
     );
     let file = daemon.home().write("file-type.yaml", manifest);

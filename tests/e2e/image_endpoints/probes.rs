@@ -17,7 +17,7 @@ fn script() -> String {
 fn a_replica_whose_liveness_probe_fails_is_replaced_and_the_cause_is_told() {
     let daemon = real().start();
     bring(&daemon);
-    let probe = "livenessProbe: {httpGet: {path: /well}, periodSeconds: 1, failureThreshold: 2}";
+    let probe = "livenessProbe: {httpGet: {path: /well}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 2}";
     let hello = deploy_script(&daemon, "hello", &script(), &[("min-replicas", "1")], probe);
     assert_eq!(ask(&daemon, "hello", "echo fine").trim_end(), "fine");
     let first = hello.replicas()[0].id.clone();
@@ -25,8 +25,7 @@ fn a_replica_whose_liveness_probe_fails_is_replaced_and_the_cause_is_told() {
     let cause = "liveness probe: GET /well on port 8080 was answered 404 Not Found, 2 times";
     assert_eq!(under_way.status, 502, "{}", under_way.text());
     assert!(under_way.text().contains(cause), "{}", under_way.text());
-    let failure = hello.status()["last_failure"].to_string();
-    assert!(failure.contains(cause), "{failure}");
+    until_true("it is told", || hello.status()["last_failure"].to_string().contains(cause));
     let log = daemon.cli(&["logs", "hello"]).ok().stdout;
     assert!(log.contains(&format!("{first} dormouse: {cause}")), "{log}");
     until_true("another takes its place", || {
@@ -40,7 +39,7 @@ fn a_replica_whose_liveness_probe_fails_is_replaced_and_the_cause_is_told() {
 fn a_replica_that_sleeps_is_not_looked_at() {
     let daemon = real().endpoint("freeze_after", "\"10ms\"").start();
     bring(&daemon);
-    let probe = "livenessProbe: {httpGet: {path: /nothing}, periodSeconds: 1, failureThreshold: 1}";
+    let probe = "livenessProbe: {httpGet: {path: /nothing}, periodSeconds: 3, failureThreshold: 1}";
     let hello = deploy_script(&daemon, "hello", &script(), &[], probe);
     assert_eq!(ask(&daemon, "hello", "echo fine").trim_end(), "fine");
     hello.until_phases(&["frozen"]);
@@ -56,7 +55,7 @@ fn a_replica_that_sleeps_is_not_looked_at() {
 
 /// As Kubernetes' own example has it: a file says that it is well.
 const COMMANDS: &str = "readinessProbe: {exec: {command: [cat, /tmp/www/well]}}\n\
-                        livenessProbe: {exec: {command: [sh, -c, 'cat well || exit 4']}, periodSeconds: 1, failureThreshold: 2}\n\
+                        livenessProbe: {exec: {command: [sh, -c, 'cat well || exit 4']}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 2}\n\
                         workingDir: /tmp/www";
 
 #[test]
@@ -88,11 +87,11 @@ fn what_a_command_saw_is_told_where_a_replica_is_never_ready() {
     bring(&daemon);
     let refused = |command: &str| {
         let probe = format!("readinessProbe: {{exec: {{command: {command}}}}}");
-        try_script(&daemon, "hello", ASK, &[("start-deadline", "2s")], &probe).failed(1)
+        try_script(&daemon, "hello", ASK, &[("start-deadline", "6s")], &probe).failed(1)
     };
     let never = refused("[sh, -c, 'echo not yet; exit 1']");
     assert!(
-        never.contains("took no requests within 2 s: `sh -c echo not yet; exit 1` ended with status 1: not yet"),
+        never.contains("took no requests within 6 s: `sh -c echo not yet; exit 1` ended with status 1: not yet"),
         "{never}"
     );
     let missing = refused("[healthy]");

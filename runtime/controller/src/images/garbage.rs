@@ -49,7 +49,8 @@ impl Images {
     /// is another time.
     pub(crate) async fn collect_garbage(self) {
         self.inner.collect().await;
-        self.inner.make_room(Bytes::default()).await;
+        // Other images may go, which is nothing that whoever is here waits for.
+        tokio::spawn(async move { self.inner.make_room(Bytes::default()).await });
     }
 
     /// Takes names away, and what no other name leads to.

@@ -8,9 +8,12 @@ use std::{
 
 use dormouse_image::{ArchiveError, ImportedImage, oci::Platform};
 use dormouse_spec::{Bytes, ImageReference};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, content::Content, progress::Progress};
+use super::{
+    ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, content::Content, progress::Progress,
+    room::UNPACKED_TIMES,
+};
 
 impl Images {
     /// Stores, unpacks and names the images of an archive. `name` is for the only one that it has.
@@ -24,15 +27,16 @@ impl Images {
         progress: watch::Sender<ImageProgress>,
     ) -> Result<Vec<ImageView>, ImageError> {
         let progress = Progress::new(progress);
-        let again = Again::of(&archive).filter(|_| self.makes_room());
+        let again = if self.makes_room() { Again::of(&archive).await? } else { None };
         let imported = self.try_import(archive, name.clone(), progress.clone()).await;
-        match (imported.as_ref().err().and_then(ImageError::without_room), again) {
-            (Some(_), Some(again)) if self.make_room_for(again.needs()).await => {
-                progress.begin_anew();
-                self.try_import(again.rewound()?, name, progress).await
-            }
-            _ => imported,
+        let Some(again) = again else { return imported };
+        let has_no_room = imported.as_ref().err().and_then(ImageError::without_room).is_some();
+        if has_no_room && self.make_room_for(again.needs()).await {
+            progress.begin_anew();
+            return self.try_import(again.rewound().await?, name, progress).await;
         }
+        again.close().await;
+        imported
     }
 
     async fn try_import(
@@ -60,7 +64,8 @@ impl Images {
     }
 }
 
-/// An archive that can be read once more, because it is a file.
+/// An archive that can be read once more, because it is a file. Whoever serves the file may let each operation wait, the
+/// last of them too: none is for a thread that others need.
 struct Again {
     file: File,
     from: u64,
@@ -68,22 +73,34 @@ struct Again {
 }
 
 impl Again {
-    fn of(archive: &OwnedFd) -> Option<Self> {
-        let mut file = File::from(archive.try_clone().ok()?);
-        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-        let from = file.stream_position().ok()?;
-        Some(Self { file, from, bytes: metadata.len().saturating_sub(from) })
+    async fn of(archive: &OwnedFd) -> Result<Option<Self>, ImageError> {
+        let Ok(twin) = archive.try_clone() else { return Ok(None) };
+        let look = move || {
+            let mut file = File::from(twin);
+            let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+            let from = file.stream_position().ok()?;
+            Some(Self { file, from, bytes: metadata.len().saturating_sub(from) })
+        };
+        spawn_blocking(look).await.map_err(ImageError::Task)
     }
 
-    /// As it is and, as much at least, unpacked.
+    /// As it is and, as much as that of a layer, unpacked.
     fn needs(&self) -> Bytes {
-        Bytes::new(self.bytes.saturating_mul(2))
+        Bytes::new(self.bytes.saturating_mul(1 + UNPACKED_TIMES))
     }
 
-    fn rewound(mut self) -> Result<OwnedFd, ImageError> {
-        let rewound = self.file.seek(SeekFrom::Start(self.from));
-        rewound.map_err(|error| ImageError::from(ArchiveError::Read(error)))?;
-        Ok(self.file.into())
+    async fn rewound(mut self) -> Result<OwnedFd, ImageError> {
+        let rewind = move || {
+            let rewound = self.file.seek(SeekFrom::Start(self.from));
+            rewound.map_err(|error| ImageError::from(ArchiveError::Read(error)))?;
+            Ok(self.file.into())
+        };
+        spawn_blocking(rewind).await.map_err(ImageError::Task)?
+    }
+
+    async fn close(self) {
+        // That it cannot be closed is nothing that whoever imports could change.
+        let _ = spawn_blocking(move || drop(self)).await;
     }
 }
 

@@ -33,6 +33,10 @@ impl Progress {
         self.0.send_modify(|progress| progress.bytes_done = progress.bytes_done.saturating_add(bytes));
     }
 
+    pub(super) fn has_stored(&self) -> bool {
+        self.0.borrow().bytes_done > 0
+    }
+
     /// All of it begins anew.
     pub(super) fn begin_anew(&self) {
         self.0.send_modify(|progress| *progress = ImageProgress::default());

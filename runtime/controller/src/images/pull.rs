@@ -68,16 +68,18 @@ impl Images {
     ) -> Result<ImageView, ImageError> {
         let progress = Progress::new(progress);
         if !self.makes_room() {
-            return self.try_pull(request, progress, Room::Sent).await;
+            return self.try_pull(request, progress, Room::ForEach).await;
         }
-        let pulled = self.try_pull(request.clone(), progress.clone(), Room::Unpacked).await;
+        let pulled = self.try_pull(request.clone(), progress.clone(), Room::ForAll).await;
         let Some(needs) = pulled.as_ref().err().and_then(ImageError::without_room) else { return pulled };
-        self.make_room_for(needs).await;
+        // Where nothing was fetched yet, it may be that less would do than was guessed.
+        if !self.make_room_for(needs).await && progress.has_stored() {
+            return pulled;
+        }
         progress.begin_anew();
-        self.try_pull(request, progress, Room::Sent).await
+        self.try_pull(request, progress, Room::ForEach).await
     }
 
-    /// Where there is no `room`, nothing is fetched.
     async fn try_pull(&self, request: PullRequest, progress: Progress, room: Room) -> Result<ImageView, ImageError> {
         self.transfer(async move |images: Arc<Inner>, unnamed, mut caller| {
             let PullRequest { reference, credentials } = request;

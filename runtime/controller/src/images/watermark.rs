@@ -21,7 +21,8 @@ use prometheus::IntCounter;
 pub use thresholds::{GcThresholds, NoThresholds};
 
 use super::{ImageError, Images, Inner};
-use choice::{Chosen, choose};
+use choice::{Chosen, choose_for, freed};
+use known::Known;
 
 /// Between two looks at the disk, which others fill too.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -38,13 +39,15 @@ pub(crate) struct GcCounters {
 pub(super) struct Watermark {
     thresholds: Option<GcThresholds>,
     counters: GcCounters,
-    /// That no more can go was told: once, and not at every look.
-    is_told: AtomicBool,
+    /// That no more can go was told, and that it is not known what could: once, and not at every look.
+    is_stuck_told: AtomicBool,
+    is_unknown_told: AtomicBool,
 }
 
 impl Watermark {
     pub(super) fn new(thresholds: Option<GcThresholds>, counters: GcCounters) -> Self {
-        Self { thresholds, counters, is_told: AtomicBool::new(false) }
+        let untold = || AtomicBool::new(false);
+        Self { thresholds, counters, is_stuck_told: untold(), is_unknown_told: untold() }
     }
 }
 
@@ -66,11 +69,7 @@ impl Images {
     pub(super) async fn make_room_for(&self, needs: Bytes) -> bool {
         let inner = Arc::clone(&self.inner);
         // In a task of its own: who asked may go away, and must not leave it half done.
-        let making_room = tokio::spawn(async move {
-            // What the one who asked has left of a first try is no reason for images to go.
-            inner.collect().await;
-            inner.make_room(inner.store.available_for(needs)).await
-        });
+        let making_room = tokio::spawn(async move { inner.make_room(inner.store.available_for(needs)).await });
         making_room.await.unwrap_or(false)
     }
 
@@ -95,7 +94,7 @@ impl Inner {
         let Some(thresholds) = self.watermark.thresholds else { return false };
         let made = self.remove_unused(thresholds, wanted).await;
         made.unwrap_or_else(|error| {
-            if !self.watermark.is_told.swap(true, Ordering::Relaxed) {
+            if !self.watermark.is_unknown_told.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     error = &error as &dyn Error,
                     "no image makes room on the disk: what could go is not known"
@@ -107,42 +106,48 @@ impl Inner {
 
     async fn remove_unused(&self, thresholds: GcThresholds, wanted: Bytes) -> Result<bool, ImageError> {
         let _only_one = self.collecting.lock().await;
-        let disk = self.store.disk_use().await?;
-        let Some(goal) = thresholds.goal(disk, wanted) else {
-            self.watermark.is_told.store(false, Ordering::Relaxed);
+        let missing = |disk: DiskUse| (wanted.saturating_sub(disk.available), thresholds.excess(disk));
+        if missing(self.store.disk_use().await?) == Default::default() {
+            self.watermark.is_stuck_told.store(false, Ordering::Relaxed);
             return Ok(false);
-        };
+        }
         // Whoever stores something or is about to run an image looks again when that is done.
         let Ok(nothing_unnamed) = self.unnamed.try_write() else { return Ok(false) };
-        let known = self.known().await?;
-        let chosen = choose(&known.images, &known.needed, goal, thresholds.minimum_age());
-        let freed = chosen.iter().fold(Bytes::default(), |sum, chosen| sum.saturating_add(chosen.bytes));
-        let is_exceeded = thresholds.is_exceeded(disk);
-        if freed < goal && !is_exceeded {
-            // What does not fit whatever goes must cost nothing else.
+        // What is garbage already is no reason for images to go; and where that cannot be deleted, nothing would become
+        // available by more of it.
+        if self.collect_alone(&nothing_unnamed).await.is_incomplete {
             return Ok(false);
         }
-        let names = chosen.iter().filter_map(|chosen| known.names.get(&chosen.manifest)).flatten();
-        let names: BTreeSet<ImageReference> = names.cloned().collect();
+        let disk = self.store.disk_use().await?;
+        let (short, excess) = missing(disk);
+        let known = self.known().await?;
+        self.watermark.is_unknown_told.store(false, Ordering::Relaxed);
+        let chosen = choose_for(&known.images, &known.needed, (short, excess), thresholds.minimum_age());
+        let names: BTreeSet<ImageReference> =
+            chosen.iter().filter_map(|chosen| known.names.get(&chosen.manifest)).flatten().cloned().collect();
+        let mut is_complete = true;
         if !names.is_empty() {
             self.store.unname(names).await?;
-            self.collect_alone(&nothing_unnamed).await;
+            is_complete = !self.collect_alone(&nothing_unnamed).await.is_incomplete;
+            self.store.settle().await?;
         }
+        let is_exceeded = excess > Bytes::default();
         let reason =
             if is_exceeded { "the disk is above gc_high_threshold_percent" } else { "another image needs its room" };
         for chosen in &chosen {
-            self.tell_gone(chosen, known.names.get(&chosen.manifest), disk, reason);
+            let freed = if is_complete { chosen.bytes } else { Bytes::default() };
+            self.tell_gone(Chosen { bytes: freed, ..*chosen }, &known, disk, reason);
         }
-        if freed < goal {
-            self.tell_stuck(disk, goal.saturating_sub(freed), thresholds);
+        let left = excess.saturating_sub(freed(&chosen));
+        // What is too young now goes at another look.
+        if left > Bytes::default() && !known.images.iter().any(|image| image.is_too_young(thresholds.minimum_age())) {
+            self.tell_stuck(disk, left, thresholds);
         }
-        Ok(!chosen.is_empty())
+        Ok(is_complete && !chosen.is_empty())
     }
 
-    fn tell_gone(&self, chosen: &Chosen, names: Option<&BTreeSet<ImageReference>>, disk: DiskUse, reason: &str) {
-        let counters = &self.watermark.counters;
-        counters.images.inc();
-        counters.bytes.inc_by(chosen.bytes.get());
+    fn tell_gone(&self, chosen: Chosen, known: &Known, disk: DiskUse, reason: &str) {
+        let names = known.names.get(&chosen.manifest);
         let names: Vec<String> = names.into_iter().flatten().map(ImageReference::familiar).collect();
         tracing::info!(
             image = names.join(", "),
@@ -152,10 +157,13 @@ impl Inner {
             disk_used_percent = disk.used_percent(),
             "an image that nobody used for the longest time was removed"
         );
+        let counters = &self.watermark.counters;
+        counters.bytes.inc_by(chosen.bytes.get());
+        counters.images.inc();
     }
 
     fn tell_stuck(&self, disk: DiskUse, missing: Bytes, thresholds: GcThresholds) {
-        if self.watermark.is_told.swap(true, Ordering::Relaxed) {
+        if self.watermark.is_stuck_told.swap(true, Ordering::Relaxed) {
             return;
         }
         tracing::warn!(

@@ -141,6 +141,11 @@ impl Inner {
         if needs > free { Err(StoreError::DiskFull { path: self.path.clone(), needs, free }) } else { Ok(()) }
     }
 
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        retry_on_intr(|| rustix::fs::syncfs(&self.root))
+            .map_err(|source| StoreError::io("syncing the disk of", &self.path, source))
+    }
+
     pub(super) fn disk(&self) -> Result<DiskUse, StoreError> {
         DiskUse::of(&self.root).map_err(|source| StoreError::io("asking for the free space of", &self.path, source))
     }

@@ -157,6 +157,15 @@ impl ImageStore {
         needs.saturating_add(self.inner.store.limits.free_bytes_min)
     }
 
+    /// Waits until what was deleted can be used again: some file systems give it back later.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub async fn settle(&self) -> Result<(), ImageStoreError> {
+        let images = Arc::clone(&self.inner);
+        blocking(move || Ok(images.store.settle()?)).await
+    }
+
     /// How full the disk is that the store is on.
     ///
     /// # Errors

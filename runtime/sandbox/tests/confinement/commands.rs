@@ -15,6 +15,8 @@ use crate::images::Stage;
 
 /// Long enough for all that ends, in milliseconds.
 const LONG: u64 = 30_000;
+/// Long enough for one to begin.
+const SHORT: u64 = 2_000;
 const SCRIPT: usize = 0;
 const OTHER: usize = 1;
 /// What runs them, as a shell in the container finds it.
@@ -92,12 +94,12 @@ pub(crate) fn one_that_does_not_end_is_killed_with_those_it_began() {
     let mut stage = Stage::set();
     let (replica, mut orders) = start(&mut stage);
     write(&mut stage, &replica, "sleep 4711 & echo begun; sleep 4712");
-    let late = orders.run(SCRIPT, 300);
+    let late = orders.run(SCRIPT, SHORT);
     assert_eq!(ends(&late), (Outcome::TimedOut, "begun"));
     let left = "until ! grep -lE '471[12]' /proc/[0-9]*/cmdline | grep -v self; do usleep 1000; done; echo none";
     assert_eq!(stage.node.run_in(&replica, left), "none");
     write(&mut stage, &replica, "while :; do echo flood; done");
-    let flood = orders.run(SCRIPT, 300);
+    let flood = orders.run(SCRIPT, SHORT);
     assert_eq!((flood.outcome, flood.output.len()), (Outcome::TimedOut, OUTPUT_BYTES_MAX));
     stage.end();
 }

@@ -27,6 +27,13 @@ pub(super) struct Kept {
     pub(super) parts: HashMap<Part, Bytes>,
 }
 
+impl Kept {
+    /// It may go later.
+    pub(super) fn is_too_young(&self, minimum_age: Duration) -> bool {
+        !self.is_used && self.last_use.ago < minimum_age
+    }
+}
+
 /// An image that is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chosen {
@@ -35,9 +42,25 @@ pub(super) struct Chosen {
     pub(super) bytes: Bytes,
 }
 
+/// Those that go for what is `short`, and for what the disk has in `excess` of its thresholds. What does not become
+/// available whatever goes costs nothing: then they are those for the excess alone.
+pub(super) fn choose_for(
+    images: &[Kept],
+    needed: &HashSet<Part>,
+    (short, excess): (Bytes, Bytes),
+    minimum_age: Duration,
+) -> Vec<Chosen> {
+    let chosen = choose(images, needed, short.max(excess), minimum_age);
+    if freed(&chosen) < short { choose(images, needed, excess, minimum_age) } else { chosen }
+}
+
+pub(super) fn freed(chosen: &[Chosen]) -> Bytes {
+    chosen.iter().fold(Bytes::default(), |sum, chosen| sum.saturating_add(chosen.bytes))
+}
+
 /// Those that were used the longest ago come first, until `goal` is reached or none is left that may go. `needed` stays
 /// whatever becomes of images.
-pub(super) fn choose(images: &[Kept], needed: &HashSet<Part>, goal: Bytes, minimum_age: Duration) -> Vec<Chosen> {
+fn choose(images: &[Kept], needed: &HashSet<Part>, goal: Bytes, minimum_age: Duration) -> Vec<Chosen> {
     let mut users: HashMap<Part, usize> = HashMap::new();
     for part in images.iter().flat_map(|image| image.parts.keys()) {
         *users.entry(*part).or_default() += 1;
@@ -110,6 +133,17 @@ mod tests {
         assert_eq!(chosen(&images, 1_000, 1), [(2, 100), (3, 100)]);
         assert_eq!(chosen(&images, 1_000, 2), [(2, 100)]);
         assert_eq!(chosen(&images, 1_000, 9), []);
+    }
+
+    #[test]
+    fn what_does_not_fit_whatever_goes_costs_nothing() {
+        let images = [image(1, 1, &[1]), image(2, 2, &[2]), image(3, 3, &[3])];
+        let chosen = |short, excess| {
+            let both = (Bytes::new(short), Bytes::new(excess));
+            choose_for(&images, &HashSet::new(), both, Duration::ZERO).len()
+        };
+        assert_eq!((chosen(0, 0), chosen(150, 0), chosen(300, 0), chosen(301, 0)), (0, 2, 3, 0));
+        assert_eq!((chosen(0, 150), chosen(50, 150), chosen(301, 50), chosen(301, 1_000)), (2, 2, 1, 3));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use dormouse_image::NamedImage;
+use dormouse_image::{ImageStoreError, NamedImage};
 use dormouse_spec::{Bytes, Digest, ImageReference};
 
 use super::{
@@ -34,7 +34,9 @@ impl Inner {
         }
         let last_uses = self.store.last_uses(by_manifest.keys().copied().collect()).await?;
         for (manifest, named) in by_manifest {
-            let (Some(first), Some(last_use)) = (named.first(), last_uses.get(&manifest)) else { continue };
+            let Some(first) = named.first() else { continue };
+            let missing = || ImageStoreError::Missing { image: first.reference.familiar(), digest: manifest };
+            let last_use = last_uses.get(&manifest).ok_or_else(missing)?;
             let content = Content::read(&self.store, &first.manifest, &first.reference.familiar()).await?;
             let mut parts = self.on_disk(parts(&content)).await?;
             parts.insert(Part::Blob(manifest), Bytes::new(first.manifest.size));

@@ -58,18 +58,13 @@ impl GcThresholds {
         self.minimum_age
     }
 
-    /// What has to go, so that no more than the low threshold is in use and `wanted` is available; none where the disk
-    /// is not above the high one and has that.
-    pub(super) fn goal(&self, disk: DiskUse, wanted: Bytes) -> Option<Bytes> {
-        let short = wanted.saturating_sub(disk.available);
-        let over = disk.used().saturating_sub(share(disk.capacity, self.low_percent));
-        let goal = if self.is_exceeded(disk) { over.max(short) } else { short };
-        (goal > Bytes::default()).then_some(goal)
-    }
-
-    /// Whether more than the high threshold is in use.
-    pub(super) fn is_exceeded(&self, disk: DiskUse) -> bool {
-        disk.used() > share(disk.capacity, self.high_percent)
+    /// What has to go so that no more than the low threshold is in use; nothing where the disk is not above the high
+    /// one.
+    pub(super) fn excess(&self, disk: DiskUse) -> Bytes {
+        if disk.used() <= share(disk.capacity, self.high_percent) {
+            return Bytes::default();
+        }
+        disk.used().saturating_sub(share(disk.capacity, self.low_percent))
     }
 }
 
@@ -97,33 +92,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn to_free(used: u64, wanted: u64) -> Option<u64> {
+    fn excess(used: u64) -> u64 {
         let disk = DiskUse { capacity: Bytes::new(1_000), available: Bytes::new(1_000 - used) };
         let thresholds = GcThresholds::new(85, 80, Duration::ZERO).unwrap();
-        thresholds.goal(disk, Bytes::new(wanted)).map(Bytes::get)
+        thresholds.excess(disk).get()
     }
 
     #[test]
     fn nothing_has_to_go_up_to_the_high_threshold_and_above_it_all_down_to_the_low_one() {
-        for (used, goal) in [(0, None), (800, None), (801, None), (850, None), (851, Some(51)), (1_000, Some(200))] {
-            assert_eq!(to_free(used, 0), goal, "{used}");
+        for (used, goal) in [(0, 0), (800, 0), (801, 0), (850, 0), (851, 51), (1_000, 200)] {
+            assert_eq!(excess(used), goal, "{used}");
         }
-    }
-
-    #[test]
-    fn what_is_wanted_is_made_available_below_the_high_threshold_too() {
-        assert_eq!(to_free(820, 180), None);
-        assert_eq!(to_free(820, 190), Some(10));
-        assert_eq!(to_free(860, 150), Some(60), "the thresholds ask for more");
-        assert_eq!(to_free(860, 400), Some(260));
     }
 
     #[test]
     fn a_disk_of_no_size_and_one_of_the_largest_are_disks() {
         let thresholds = GcThresholds::new(100, 99, Duration::ZERO).unwrap();
         let disk = |capacity| DiskUse { capacity: Bytes::new(capacity), available: Bytes::default() };
-        assert_eq!(thresholds.goal(disk(0), Bytes::default()), None);
-        assert_eq!(thresholds.goal(disk(u64::MAX), Bytes::default()), None, "no disk is above 100 %");
+        assert_eq!(thresholds.excess(disk(0)), Bytes::default());
+        assert_eq!(thresholds.excess(disk(u64::MAX)), Bytes::default(), "no disk is above 100 %");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl ImageStore {
     /// Notes that the image of this manifest is used, and keeps the manifest while the value lives.
     ///
     /// # Errors
-    /// Where it is not in the store, or the disk fails.
+    /// Where it is not in the store, or the disk cannot be read.
     pub async fn note_use(&self, manifest: Digest) -> Result<StoredBlob, ImageStoreError> {
         let images = Arc::clone(&self.inner);
         blocking(move || {
@@ -110,8 +110,11 @@ impl Images {
                 tv_nsec: at.subsec_nanos().into(),
             },
         };
-        retry_on_intr(|| rustix::fs::utimensat(&self.blobs, manifest.hex(), &times, AtFlags::SYMLINK_NOFOLLOW))
-            .map_err(failed)?;
+        let set = || rustix::fs::utimensat(&self.blobs, manifest.hex(), &times, AtFlags::SYMLINK_NOFOLLOW);
+        if let Err(error) = retry_on_intr(set).map_err(failed) {
+            // It is used nevertheless, and kept.
+            tracing::debug!(error = &error as &dyn std::error::Error, "when an image was used is not noted");
+        }
         noted.latest = Some(at);
         noted.since_opened.insert(*manifest, Instant::now());
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
