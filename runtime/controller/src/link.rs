@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     images::LayerAnswers,
+    probe::Seen,
     readiness::Look,
     registered::{self, register},
 };
@@ -90,7 +91,7 @@ pub(crate) enum Fact {
     /// What was seen of a process of an image that starts.
     Looked(ReplicaId, Look),
     /// What was seen of one that served and does not any more.
-    Unwell(ReplicaId, String),
+    Unwell(ReplicaId, Seen),
     Memory(MemoryFact),
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     Inside,
-    probe::{ProbeFailure, look},
+    probe::{ProbeFailure, Seen, look},
 };
 
 /// Somebody who looks, until this is dropped.
@@ -26,7 +26,7 @@ impl Watching {
         inside: Arc<Inside>,
         probe: Probe,
         created: Option<Instant>,
-        tell: impl FnOnce(String) + Send + 'static,
+        tell: impl FnOnce(Seen) + Send + 'static,
     ) -> Self {
         let task = tokio::spawn(async move { tell(until_failed(&inside, &probe, created).await) });
         Self(task.abort_handle())
@@ -45,7 +45,7 @@ impl Drop for Watching {
 }
 
 /// What was seen last, and how often in a row.
-async fn until_failed(inside: &Inside, probe: &Probe, created: Option<Instant>) -> String {
+async fn until_failed(inside: &Inside, probe: &Probe, created: Option<Instant>) -> Seen {
     // One that has just begun to serve was looked at for that, and one that was thawed has a request to answer.
     let first = Instant::now() + period(probe);
     let mut next = created.map_or(first, |created| first.max(created + probe.initial_delay));
@@ -60,7 +60,7 @@ async fn until_failed(inside: &Inside, probe: &Probe, created: Option<Instant>) 
             Err(failure) => {
                 failures += 1;
                 if failures >= probe.failure_threshold {
-                    return cause(&failure.to_string(), failures);
+                    return Seen::from(&failure).map(|seen| cause(seen, failures));
                 }
             }
         }

@@ -35,10 +35,41 @@ pub(crate) enum ProbeFailure {
     Status { port: u16, what: String, status: StatusCode },
     #[error("{what} on port {port} was answered {answer}")]
     Health { port: u16, what: String, answer: String },
-    #[error("`{command}` {ended}")]
-    Command { command: String, ended: String },
+    #[error("`{command}` {ended}{output}")]
+    Command {
+        command: String,
+        ended: String,
+        /// What it printed, after a colon.
+        output: String,
+    },
     #[error("port {port} did not answer within {} ms", .longest.as_millis())]
     Late { port: u16, longest: Duration },
+}
+
+/// What was seen, as those may be told who call an endpoint, and what else its operator may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) told: String,
+    /// The same with what is not for everybody: what a command is given, and what it printed.
+    pub(crate) in_full: Option<String>,
+}
+
+impl Seen {
+    /// Of what was done with it.
+    pub(crate) fn map(self, change: impl Fn(&str) -> String) -> Self {
+        Self { told: change(&self.told), in_full: self.in_full.as_deref().map(change) }
+    }
+}
+
+impl From<&ProbeFailure> for Seen {
+    fn from(failure: &ProbeFailure) -> Self {
+        match failure {
+            ProbeFailure::Command { ended, .. } => {
+                Self { told: format!("the command of the probe {ended}"), in_full: Some(failure.to_string()) }
+            }
+            other => Self { told: other.to_string(), in_full: None },
+        }
+    }
 }
 
 /// Who is asked, and how that is called where it fails.

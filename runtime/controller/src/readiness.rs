@@ -10,7 +10,7 @@ use tokio::{task::AbortHandle, time::sleep};
 
 use crate::{
     Inside,
-    probe::{ProbeFailure, look},
+    probe::{ProbeFailure, Seen, look},
 };
 
 /// Between two looks where nobody said how long: short at first, since most of the time of a wake is waited
@@ -24,7 +24,7 @@ const PAUSE_LAST_OF_COMMANDS: Duration = Duration::from_millis(500);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Why, where that is not what was told before.
-    NotReady(String),
+    NotReady(Seen),
     /// The last that is told.
     Ready,
 }
@@ -36,13 +36,13 @@ pub(crate) struct Looking(AbortHandle);
 impl Looking {
     pub(crate) fn begin(inside: Arc<Inside>, probe: Probe, tell: impl Fn(Look) + Send + Sync + 'static) -> Self {
         let task = tokio::spawn(async move {
-            let last = Mutex::new(String::new());
+            let last = Mutex::new(None);
             until_ready(inside, &probe, |failure| {
-                let seen = failure.to_string();
+                let seen = Some(Seen::from(failure));
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if *last != seen {
                     last.clone_from(&seen);
-                    tell(Look::NotReady(seen));
+                    seen.into_iter().for_each(|seen| tell(Look::NotReady(seen)));
                 }
             })
             .await;

@@ -95,8 +95,8 @@ trait Layout: fmt::Debug {
 trait Group: fmt::Debug {
     /// Every directory that makes up the group.
     fn directories(&self) -> &[PathBuf];
-    /// Those that tell what it is limited to and uses, each with its place below where containers look for them.
-    fn shown(&self) -> Vec<(PathBuf, &Path)>;
+    /// Those that tell what it is limited to and uses, each with its controllers where it has only some.
+    fn shown(&self) -> Vec<(Vec<&'static str>, &Path)>;
     /// What a new group needs before a process can be in it.
     fn prepare(&self) -> Result<(), CgroupError>;
     /// The files through which a process moves itself into the group by writing `0`.

@@ -162,6 +162,17 @@ async fn an_order_is_answered_by_the_report_of_its_number() {
         runner.try_send(&report(number), &[]).unwrap();
     }
     assert_eq!(answered.await.unwrap().unwrap(), report(order.number));
+    // One that was taken over tells of others for ever, and only that is told.
+    let flooded = run("yes");
+    let mut told = 0;
+    while !flooded.is_finished() {
+        match runner.try_send(&report(0), &[]) {
+            Ok(()) => told += 1,
+            Err(channel::ChannelError::Full) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(matches!(flooded.await.unwrap(), Err(OrderError::Flood)), "{told}");
     drop(runner);
     assert!(matches!(run("no").await.unwrap(), Err(OrderError::Gone(_))), "over the same socket");
 }

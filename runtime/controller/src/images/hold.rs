@@ -53,10 +53,14 @@ impl Images {
     /// Notes that an image is used, and keeps it under its names while the value lives: for replicas that run on when
     /// it is written down no more that they are to. None where it is not in the store.
     pub(crate) async fn note_use(&self, manifest: Digest) -> Option<StoredBlob> {
-        let noted = self.inner.store.note_use(manifest).await;
-        let told = |error: &ImageStoreError| {
-            tracing::debug!(%manifest, error = error as &dyn Error, "when an image was used is not noted");
-        };
-        noted.inspect_err(told).ok()
+        let store = &self.inner.store;
+        match store.note_use(manifest).await {
+            Ok(kept) => Some(kept),
+            Err(error) => {
+                let error: &ImageStoreError = &error;
+                tracing::debug!(%manifest, error = error as &dyn Error, "when an image was used is not noted");
+                store.keep(manifest).await.ok()
+            }
+        }
     }
 }

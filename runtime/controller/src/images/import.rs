@@ -28,12 +28,16 @@ impl Images {
     ) -> Result<Vec<ImageView>, ImageError> {
         let progress = Progress::new(progress);
         let again = if self.makes_room() { Again::of(&archive).await? } else { None };
-        let imported = self.try_import(archive, name.clone(), progress.clone()).await;
-        let Some(again) = again else { return imported };
-        let has_no_room = imported.as_ref().err().and_then(ImageError::without_room).is_some();
-        if has_no_room && self.make_room_for(again.needs()).await {
-            progress.begin_anew();
-            return self.try_import(again.rewound().await?, name, progress).await;
+        let mut imported = self.try_import(archive, name.clone(), progress.clone()).await;
+        let Some(mut again) = again else { return imported };
+        for times in NEEDS {
+            let has_no_room = imported.as_ref().err().and_then(ImageError::without_room).is_some();
+            if has_no_room && self.make_room_for(again.needs(times)).await {
+                progress.begin_anew();
+                let archive;
+                (again, archive) = again.rewound().await?;
+                imported = self.try_import(archive, name.clone(), progress.clone()).await;
+            }
         }
         again.close().await;
         imported
@@ -64,6 +68,10 @@ impl Images {
     }
 }
 
+/// What an archive takes, as a multiple of its own bytes: with layers that come as they are, and where that was not
+/// enough, with compressed ones.
+const NEEDS: [u64; 2] = [2, 1 + UNPACKED_TIMES];
+
 /// An archive that can be read once more, because it is a file. Whoever serves the file may let each operation wait, the
 /// last of them too: none is for a thread that others need.
 struct Again {
@@ -84,16 +92,15 @@ impl Again {
         spawn_blocking(look).await.map_err(ImageError::Task)
     }
 
-    /// As it is and, as much as that of a layer, unpacked.
-    fn needs(&self) -> Bytes {
-        Bytes::new(self.bytes.saturating_mul(1 + UNPACKED_TIMES))
+    fn needs(&self, times: u64) -> Bytes {
+        Bytes::new(self.bytes.saturating_mul(times))
     }
 
-    async fn rewound(mut self) -> Result<OwnedFd, ImageError> {
+    async fn rewound(mut self) -> Result<(Self, OwnedFd), ImageError> {
         let rewind = move || {
-            let rewound = self.file.seek(SeekFrom::Start(self.from));
-            rewound.map_err(|error| ImageError::from(ArchiveError::Read(error)))?;
-            Ok(self.file.into())
+            let twin = self.file.seek(SeekFrom::Start(self.from)).and_then(|_| self.file.try_clone());
+            let twin = twin.map_err(|error| ImageError::from(ArchiveError::Read(error)))?;
+            Ok((self, twin.into()))
         };
         spawn_blocking(rewind).await.map_err(ImageError::Task)?
     }

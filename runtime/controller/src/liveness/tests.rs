@@ -20,7 +20,7 @@ async fn only_failures_in_a_row_end_it() {
     let port = listener.local_addr().unwrap().port();
     let (inside, _made) = inside(port);
     let asked = serve(listener, &[BUSY, BUSY, WELL, BUSY, "garbage\r\n\r\n", BUSY]);
-    let cause = until_failed(&inside, &every(1, get("/healthz", &[])), None).await;
+    let cause = until_failed(&inside, &every(1, get("/healthz", &[])), None).await.told;
     let seen = format!("GET /healthz on port {port} was answered 503 Service Unavailable");
     assert_eq!(cause, format!("liveness probe: {seen}, 3 times"));
     assert_eq!(asked.iter().count(), 6);
@@ -31,7 +31,7 @@ async fn the_first_look_is_a_period_after_it_is_awake_and_not_before_its_initial
     let (inside, _made) = inside(1);
     let once = Probe { failure_threshold: 1, ..every(20, Probe::tcp()) };
     let began = Instant::now();
-    let cause = until_failed(&inside, &once, None).await;
+    let cause = until_failed(&inside, &once, None).await.told;
     assert_eq!(cause, "liveness probe: nothing listens on port 1, once");
     assert!(began.elapsed() >= Duration::from_millis(20));
     let began = Instant::now();

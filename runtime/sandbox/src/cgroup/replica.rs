@@ -59,8 +59,8 @@ impl ReplicaGroup {
         &self.path
     }
 
-    /// What tells of its limits and its use, each with its place where containers look for it, below /sys/fs/cgroup.
-    pub(crate) fn shown(&self) -> Vec<(PathBuf, &Path)> {
+    /// What tells of its limits and its use, each with its controllers where it has only some: on v1.
+    pub(crate) fn shown(&self) -> Vec<(Vec<&'static str>, &Path)> {
         self.kernel.shown()
     }
 

@@ -152,14 +152,20 @@ impl Group for Directories {
         &self.all
     }
 
-    /// By the name of their hierarchy. Those of devices and of the freezer are for the daemon.
-    fn shown(&self) -> Vec<(PathBuf, &Path)> {
-        let own = [Some(&self.cpu), self.cpuacct.as_ref(), self.cpuset.as_ref(), Some(&self.memory), Some(&self.pids)];
-        let mut shown: Vec<(PathBuf, &Path)> = Vec::with_capacity(own.len());
-        for directory in own.into_iter().flatten() {
-            let hierarchy = directory.ancestors().nth(self.path.components().count()).and_then(Path::file_name);
-            if let Some(name) = hierarchy.filter(|name| shown.iter().all(|(before, _)| before.as_os_str() != *name)) {
-                shown.push((name.into(), directory));
+    /// Those of devices and of the freezer are for the daemon.
+    fn shown(&self) -> Vec<(Vec<&'static str>, &Path)> {
+        let own = [
+            ("cpu", Some(&self.cpu)),
+            ("cpuacct", self.cpuacct.as_ref()),
+            ("cpuset", self.cpuset.as_ref()),
+            ("memory", Some(&self.memory)),
+            ("pids", Some(&self.pids)),
+        ];
+        let mut shown: Vec<(Vec<&'static str>, &Path)> = Vec::with_capacity(own.len());
+        for (controller, directory) in own.into_iter().filter_map(|(name, directory)| Some((name, directory?))) {
+            match shown.iter_mut().find(|(_, known)| known == directory) {
+                Some((together, _)) => together.push(controller),
+                None => shown.push((vec![controller], directory)),
             }
         }
         shown

@@ -85,8 +85,8 @@ impl Group for Directory {
         slice::from_ref(&self.directory)
     }
 
-    fn shown(&self) -> Vec<(PathBuf, &Path)> {
-        vec![(PathBuf::new(), &self.directory)]
+    fn shown(&self) -> Vec<(Vec<&'static str>, &Path)> {
+        vec![(Vec::new(), &self.directory)]
     }
 
     fn prepare(&self) -> Result<(), CgroupError> {

@@ -19,8 +19,8 @@ use nix::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
-        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group,
-        pidfd_open, set_dumpable_behavior, setpgid, setsid, waitpid,
+        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+        pidfd_open, set_child_subreaper, set_dumpable_behavior, setpgid, setsid, waitpid,
     },
 };
 
@@ -73,6 +73,8 @@ impl CommandRunner {
         // A signal to the group of the image's process is not for it.
         setsid()?;
         rustix::thread::set_name(NAME)?;
+        // What commands leave behind would else be the image's, which may never wait for it.
+        set_child_subreaper(Some(getpid()))?;
         close_all_but(&[self.socket.as_raw_fd()])?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         dup2_stdin(&null)?;
@@ -91,12 +93,14 @@ impl CommandRunner {
 
     /// Tells how it ended; or comes back with another order that came before.
     fn run(&self, order: Order, conversation: &mut Conversation, environment: &[String]) -> io::Result<Option<Order>> {
-        let (outcome, output) = match self.start(order, environment) {
-            Err(error) => (Outcome::NotStarted { reason: error.to_string() }, Vec::new()),
-            Ok(mut command) => match command.wait(conversation)? {
-                Ended::So(outcome) => (outcome, std::mem::take(&mut command.printed)),
-                Ended::ByAnother(order) => return Ok(Some(order)),
-            },
+        let ended = match self.start(order, environment) {
+            Err(error) => Ended::So(Outcome::NotStarted { reason: error.to_string() }, Vec::new()),
+            Ok(mut command) => command.wait(conversation)?,
+        };
+        end_all_left();
+        let (outcome, output) = match ended {
+            Ended::So(outcome, output) => (outcome, output),
+            Ended::ByAnother(order) => return Ok(Some(order)),
         };
         let output = String::from_utf8_lossy(&output).into_owned();
         match conversation.try_send(&Report { number: order.number, outcome, output }, &[]) {
@@ -134,8 +138,8 @@ enum Half {
     Runner,
 }
 
-/// A fork of which its parent is not told when it ends, and that no `wait` of its finds but one with `__WALL`: programs
-/// that wait until no child is left would wait for this one.
+/// A fork that no `wait` of its parent's finds but one with `__WALL`: programs that wait until no child is left would
+/// wait for this one.
 fn clone_unseen() -> io::Result<Half> {
     let none: libc::c_ulong = 0;
     // SAFETY: this process has one thread. No stack and no place for a number are given, so that the child goes on here
@@ -144,6 +148,23 @@ fn clone_unseen() -> io::Result<Half> {
         0 => Ok(Half::Runner),
         1.. => Ok(Half::Image),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends whatever commands left running: nothing of one outlives it, nor is it left to the image to wait for. There is
+/// nothing else that this process is the parent of.
+fn end_all_left() {
+    loop {
+        // Where the kernel does not list them, those that ended are waited for, and others end with the container.
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        let options = if children.trim().is_empty() { WaitOptions::NOHANG } else { WaitOptions::empty() };
+        // Children of one that ended are this process's from then on.
+        if !waitpid(None, options).is_ok_and(|waited| waited.is_some()) {
+            return;
+        }
     }
 }
 
@@ -187,7 +208,8 @@ struct Command {
 }
 
 enum Ended {
-    So(Outcome),
+    /// And what it printed.
+    So(Outcome, Vec<u8>),
     /// There was another order before, and it was killed.
     ByAnother(Order),
 }
@@ -210,7 +232,7 @@ impl Command {
         loop {
             let Some(left) = self.left() else {
                 self.kill();
-                return Ok(Ended::So(Outcome::TimedOut));
+                return Ok(self.ended(Outcome::TimedOut));
             };
             let happened = self.poll(conversation, left)?;
             if happened.is_asked
@@ -226,9 +248,13 @@ impl Command {
                 let status = waitpid(Some(self.pid), WaitOptions::empty())?.map(|(_, status)| status);
                 // What it printed last.
                 self.read();
-                return Ok(Ended::So(outcome(status)));
+                return Ok(self.ended(outcome(status)));
             }
         }
+    }
+
+    fn ended(&mut self, outcome: Outcome) -> Ended {
+        Ended::So(outcome, std::mem::take(&mut self.printed))
     }
 
     /// None where the time is up.

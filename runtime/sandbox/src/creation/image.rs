@@ -50,7 +50,7 @@ const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 /// What is everybody's to write to, unless a volume is.
 const REPLACEABLE: [&str; 2] = ["/tmp", "/dev/shm"];
 /// What is not the image's whatever is in it.
-const OF_THE_KERNEL: [&str; 2] = ["/dev", "/proc"];
+const OF_THE_KERNEL: [&str; 3] = ["/dev", "/proc", "/sys/fs/cgroup"];
 
 /// What the container is made of; the spawner derived all but the payload, and has checked that.
 #[derive(Debug)]

@@ -59,7 +59,13 @@ pub(crate) fn how_one_ended_is_told_with_what_it_printed() {
     assert_eq!(ends(&run("exit 0")), (Outcome::Exited(0), ""));
     assert_eq!(ends(&run("echo \"out $1\"; echo err >&2; exit 3")), (Outcome::Exited(3), "out a b\nerr"));
     assert_eq!(ends(&run("kill -9 $$")), (Outcome::Killed { signal: 9 }, ""));
-    assert_eq!(ends(&run("sleep 1000 & echo $!")).0, Outcome::Exited(0), "though another holds what it printed to");
+    assert_eq!(ends(&run("sleep 4713 & echo $!")).0, Outcome::Exited(0), "though another holds what it printed to");
+    // As processes of their own sessions do not hear of the end of their group.
+    let runs = "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -q 'sleep 471[3]'";
+    let begun = run(&format!("setsid sleep 4713 & until {runs}; do usleep 1000; done"));
+    assert_eq!(begun.outcome, Outcome::Exited(0));
+    let left = run("cat /proc/[0-9]*/status 2>/dev/null | grep '^Name:.*sleep'");
+    assert_eq!(ends(&left), (Outcome::Exited(1), ""), "neither runs nor is waited for");
     let long = run("head -c 100000 /dev/zero | tr '\\0' x");
     assert_eq!((long.outcome, long.output), (Outcome::Exited(0), "x".repeat(OUTPUT_BYTES_MAX)));
     let bytes = run("printf '\\377\\001\"'");

@@ -10,6 +10,7 @@ use crate::{
     link::Fact,
     liveness::Watching,
     policy::{Event, ReplicaKey, State},
+    probe::Seen,
     readiness::Looking,
 };
 
@@ -60,12 +61,25 @@ impl EndpointTask {
     }
 
     /// What was seen of one that has gone to sleep meanwhile is of no more use.
-    pub(super) fn unwell(&self, replica: ReplicaKey, cause: String) -> Option<Event> {
+    pub(super) fn unwell(&self, replica: ReplicaKey, seen: Seen) -> Option<Event> {
         self.members.get(replica)?.watching.as_ref()?;
-        if let Some(id) = self.members.id(replica) {
-            self.node.logs.note(&self.revision.endpoint.name, &id, &cause);
-        }
+        self.log(replica, seen.in_full.as_ref().unwrap_or(&seen.told));
+        let cause = seen.told;
         self.lose(replica, LossCause::Unwell(cause.clone()));
         Some(Event::Unwell { replica, cause })
+    }
+
+    /// What was seen of one that starts.
+    pub(super) fn not_ready(&self, replica: ReplicaKey, seen: Seen) -> Event {
+        if let Some(in_full) = &seen.in_full {
+            self.log(replica, &format!("not ready: {in_full}"));
+        }
+        Event::Seen { replica, what: seen.told }
+    }
+
+    fn log(&self, replica: ReplicaKey, text: &str) {
+        if let Some(id) = self.members.id(replica) {
+            self.node.logs.note(&self.revision.endpoint.name, &id, text);
+        }
     }
 }

@@ -146,7 +146,7 @@ impl EndpointTask {
     fn looked(&mut self, replica: &ReplicaId, look: Look) -> Option<Event> {
         let replica = self.members.key(replica)?;
         Some(match look {
-            Look::NotReady(what) => Event::Seen { replica, what },
+            Look::NotReady(seen) => self.not_ready(replica, seen),
             Look::Ready => {
                 self.wakes.serves(replica, Instant::now());
                 Event::Ready { replica }

@@ -58,11 +58,27 @@ impl ImageStore {
     /// Notes that the image of this manifest is used, and keeps the manifest while the value lives.
     ///
     /// # Errors
-    /// Where it is not in the store, or the disk cannot be read.
+    /// Where it is not in the store, or the disk fails.
     pub async fn note_use(&self, manifest: Digest) -> Result<StoredBlob, ImageStoreError> {
+        self.keep_after(manifest, Images::note_use).await
+    }
+
+    /// Keeps the manifest while the value lives.
+    ///
+    /// # Errors
+    /// Where it is not in the store, or the disk cannot be read.
+    pub async fn keep(&self, manifest: Digest) -> Result<StoredBlob, ImageStoreError> {
+        self.keep_after(manifest, Images::size).await
+    }
+
+    async fn keep_after(
+        &self,
+        manifest: Digest,
+        look: impl FnOnce(&Images, &Digest) -> Result<u64, StoreError> + Send + 'static,
+    ) -> Result<StoredBlob, ImageStoreError> {
         let images = Arc::clone(&self.inner);
         blocking(move || {
-            let (pin, size) = images.store.pins.pin_after(manifest, || images.note_use(&manifest))?;
+            let (pin, size) = images.store.pins.pin_after(manifest, || look(&images, &manifest))?;
             Ok(StoredBlob { digest: manifest, size, _pin: pin })
         })
         .await
@@ -97,8 +113,7 @@ impl Images {
     /// Returns the size of the manifest.
     pub(super) fn note_use(&self, manifest: &Digest) -> Result<u64, StoreError> {
         let failed = |source| StoreError::io("noting the use of", &self.blob_path(manifest), source);
-        let stat = retry_on_intr(|| rustix::fs::statat(&self.blobs, manifest.hex(), AtFlags::SYMLINK_NOFOLLOW))
-            .map_err(failed)?;
+        let size = self.size(manifest)?;
         let mut noted = self.uses.noted();
         let latest = noted.latest.unwrap_or_else(|| self.latest_of_all());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -110,13 +125,16 @@ impl Images {
                 tv_nsec: at.subsec_nanos().into(),
             },
         };
-        let set = || rustix::fs::utimensat(&self.blobs, manifest.hex(), &times, AtFlags::SYMLINK_NOFOLLOW);
-        if let Err(error) = retry_on_intr(set).map_err(failed) {
-            // It is used nevertheless, and kept.
-            tracing::debug!(error = &error as &dyn std::error::Error, "when an image was used is not noted");
-        }
+        retry_on_intr(|| rustix::fs::utimensat(&self.blobs, manifest.hex(), &times, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(failed)?;
         noted.latest = Some(at);
         noted.since_opened.insert(*manifest, Instant::now());
+        Ok(size)
+    }
+
+    fn size(&self, manifest: &Digest) -> Result<u64, StoreError> {
+        let stat = retry_on_intr(|| rustix::fs::statat(&self.blobs, manifest.hex(), AtFlags::SYMLINK_NOFOLLOW));
+        let stat = stat.map_err(|source| StoreError::io("looking at", &self.blob_path(manifest), source))?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 

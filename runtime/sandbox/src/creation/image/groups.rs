@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::symlink,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
@@ -27,19 +27,26 @@ const READING: [&str; 5] = ["bind", "ro", "nosuid", "nodev", "noexec"];
 pub(super) struct Groups(Vec<Shown>);
 
 struct Shown {
-    /// Below [`PLACE`].
-    name: PathBuf,
+    /// Where it has only some, and is below [`PLACE`].
+    controllers: Vec<&'static str>,
     tree: OwnedFd,
+}
+
+impl Shown {
+    /// Below [`PLACE`], as every distribution has it.
+    fn name(&self) -> String {
+        self.controllers.join(",")
+    }
 }
 
 impl Groups {
     /// While control groups can be seen.
     pub(super) fn open(group: &ReplicaGroup) -> Result<Self, CreationError> {
-        let open = |(name, directory): (PathBuf, &Path)| {
+        let open = |(controllers, directory): (Vec<&'static str>, &Path)| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed("opening", directory))?;
             let tree = layers::clone(opened.as_fd(), None).map_err(failed("mounting", directory))?;
-            Ok(Shown { name, tree })
+            Ok(Shown { controllers, tree })
         };
         group.shown().into_iter().map(open).collect::<Result<_, _>>().map(Self)
     }
@@ -55,12 +62,11 @@ impl Groups {
         for directory in [place.parent().unwrap_or(&place), &place] {
             make(directory)?;
         }
-        for name in self.0.iter().map(|shown| &shown.name).filter(|name| !name.as_os_str().is_empty()) {
-            make(&place.join(name))?;
-            let parts = name.to_str().into_iter().filter(|name| name.contains(',')).flat_map(|name| name.split(','));
-            for controller in parts {
-                let link = place.join(controller);
-                symlink(name, &link).map_err(failed("making", &link))?;
+        for shown in self.0.iter().filter(|shown| !shown.controllers.is_empty()) {
+            make(&place.join(shown.name()))?;
+            let together = shown.controllers.iter().filter(|_| shown.controllers.len() > 1);
+            for link in together.map(|controller| place.join(controller)) {
+                symlink(shown.name(), &link).map_err(failed("making", &link))?;
             }
         }
         Ok(())
@@ -68,11 +74,11 @@ impl Groups {
 
     /// Attaches them where libcontainer finds them, which is to bind them to their places.
     pub(super) fn place(self, scratch: &Scratch<'_>) -> Result<Vec<Mount>, CreationError> {
-        let place = |(index, Shown { name, tree }): (usize, Shown)| {
+        let place = |(index, shown): (usize, Shown)| {
             let from = scratch.path(&format!("g{index}"));
             fs::create_dir(&from).map_err(failed("making", &from))?;
-            layers::attach(&tree, &from).map_err(failed("attaching the control group at", &from))?;
-            let at = Path::new("/").join(PLACE).join(name);
+            layers::attach(&shown.tree, &from).map_err(failed("attaching the control group at", &from))?;
+            let at = Path::new("/").join(PLACE).join(shown.name());
             let bound: Result<Mount, OciSpecError> = oci::mount(&at.to_string_lossy(), "bind", &from, &READING);
             Ok(bound?)
         };
