@@ -20,7 +20,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
         DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-        pidfd_open, set_child_subreaper, set_dumpable_behavior, setpgid, setsid, waitpid,
+        pidfd_open, set_child_subreaper, set_dumpable_behavior, setpgid, setsid, wait, waitpid,
     },
 };
 
@@ -162,7 +162,7 @@ fn end_all_left() {
         }
         let options = if children.trim().is_empty() { WaitOptions::NOHANG } else { WaitOptions::empty() };
         // Children of one that ended are this process's from then on.
-        if !waitpid(None, options).is_ok_and(|waited| waited.is_some()) {
+        if !wait(options).is_ok_and(|waited| waited.is_some()) {
             return;
         }
     }
