@@ -21,7 +21,7 @@ pub struct Order {
     pub number: u64,
     /// Which of [`ImagePayload::commands`](crate::messages::ImagePayload::commands).
     pub command: usize,
-    /// Then it is killed, with those that it began and that stayed in its process group.
+    /// Then it is killed. Whatever it began ends with it, in time or not.
     pub timeout_ms: u64,
 }
 

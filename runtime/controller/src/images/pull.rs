@@ -18,6 +18,7 @@ use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progre
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
+
 /// What a pull is asked to do.
 #[derive(Debug, Clone)]
 pub struct PullRequest {
