@@ -16,6 +16,7 @@ mod models;
 mod parts;
 mod peers;
 mod process;
+mod processor;
 mod report;
 mod sandbox;
 mod stats;

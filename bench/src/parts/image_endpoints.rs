@@ -33,10 +33,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Report, Failure> {
 
 /// Of what is compared with.
 fn flags(proxied: &Proxied, wakes: &Wakes) -> Vec<String> {
+    let Proxied { together, anywhere, .. } = proxied;
     let floors = [
-        ("the server over TCP", proxied.dormouse.as_ref().ok().map(|it| &it.around)),
-        ("nginx", proxied.nginx.as_ref().ok().map(|it| &it.through)),
-        ("the server over a Unix socket", proxied.nginx.as_ref().ok().map(|it| &it.around)),
+        ("the server over TCP, on one processor", together.dormouse.as_ref().ok().map(|it| &it.around)),
+        ("nginx, on one processor", together.nginx.as_ref().ok().map(|it| &it.through)),
+        ("the server over a Unix socket, on one processor", together.nginx.as_ref().ok().map(|it| &it.around)),
+        ("the server over TCP", anywhere.dormouse.as_ref().ok().map(|it| &it.around)),
+        ("nginx", anywhere.nginx.as_ref().ok().map(|it| &it.through)),
+        ("the server over a Unix socket", anywhere.nginx.as_ref().ok().map(|it| &it.around)),
         ("runc", wakes.runc.as_ref().ok().map(|it| &it.first)),
         ("containerd", wakes.containerd.as_ref().ok().map(|it| &it.first)),
     ];

@@ -1,7 +1,7 @@
 //! The rows that image endpoints are judged by.
 
 use super::{
-    proxied::Proxied,
+    proxied::{Both, Proxied},
     wakes::{Peer, Rested, Wakes},
 };
 use crate::{
@@ -24,13 +24,22 @@ fn figure((figure, interval): (f64, Interval), samples: &Samples) -> (f64, Optio
 }
 
 pub(super) fn of_proxied(proxied: &Proxied) -> Vec<Row> {
-    let ours = proxied.dormouse.as_ref().map_err(Clone::clone);
-    let theirs = proxied.nginx.as_ref().map_err(Clone::clone);
+    [("on one processor", &proxied.together), ("on any processor", &proxied.anywhere)]
+        .into_iter()
+        .flat_map(|(place, both)| of_both(place, both))
+        .collect()
+}
+
+fn of_both(place: &str, both: &Both) -> [Row; 2] {
+    let ours = both.dormouse.as_ref().map_err(Clone::clone);
+    let theirs = both.nginx.as_ref().map_err(Clone::clone);
     let added = ours.clone().map(|ours| figure(added(&ours.through, &ours.around, 0.5), &ours.through));
     let of_nginx = ours.and_then(|ours| Ok(figure(ratio_of_added(ours.both(), theirs?.both()), &ours.through)));
-    vec![
-        Row::new("warm: added over the same server without us, p50", Unit::Milliseconds, Some(ADDED_GOAL_MS), added),
-        Row::new("warm: what Dormouse adds ÷ what nginx adds, p50", Unit::Ratio, Some(NGINX_GOAL), of_nginx),
+    let over = format!("warm, {place}: added over the same server without us, p50");
+    let beside = format!("warm, {place}: what Dormouse adds ÷ what nginx adds, p50");
+    [
+        Row::new(over, Unit::Milliseconds, Some(ADDED_GOAL_MS), added),
+        Row::new(beside, Unit::Ratio, Some(NGINX_GOAL), of_nginx),
     ]
 }
 

@@ -14,7 +14,9 @@ use super::{
     server::BareServer,
     stand::{Stand, WARM},
 };
-use crate::{Bench, Failure, daemon::host, http::Connection, peers::nginx::Nginx, stats::Samples};
+use crate::{
+    Bench, Failure, daemon::host, http::Connection, peers::nginx::Nginx, processor::OneProcessor, stats::Samples,
+};
 
 /// Requests of each kind that follow each other, as those to a warm endpoint do. One of each in turn would meet caches
 /// that the others have used since.
@@ -29,25 +31,55 @@ pub(super) struct Pair {
     pub(super) around: Samples,
 }
 
+/// Dormouse and nginx, with everything that takes part on the same processors.
 #[derive(Debug)]
-pub(super) struct Proxied {
+pub(super) struct Both {
     pub(super) dormouse: Result<Pair, String>,
     pub(super) nginx: Result<Pair, String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Proxied {
+    /// All on one: what a proxy does itself.
+    pub(super) together: Both,
+    /// Wherever the kernel has them run: with the waking of other processors, or without.
+    pub(super) anywhere: Both,
     pub(super) nginx_version: String,
 }
 
 pub(super) fn measure(bench: &Bench, stand: &Stand) -> Proxied {
     let mut dormouse = through_dormouse(bench, stand).map_err(|error| error.to_string());
     let mut nginx = through_nginx(bench, stand).map_err(|error| error.to_string());
-    let series = bench.effort.proxied.div_ceil(SERIES);
-    let warm_up = series.div_ceil(WARM_UP_SHARE);
-    for number in 0..warm_up + series {
-        let is_sample = number >= warm_up;
-        dormouse = dormouse.and_then(|lane| lane.series(&stand.answer, is_sample));
-        nginx = nginx.and_then(|lane| lane.series(&stand.answer, is_sample));
-    }
+    let mut in_turns = || {
+        let series = bench.effort.proxied.div_ceil(SERIES);
+        let warm_up = series.div_ceil(WARM_UP_SHARE);
+        for number in 0..warm_up + series {
+            let is_sample = number >= warm_up;
+            go(&mut dormouse, |lane| lane.series(&stand.answer, is_sample));
+            go(&mut nginx, |lane| lane.series(&stand.answer, is_sample));
+        }
+        Both { dormouse: taken(&mut dormouse), nginx: taken(&mut nginx) }
+    };
+    let anywhere = in_turns();
+    let together = match OneProcessor::for_all() {
+        Ok(_one) => in_turns(),
+        Err(error) => Both { dormouse: Err(error.to_string()), nginx: Err(error.to_string()) },
+    };
     let nginx_version = nginx.as_ref().map_or_else(|_| "nginx".to_owned(), |lane| lane.running.0.version().to_owned());
-    Proxied { dormouse: dormouse.map(|lane| lane.pair), nginx: nginx.map(|lane| lane.pair), nginx_version }
+    Proxied { together, anywhere, nginx_version }
+}
+
+/// Goes on with what has not failed.
+fn go<T>(lane: &mut Result<T, String>, on: impl FnOnce(&mut T) -> Result<(), Failure>) {
+    if let Ok(running) = lane
+        && let Err(error) = on(running)
+    {
+        *lane = Err(error.to_string());
+    }
+}
+
+fn taken<R, S>(lane: &mut Result<Lane<R, S>, String>) -> Result<Pair, String> {
+    lane.as_mut().map(|lane| std::mem::take(&mut lane.pair)).map_err(|error| error.clone())
 }
 
 fn through_dormouse(bench: &Bench, stand: &Stand) -> Result<Lane<BareServer, TcpStream>, Failure> {
@@ -75,11 +107,10 @@ struct Lane<R, S> {
 }
 
 impl<R, S: Read + Write> Lane<R, S> {
-    fn series(mut self, answer: &[u8], is_sample: bool) -> Result<Self, String> {
+    fn series(&mut self, answer: &[u8], is_sample: bool) -> Result<(), Failure> {
         let Pair { through, around } = &mut self.pair;
-        series(&mut self.through, answer, is_sample.then_some(through)).map_err(|error| error.to_string())?;
-        series(&mut self.around, answer, is_sample.then_some(around)).map_err(|error| error.to_string())?;
-        Ok(self)
+        series(&mut self.through, answer, is_sample.then_some(through))?;
+        series(&mut self.around, answer, is_sample.then_some(around))
     }
 }
 
@@ -117,6 +148,11 @@ impl Proxied {
             }
             Err(reason) => json!({ "failed": reason }),
         };
-        json!({ "dormouse": pair(&self.dormouse), "nginx": pair(&self.nginx), "nginx_version": self.nginx_version })
+        let both = |both: &Both| json!({ "dormouse": pair(&both.dormouse), "nginx": pair(&both.nginx) });
+        json!({
+            "on_one_processor": both(&self.together),
+            "on_any_processor": both(&self.anywhere),
+            "nginx_version": self.nginx_version,
+        })
     }
 }

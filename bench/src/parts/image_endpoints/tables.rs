@@ -1,7 +1,7 @@
 //! Times, as they are: they belong to this machine.
 
 use super::{
-    proxied::{Pair, Proxied},
+    proxied::{Both, Pair, Proxied},
     wakes::Wakes,
 };
 use crate::{
@@ -12,17 +12,17 @@ use crate::{
 /// What is told of each, or why it was not measured, and whether it is compared with.
 type Line<'a> = (String, Result<&'a Samples, &'a String>, bool);
 
-fn of_proxied(proxied: &Proxied) -> Vec<Line<'_>> {
+fn of_proxied<'a>(both: &'a Both, nginx_version: &str) -> Vec<Line<'a>> {
     fn told(pair: &Result<Pair, String>, of: fn(&Pair) -> &Samples) -> Result<&Samples, &String> {
         pair.as_ref().map(of)
     }
     let through = |pair| told(pair, |pair| &pair.through);
     let around = |pair| told(pair, |pair| &pair.around);
     vec![
-        ("through Dormouse, from an image".to_owned(), through(&proxied.dormouse), false),
-        ("the same server, over TCP".to_owned(), around(&proxied.dormouse), true),
-        (format!("through {}", proxied.nginx_version), through(&proxied.nginx), false),
-        ("the same server, over a Unix socket".to_owned(), around(&proxied.nginx), true),
+        ("through Dormouse, from an image".to_owned(), through(&both.dormouse), false),
+        ("the same server, over TCP".to_owned(), around(&both.dormouse), true),
+        (format!("through {nginx_version}"), through(&both.nginx), false),
+        ("the same server, over a Unix socket".to_owned(), around(&both.nginx), true),
     ]
 }
 
@@ -48,15 +48,22 @@ fn of_wakes(wakes: &Wakes) -> Vec<Line<'_>> {
 }
 
 pub(super) fn tables(proxied: &Proxied, wakes: &Wakes) -> Vec<Table> {
+    let of_both = |both| of_proxied(both, &proxied.nginx_version);
     vec![
-        table("one request at a time, connections kept", &of_proxied(proxied)),
+        table("one request at a time, connections kept, on one processor", &of_both(&proxied.together)),
+        table("the same on any processor", &of_both(&proxied.anywhere)),
         table("first answers, and what is in them", &of_wakes(wakes)),
     ]
 }
 
 pub(super) fn plots(proxied: &Proxied, wakes: &Wakes) -> Vec<(String, String)> {
+    let of_both = |both| of_proxied(both, &proxied.nginx_version);
     vec![
-        ("warm".to_owned(), plot("an image endpoint: one request at a time", of_proxied(proxied))),
+        (
+            "warm".to_owned(),
+            plot("an image endpoint: one request at a time, on one processor", of_both(&proxied.together)),
+        ),
+        ("warm-anywhere".to_owned(), plot("the same on any processor", of_both(&proxied.anywhere))),
         ("wakes".to_owned(), plot("images: to the first page", of_wakes(wakes))),
     ]
 }
