@@ -90,7 +90,7 @@ pub(super) struct Sandbox {
     pub(super) onnxruntime: SearchList,
 }
 
-/// A directory of the machine's that manifests may mount.
+/// A directory or a file of the machine's that manifests may mount.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostPath {

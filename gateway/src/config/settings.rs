@@ -7,7 +7,7 @@ use std::{
 
 use dormouse_controller::{ControllerSettings, GcThresholds};
 use dormouse_image::registry::RegistrySettings;
-use dormouse_sandbox::spawner::{LentDirectory, PoolSettings};
+use dormouse_sandbox::spawner::{LentPath, PoolSettings};
 use dormouse_spec::{Bytes, Digest, EndpointDefaults, EndpointName, EndpointRequest, Registry};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub struct DaemonSettings {
     pub node_user: String,
     pub onnxruntime: PathBuf,
     /// What of the machine replicas of images may be given.
-    pub lent: Vec<LentDirectory>,
+    pub lent: Vec<LentPath>,
     pub pool: PoolSettings,
     /// The part the node process gets, as JSON.
     pub node: NodeSettings,
@@ -146,11 +146,7 @@ pub(super) fn resolve(file: ConfigFile, overrides: &Overrides) -> Result<DaemonS
         listen,
         node_user: node.user,
         onnxruntime,
-        lent: sandbox
-            .host_paths
-            .into_iter()
-            .map(|HostPath { path, read_only }| LentDirectory { path, read_only })
-            .collect(),
+        lent: sandbox.host_paths.into_iter().map(|HostPath { path, read_only }| LentPath { path, read_only }).collect(),
         node: NodeSettings {
             data: absolute(overrides.data.clone().unwrap_or(node.data)),
             run: absolute(overrides.run.clone().unwrap_or(node.run)),

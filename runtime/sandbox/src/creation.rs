@@ -32,7 +32,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::image::LentDirectory;
+pub use self::image::LentPath;
 use self::image::{Ahead, VolumeError, accounts::AccountError};
 pub(crate) use self::{
     image::{ImageContents, VolumeStores},

@@ -19,7 +19,7 @@ pub use image::{
 pub use origin::{Claim, CreatePhases, Fork, Origin, Premade};
 
 /// Both halves are one binary; a difference means that one was upgraded under the other.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// Names one replica for its whole life; never used twice by one daemon: `silero-vad-1-17`.
 ///

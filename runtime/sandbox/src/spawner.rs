@@ -58,7 +58,7 @@ pub use self::{
     preflight::PreflightError,
     sweep::{SweepError, sweep_abandoned},
 };
-pub use crate::creation::LentDirectory;
+pub use crate::creation::LentPath;
 use crate::{
     cgroup::{CgroupError, Hierarchy},
     error_chain,
@@ -86,7 +86,7 @@ pub struct SpawnerSettings {
     /// The first of 65,536 host ids of images' files.
     pub image_id_base: u32,
     /// Directories of the host's that replicas of images may be given.
-    pub lent: Vec<LentDirectory>,
+    pub lent: Vec<LentPath>,
     /// The ONNX Runtime library of the host.
     pub onnxruntime: PathBuf,
     /// Handed to the node as it is.

@@ -19,8 +19,8 @@ pub use non_root::NonRootError;
 pub use probe::{Probe, ProbeHandler};
 pub use stop_signal::{StopSignal, StopSignalError};
 pub use volume::{
-    EMPTY_DIR_DISK_DEFAULT, FileContents, FilePath, FilePathError, Medium, MountPath, MountPathError, VOLUME_BYTES_MAX,
-    VOLUME_FILES_MAX, VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount,
+    EMPTY_DIR_DISK_DEFAULT, FileContents, FilePath, FilePathError, HostPathType, Medium, MountPath, MountPathError,
+    VOLUME_BYTES_MAX, VOLUME_FILES_MAX, VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount,
 };
 
 use crate::ImageReference;

@@ -19,8 +19,8 @@ mod quantity;
 pub use annotation::{ANNOTATION_KEYS, ANNOTATION_KEYS_OF_IMAGES, ANNOTATION_PREFIX, AnnotationError};
 pub use container::{
     AppProtocol, Container, Contract, ContractError, EMPTY_DIR_DISK_DEFAULT, ENV_MAX, EnvVar, EnvVarError,
-    FileContents, FilePath, FilePathError, Medium, MountPath, MountPathError, Network, NetworkError, NonRootError,
-    PORT_DEFAULT, PROCESS_BYTES_MAX, Probe, ProbeHandler, StopSignal, StopSignalError, VOLUME_BYTES_MAX,
+    FileContents, FilePath, FilePathError, HostPathType, Medium, MountPath, MountPathError, Network, NetworkError,
+    NonRootError, PORT_DEFAULT, PROCESS_BYTES_MAX, Probe, ProbeHandler, StopSignal, StopSignalError, VOLUME_BYTES_MAX,
     VOLUME_FILES_MAX, VOLUME_MOUNTS_MAX, Volume, VolumeFile, VolumeMount, WORDS_MAX,
 };
 pub use default_name::{DefaultName, DefaultNameError};

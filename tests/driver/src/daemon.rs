@@ -161,7 +161,7 @@ macro_rules! run_daemon {
             lent: settings
                 .lent
                 .into_iter()
-                .map(|(path, read_only)| $sandbox::spawner::LentDirectory { path, read_only })
+                .map(|(path, read_only)| $sandbox::spawner::LentPath { path, read_only })
                 .collect(),
             onnxruntime: settings.onnxruntime,
             node_settings: $crate::daemon::NODE_SETTINGS.to_owned(),

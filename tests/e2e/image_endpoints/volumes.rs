@@ -122,15 +122,16 @@ fn command_lines() -> String {
 }
 
 #[test]
-fn a_directory_of_the_node_is_mounted_where_it_is_lent() {
+fn what_the_node_lends_is_mounted() {
     let lent = tempfile::tempdir().unwrap();
     std::fs::write(lent.path().join("model"), "weights").unwrap();
     std::os::unix::fs::chown(lent.path(), Some(4321), Some(4321)).unwrap();
     let path = lent.path().display().to_string();
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: app\nspec:\n  containers:\n    - name: web\n      image: {IMAGE}\n      \
-         command: [/bin/sh, -c, {ASK:?}]\n      volumeMounts: [{{name: host, mountPath: /mnt/models, readOnly: true}}]\n  \
-         volumes: [{{name: host, hostPath: {{path: {path}}}}}]\n"
+         command: [/bin/sh, -c, {ASK:?}]\n      volumeMounts:\n        - {{name: host, mountPath: /mnt/models, readOnly: true}}\n        \
+         - {{name: file, mountPath: /etc/model, readOnly: true}}\n  volumes:\n    - {{name: host, hostPath: {{path: {path}}}}}\n    \
+         - {{name: file, hostPath: {{path: {path}/model, type: File}}}}\n"
     );
     let daemon = real().start();
     bring(&daemon);
@@ -141,5 +142,5 @@ fn a_directory_of_the_node_is_mounted_where_it_is_lent() {
     let daemon = real().set("sandbox", "host_paths", &format!("[{{ path = {path:?}, read_only = true }}]")).start();
     bring(&daemon);
     let _ = deploy(&daemon, text).ok();
-    assert_eq!(ask(&daemon, "app", "cat /mnt/models/model"), "weights");
+    assert_eq!(ask(&daemon, "app", "cat /mnt/models/model /etc/model"), "weightsweights");
 }

@@ -66,7 +66,7 @@ fn source(mount: &VolumeMount, limits: &Limits, contents: &mut Vec<Contents>) ->
             }
             Ok(VolumeSource::Memory { bytes })
         }
-        Volume::HostPath { path } => Ok(VolumeSource::Host { path: path.clone() }),
+        Volume::HostPath { path, r#type } => Ok(VolumeSource::Host { path: path.clone(), r#type: *r#type }),
         Volume::Files { files } => Ok(VolumeSource::Files { contents: keep(files)? }),
         Volume::File { file } => Ok(VolumeSource::File { contents: keep(std::slice::from_ref(file))? }),
     }

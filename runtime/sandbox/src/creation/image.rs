@@ -25,7 +25,7 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::volumes::LentDirectory;
+pub use self::volumes::LentPath;
 pub(crate) use self::volumes::{VolumeError, VolumeStores};
 use self::{
     accounts::{Accounts, GROUP, PASSWD, User},
@@ -107,11 +107,12 @@ impl ImageContents<'_> {
         setgroups(&[]).map_err(failed("giving up the groups of", named))?;
         let outside = ahead.outside.map(|(outside, uid)| outside.open(uid, scratch.place())).transpose()?;
         let network = network::isolate(outside.as_ref())?;
-        let (root, places) = self.mount_root(scratch, creation.tmp_bytes, &ahead.groups)?;
+        let opened = self.open_volumes(ahead.disks)?;
+        let (root, places) = self.mount_root(scratch, creation.tmp_bytes, &ahead.groups, &opened)?;
         let user = self.user(&root)?;
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         let runner = Runner { uid, gid, root: self.range.base() };
-        let volumes = self.place_volumes(scratch, ahead.disks, runner, places)?;
+        let volumes = self.place_volumes(scratch, opened, runner, places)?;
         self.prepare_working_directory(&root, &volumes)?;
         // So that it can open its standard output by name.
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))

@@ -1,6 +1,6 @@
 //! What is said of processes of images.
 
-use dormouse_spec::{Bytes, Digest, EnvVar, MountPath, Network, StopSignal};
+use dormouse_spec::{Bytes, Digest, EnvVar, HostPathType, MountPath, Network, StopSignal};
 use serde::{Deserialize, Serialize};
 
 /// A process of an image. It listens inside its own network namespace, where the node reaches it by
@@ -59,8 +59,8 @@ pub enum VolumeSource {
     Files { contents: Digest },
     /// The only one of such files.
     File { contents: Digest },
-    /// A directory of the host's, within one that the daemon's own configuration lends to replicas.
-    Host { path: MountPath },
+    /// A directory or a file of the host's that the daemon's own configuration lends to replicas, or that is in one.
+    Host { path: MountPath, r#type: HostPathType },
 }
 
 /// As whom a process of an image runs.

@@ -6,7 +6,7 @@ use dormouse_spec::MountPath;
 use nix::unistd::{Group, User, geteuid};
 
 use crate::{
-    creation::LentDirectory,
+    creation::LentPath,
     uids::{ImageIds, UidError, UidRange},
 };
 
@@ -78,9 +78,8 @@ pub(crate) fn check(settings: &super::SpawnerSettings) -> Result<Found, Prefligh
 }
 
 /// By where they are, links followed. One that is not there, as on a disk that is mounted later, is where it says.
-fn check_lent(lent: &[LentDirectory]) -> Result<(), PreflightError> {
-    let place =
-        |lent: &LentDirectory| fs::canonicalize(lent.path.as_str()).unwrap_or_else(|_| lent.path.as_str().into());
+fn check_lent(lent: &[LentPath]) -> Result<(), PreflightError> {
+    let place = |lent: &LentPath| fs::canonicalize(lent.path.as_str()).unwrap_or_else(|_| lent.path.as_str().into());
     let places: Vec<(PathBuf, &MountPath)> = lent.iter().map(|lent| (place(lent), &lent.path)).collect();
     for (index, (inner, path)) in places.iter().enumerate() {
         let others = places.iter().enumerate().filter(|(other, _)| *other != index);
@@ -112,9 +111,7 @@ mod tests {
         std::os::unix::fs::symlink("shared", home.path().join("link")).unwrap();
         let lent = |names: &[&str]| {
             let path = |name: &&str| home.path().join(name).to_str().unwrap().parse().unwrap();
-            check_lent(
-                &names.iter().map(|name| LentDirectory { path: path(name), read_only: true }).collect::<Vec<_>>(),
-            )
+            check_lent(&names.iter().map(|name| LentPath { path: path(name), read_only: true }).collect::<Vec<_>>())
         };
         assert!(lent(&["shared", "other", "missing"]).is_ok());
         for names in

@@ -171,6 +171,7 @@ const TESTS: &[suite::Test] = tests![
     volumes::places_are_found_as_the_image_has_them,
     volumes::contents_that_the_node_did_not_write_are_refused,
     volumes::what_is_written_to_a_lent_directory_is_its_owners,
+    volumes::a_lent_file_stands_among_those_of_the_image,
     volumes::only_what_is_lent_is_mounted_and_as_it_is_lent,
     disks::hold_so_much_and_are_gone_with_their_replica,
     disks::what_the_disk_has_no_room_for_is_told,

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown, symlink},
+        net::UnixListener,
+    },
 };
 
 use dormouse_driver::{
@@ -12,7 +15,7 @@ use dormouse_driver::{
     volumes::{file, read_only, store_bytes, store_contents, volume},
 };
 use dormouse_sandbox::messages::{ExitCause, ImageVolume, ReplicaSpec, VolumeSource};
-use dormouse_spec::{Bytes, MountPath};
+use dormouse_spec::{Bytes, HostPathType, MountPath};
 
 use crate::images::Stage;
 
@@ -186,6 +189,8 @@ impl Lent {
         fs::set_permissions(home.path().join("roots/secret"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(home.path().join("unlent/secret"), "secret").unwrap();
         symlink(home.path().join("unlent"), home.path().join("ours/link")).unwrap();
+        // It stays when its listener goes.
+        drop(UnixListener::bind(home.path().join("ours/socket")).unwrap());
         for name in ["ours", "ours/sub", "ours/kept"] {
             chown(home.path().join(name), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
         }
@@ -197,13 +202,21 @@ impl Lent {
     }
 
     fn source(&self, name: &str) -> VolumeSource {
-        VolumeSource::Host { path: self.path(name) }
+        self.typed(name, HostPathType::Any)
+    }
+
+    fn typed(&self, name: &str, r#type: HostPathType) -> VolumeSource {
+        host(self.path(name).as_str(), r#type)
     }
 
     fn owner(&self, name: &str) -> (u32, u32) {
         let metadata = fs::metadata(self.home.path().join(name)).unwrap();
         (metadata.uid(), metadata.gid())
     }
+}
+
+fn host(path: &str, r#type: HostPathType) -> VolumeSource {
+    VolumeSource::Host { path: MountPath::new(path).unwrap(), r#type }
 }
 
 fn stage_with(lent: Vec<(MountPath, bool)>) -> Stage {
@@ -239,15 +252,39 @@ pub(crate) fn what_is_written_to_a_lent_directory_is_its_owners() {
     stage.end();
 }
 
+pub(crate) fn a_lent_file_stands_among_those_of_the_image() {
+    let lent = Lent::make();
+    let mut stage = stage_with(vec![(lent.path("ours"), false), (lent.path("roots/readable"), true)]);
+    let mut volumes = vec![
+        read_only("/www/index.html", lent.typed("roots/readable", HostPathType::File)),
+        read_only("/etc/kept", lent.source("ours/kept")),
+    ];
+    let script = "cat /www/index.html; ls /www; cat /etc/kept; echo; cat /etc/passwd >/dev/null && echo beside; \
+                  echo x 2>/dev/null >/etc/kept || echo closed; echo x 2>/dev/null >/www/index.html || echo closed";
+    let said = stage.run(&with_volumes(as_user(stage.web("reader"), "web"), volumes.clone()), script);
+    assert_eq!(said, "readablecgi-bin\nindex.html\nkept\nbeside\nclosed\nclosed");
+    if ids_can_be_distinct(lent.home.path()) {
+        volumes.push(volume("/srv/new/kept", lent.typed("ours/kept", HostPathType::File)));
+        let script = "stat -c %U /srv/new/kept; echo changed >/srv/new/kept; cat /etc/kept";
+        assert_eq!(stage.run(&with_volumes(as_user(stage.web("writer"), "web"), volumes), script), "web\nchanged");
+        assert_eq!(fs::read_to_string(lent.home.path().join("ours/kept")).unwrap(), "changed\n");
+        assert_eq!(lent.owner("ours/kept"), (ACCOUNT, ACCOUNT));
+    }
+    stage.end();
+}
+
 pub(crate) fn only_what_is_lent_is_mounted_and_as_it_is_lent() {
     let lent = Lent::make();
     let mut stage = stage_with(vec![(lent.path("ours"), true), (lent.path("roots"), false)]);
     let refused = [
         (volume("/a", lent.source("unlent")), "lends nothing"),
-        (read_only("/a", VolumeSource::Host { path: MountPath::new("/etc").unwrap() }), "lends nothing"),
+        (read_only("/a", host("/etc", HostPathType::Any)), "lends nothing"),
         (volume("/a", lent.source("ours")), "lends it read-only"),
         (read_only("/a", lent.source("ours/link")), "no link is followed"),
-        (read_only("/a", lent.source("ours/kept")), "opening it"),
+        (read_only("/a", lent.typed("ours/kept", HostPathType::Directory)), "it is no directory"),
+        (read_only("/a", lent.typed("ours/sub", HostPathType::File)), "it is no file"),
+        (read_only("/a", lent.source("ours/socket")), "it is no directory and no file"),
+        (read_only("/a", lent.typed("ours/socket", HostPathType::File)), "it is no file"),
         (read_only("/a", lent.source("ours/none")), "No such file"),
         (volume("/a", lent.source("roots")), "belongs to root"),
     ];

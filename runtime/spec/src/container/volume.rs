@@ -41,12 +41,32 @@ pub enum Volume {
         /// None: [`EMPTY_DIR_DISK_DEFAULT`] on disk, and the size of /tmp in memory.
         size_limit: Option<Bytes>,
     },
-    /// A directory of the node's, which its configuration has to allow.
-    HostPath { path: MountPath },
+    /// A directory or a file of the node's, which its configuration has to allow.
+    HostPath {
+        path: MountPath,
+        #[serde(default, skip_serializing_if = "HostPathType::is_any")]
+        r#type: HostPathType,
+    },
     /// A directory with the files of config maps and secrets. Nobody can change them.
     Files { files: Vec<VolumeFile> },
     /// One such file, where a mount names it by its `subPath`.
     File { file: VolumeFile },
+}
+
+/// What has to be at a path of the node's: `type` of a `hostPath`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HostPathType {
+    #[default]
+    #[serde(rename = "")]
+    Any,
+    Directory,
+    File,
+}
+
+impl HostPathType {
+    fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
 }
 
 /// What an `emptyDir` is made of.

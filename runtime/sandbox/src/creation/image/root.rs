@@ -18,9 +18,8 @@ use super::{
     ImageContents, furniture,
     groups::Groups,
     layers,
-    volumes::mount_points,
+    volumes::{Opened, mount_points},
 };
-use crate::messages::VolumeSource;
 
 /// Names are short and relative: with the most layers, all of them are one page of a mount's options.
 const LAYERS: &str = "l";
@@ -44,6 +43,7 @@ impl ImageContents<'_> {
         scratch: &Scratch<'_>,
         bytes: u64,
         groups: &Groups,
+        volumes: &[Opened<'_>],
     ) -> Result<(PathBuf, Vec<PathBuf>), CreationError> {
         let [layers, furniture, root] = [LAYERS, FURNITURE, ROOT].map(|name| scratch.path(name));
         for directory in [&layers, &furniture, &root] {
@@ -59,7 +59,7 @@ impl ImageContents<'_> {
         for index in (0..shown.len()).rev() {
             options.push_str(&format!(":{LAYERS}/{index}"));
         }
-        let places = self.make_mount_points(scratch, &options)?;
+        let places = self.make_mount_points(scratch, &options, volumes)?;
         let written = (!self.payload.read_only_root).then(|| scratch.path(WRITTEN));
         if let Some(written) = &written {
             make_written(written, bytes)?;
@@ -76,18 +76,21 @@ impl ImageContents<'_> {
     }
 
     /// As the image is without what it writes, for as long as it takes to look at it.
-    fn make_mount_points(&self, scratch: &Scratch<'_>, layers: &str) -> Result<Vec<PathBuf>, CreationError> {
-        let volumes = &self.payload.volumes;
+    fn make_mount_points(
+        &self,
+        scratch: &Scratch<'_>,
+        layers: &str,
+        volumes: &[Opened<'_>],
+    ) -> Result<Vec<PathBuf>, CreationError> {
         if volumes.is_empty() {
             return Ok(Vec::new());
         }
         let (view, furniture) = (scratch.path(VIEW), scratch.path(FURNITURE));
         fs::create_dir(&view).map_err(failed("making", &view))?;
         mount_overlay(scratch, VIEW, layers)?;
-        let places = volumes.iter().map(|volume| {
-            let is_file = matches!(volume.source, VolumeSource::File { .. });
-            mount_points::make(&view, &furniture, &volume.at, is_file, self.range.base())
-        });
+        let places = volumes
+            .iter()
+            .map(|volume| mount_points::make(&view, &furniture, volume.at(), volume.is_file(), self.range.base()));
         let places = places.collect::<Result<_, _>>()?;
         umount2(&view, MntFlags::MNT_DETACH).map_err(failed("unmounting", &view))?;
         Ok(places)

@@ -8,12 +8,13 @@ mod memory;
 pub(super) mod mount_points;
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use dormouse_spec::MountPath;
+use dormouse_spec::{Bytes, Digest, MountPath};
 use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
 
 use super::{
@@ -33,12 +34,12 @@ pub(crate) struct VolumeStores<'a> {
     pub(crate) configs: &'a Path,
     /// On whose file system volumes on disk are.
     pub(crate) disks: &'a Path,
-    pub(crate) lent: &'a [LentDirectory],
+    pub(crate) lent: &'a [LentPath],
 }
 
-/// A directory of the host's that replicas may be given, by the daemon's own configuration.
+/// A directory of the host's, or a file, that replicas may be given, by the daemon's own configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LentDirectory {
+pub struct LentPath {
     pub path: MountPath,
     pub read_only: bool,
 }
@@ -68,6 +69,8 @@ pub(crate) enum VolumeError {
     Mkfs(String),
     #[error("the node lends nothing there: add it to `host_paths` in [sandbox] of the daemon's configuration")]
     NotLent,
+    #[error("it is no {0}")]
+    NotOfType(&'static str),
     #[error("the node lends it read-only: mount it with `readOnly: true`")]
     LentReadOnly,
     #[error(
@@ -87,6 +90,36 @@ fn io_failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> V
 #[derive(Debug)]
 pub(super) struct Disks(Vec<OwnedFd>);
 
+/// What is known of a volume before anything is mounted: whether there will be a file or a directory, above all.
+#[derive(Debug)]
+pub(super) struct Opened<'a> {
+    volume: &'a ImageVolume,
+    from: Source<'a>,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    Memory(Bytes),
+    Disk(OwnedFd),
+    Files(&'a Digest),
+    File(&'a Digest),
+    Host(host::Found),
+}
+
+impl Opened<'_> {
+    pub(super) fn at(&self) -> &MountPath {
+        &self.volume.at
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        match &self.from {
+            Source::File(_) => true,
+            Source::Host(found) => found.is_file(),
+            Source::Memory(_) | Source::Disk(_) | Source::Files(_) => false,
+        }
+    }
+}
+
 /// As whom a container's process runs, in ids of the host.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Runner {
@@ -100,6 +133,7 @@ pub(super) struct Runner {
 #[derive(Debug)]
 pub(super) struct Placed<'a> {
     volume: &'a ImageVolume,
+    is_file: bool,
     place: PathBuf,
     /// In the container.
     pub(super) seen_at: PathBuf,
@@ -132,22 +166,50 @@ impl ImageContents<'_> {
         self.payload.volumes.iter().filter_map(of_volume).collect::<Result<_, _>>().map(Disks)
     }
 
+    pub(super) fn open_volumes(&self, disks: Disks) -> Result<Vec<Opened<'_>>, CreationError> {
+        let mut disks = disks.0.into_iter();
+        let open = |volume| {
+            let from = self.open_volume(volume, &mut disks);
+            let from = from.map_err(|source| CreationError::Volume { at: volume.at.clone(), source })?;
+            Ok(Opened { volume, from })
+        };
+        self.payload.volumes.iter().map(open).collect()
+    }
+
+    fn open_volume<'a>(
+        &self,
+        volume: &'a ImageVolume,
+        disks: &mut impl Iterator<Item = OwnedFd>,
+    ) -> Result<Source<'a>, VolumeError> {
+        Ok(match &volume.source {
+            VolumeSource::Memory { bytes } => Source::Memory(*bytes),
+            VolumeSource::Disk { .. } => {
+                let none = || io_failed("making its disk")(io::Error::other("there is none"));
+                Source::Disk(disks.next().ok_or_else(none)?)
+            }
+            VolumeSource::Files { contents } => Source::Files(contents),
+            VolumeSource::File { contents } => Source::File(contents),
+            VolumeSource::Host { path, r#type } => {
+                Source::Host(host::find(self.volumes.lent, path, *r#type, volume.read_only)?)
+            }
+        })
+    }
+
     /// Makes each of them at a place of its own. `seen_at` is where they are to be seen, links of the image's followed.
-    pub(super) fn place_volumes(
+    pub(super) fn place_volumes<'a>(
         &self,
         scratch: &Scratch<'_>,
-        disks: Disks,
+        opened: Vec<Opened<'a>>,
         runner: Runner,
         seen_at: Vec<PathBuf>,
-    ) -> Result<Vec<Placed<'_>>, CreationError> {
-        let mut disks = disks.0.into_iter();
+    ) -> Result<Vec<Placed<'a>>, CreationError> {
         let mut placed: Vec<Placed<'_>> = Vec::with_capacity(seen_at.len());
-        for (index, (volume, seen_at)) in self.payload.volumes.iter().zip(seen_at).enumerate() {
+        for (index, (opened, seen_at)) in opened.into_iter().zip(seen_at).enumerate() {
             let place = scratch.path(&format!("v{index}"));
-            let disk = matches!(volume.source, VolumeSource::Disk { .. }).then(|| disks.next()).flatten();
-            self.make_volume(volume, &place, disk, runner)
+            let (volume, is_file) = (opened.volume, opened.is_file());
+            self.make_volume(opened.from, &place, runner)
                 .map_err(|source| CreationError::Volume { at: volume.at.clone(), source })?;
-            placed.push(Placed { volume, place, seen_at });
+            placed.push(Placed { volume, is_file, place, seen_at });
         }
         // What is below another is mounted after it.
         placed.sort_by(|one, other| one.seen_at.cmp(&other.seen_at));
@@ -155,28 +217,14 @@ impl ImageContents<'_> {
         Ok(placed)
     }
 
-    fn make_volume(
-        &self,
-        volume: &ImageVolume,
-        place: &Path,
-        disk: Option<OwnedFd>,
-        runner: Runner,
-    ) -> Result<(), VolumeError> {
-        let attach = |tree: &OwnedFd| {
-            fs::create_dir(place).map_err(io_failed("making a place for it"))?;
-            layers::attach(tree, place).map_err(io_failed("attaching it"))
-        };
-        match (&volume.source, disk) {
-            (VolumeSource::Disk { .. }, Some(disk)) => attach(&disk),
-            (VolumeSource::Disk { .. }, None) => Err(io_failed("making its disk")(io::Error::other("there is none"))),
-            (VolumeSource::Memory { bytes }, _) => memory::make(place, bytes.get(), runner.root),
-            (VolumeSource::Files { contents }, _) => {
-                files::Contents::read(self.volumes.configs, contents)?.make_directory(place, runner)
-            }
-            (VolumeSource::File { contents }, _) => {
-                files::Contents::read(self.volumes.configs, contents)?.make_file(place, runner)
-            }
-            (VolumeSource::Host { path }, _) => attach(&host::open(self.volumes.lent, path, volume.read_only, runner)?),
+    fn make_volume(&self, from: Source<'_>, place: &Path, runner: Runner) -> Result<(), VolumeError> {
+        let read = |contents: &Digest| files::Contents::read(self.volumes.configs, contents);
+        match from {
+            Source::Memory(bytes) => memory::make(place, bytes.get(), runner.root),
+            Source::Disk(disk) => attach(&disk, place, false),
+            Source::Files(contents) => read(contents)?.make_directory(place, runner),
+            Source::File(contents) => read(contents)?.make_file(place, runner),
+            Source::Host(found) => attach(&found.shown_to(runner)?, place, found.is_file()),
         }
     }
 }
@@ -195,10 +243,15 @@ fn make_places_within(placed: &[Placed<'_>], runner: Runner) -> Result<(), Creat
         if !outer.is_empty() {
             return Err(CreationError::VolumeWithin { inner: one, outer: other });
         }
-        let is_file = matches!(inner.volume.source, VolumeSource::File { .. });
-        mount_points::make_all(&outer.place, below, is_file, runner.root)?;
+        mount_points::make_all(&outer.place, below, inner.is_file, runner.root)?;
     }
     Ok(())
+}
+
+fn attach(tree: &OwnedFd, place: &Path, is_file: bool) -> Result<(), VolumeError> {
+    let made = if is_file { File::create_new(place).map(drop) } else { fs::create_dir(place) };
+    made.map_err(io_failed("making a place for it"))?;
+    layers::attach(tree, place).map_err(io_failed("attaching it"))
 }
 
 /// What libcontainer is to bind, at where it is seen in the end.

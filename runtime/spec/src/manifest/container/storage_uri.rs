@@ -1,6 +1,6 @@
 //! The variable of KServe's custom predictors that says where a model is.
 
-use crate::{MountPath, Volume, VolumeMount};
+use crate::{HostPathType, MountPath, Volume, VolumeMount};
 
 use super::{
     super::{FileUri, ManifestError, field::Field},
@@ -34,7 +34,7 @@ pub(super) fn read(variable: Field, value: &Field, text: &str) -> Result<Storage
 impl Storage {
     pub(super) fn into_mount(self) -> Result<Placed, ManifestError> {
         let mount_path = MountPath::new(MOUNT_PATH).map_err(|error| self.variable.fail(error))?;
-        let volume = Volume::HostPath { path: self.path };
+        let volume = Volume::HostPath { path: self.path, r#type: HostPathType::Directory };
         let mount = VolumeMount { name: VARIABLE.to_owned(), mount_path, read_only: true, volume };
         Ok(Placed { at: self.variable, mount })
     }

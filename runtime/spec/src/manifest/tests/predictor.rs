@@ -2,7 +2,7 @@ use super::{
     container::{KNATIVE, KSERVE},
     *,
 };
-use crate::{Volume, VolumeMount};
+use crate::{HostPathType, Volume, VolumeMount};
 
 #[test]
 fn a_custom_predictor_is_a_container_with_the_settings_of_a_predictor() {
@@ -36,7 +36,7 @@ fn the_model_of_a_custom_predictor_is_where_kserve_puts_it() {
         name: "STORAGE_URI".to_owned(),
         mount_path: "/mnt/models".parse().unwrap(),
         read_only: true,
-        volume: Volume::HostPath { path: "/srv/models/a b".parse().unwrap() },
+        volume: Volume::HostPath { path: "/srv/models/a b".parse().unwrap(), r#type: HostPathType::Directory },
     };
     assert_eq!(container.volume_mounts, [mount]);
     let empty = KSERVE.container("env: [{name: STORAGE_URI}]");

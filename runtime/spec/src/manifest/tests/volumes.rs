@@ -7,7 +7,7 @@ use super::{
     objects::OBJECTS,
     *,
 };
-use crate::{Medium, Volume, VolumeMount};
+use crate::{HostPathType, Medium, Volume, VolumeMount};
 
 /// The mounts of a container whose pod has these volumes, beside the objects.
 fn mounts(mounts: &str, volumes: &str) -> Vec<VolumeMount> {
@@ -41,16 +41,17 @@ fn listed(volume: &Volume) -> Vec<(&str, u32, &[u8])> {
 fn directories_are_empty_or_the_nodes() {
     let empty =
         |medium, mebibytes: Option<u64>| Volume::EmptyDir { medium, size_limit: mebibytes.map(Bytes::from_mebibytes) };
-    let host = |path: &str| Volume::HostPath { path: path.parse().unwrap() };
+    let host = |path: &str, r#type| Volume::HostPath { path: path.parse().unwrap(), r#type };
     for (source, expected) in [
         ("", empty(Medium::Disk, None)),
         ("emptyDir: {}", empty(Medium::Disk, None)),
         ("emptyDir: {medium: '', sizeLimit: 5Mi}", empty(Medium::Disk, Some(5))),
         ("emptyDir: {medium: Memory, sizeLimit: 1Gi}", empty(Medium::Memory, Some(1_024))),
         ("emptyDir: {sizeLimit: 0}", empty(Medium::Disk, None)),
-        ("hostPath: {path: /srv//models/}", host("/srv/models")),
-        ("hostPath: {path: /srv, type: ''}", host("/srv")),
-        ("hostPath: {path: /srv, type: Directory}", host("/srv")),
+        ("hostPath: {path: /srv//models/}", host("/srv/models", HostPathType::Any)),
+        ("hostPath: {path: /srv, type: ''}", host("/srv", HostPathType::Any)),
+        ("hostPath: {path: /srv, type: Directory}", host("/srv", HostPathType::Directory)),
+        ("hostPath: {path: /etc/localtime, type: File}", host("/etc/localtime", HostPathType::File)),
     ] {
         assert_eq!(volume(source), expected, "{source}");
     }
@@ -125,8 +126,8 @@ fn a_part_of_a_volume_is_mounted_by_its_sub_path() {
     assert_eq!(listed(&part("d/", settings)), [("e/f", 0o444, &b"info"[..]), ("g", 0o444, b"\xff\0\xfe")]);
     assert_eq!(listed(&part("''", settings)).len(), 2);
     assert_eq!(
-        part("b/c", "{name: a, hostPath: {path: /srv}}"),
-        Volume::HostPath { path: "/srv/b/c".parse().unwrap() }
+        part("b/c", "{name: a, hostPath: {path: /srv, type: Directory}}"),
+        Volume::HostPath { path: "/srv/b/c".parse().unwrap(), r#type: HostPathType::Any }
     );
 }
 
@@ -152,8 +153,9 @@ fn mounts_are_ordered_from_the_outside_in() {
 #[test]
 fn a_container_that_mounts_survives_json() {
     let text = POD.with(
-        "volumeMounts: [{name: s, mountPath: /s}, {name: s, mountPath: /t, subPath: raw}, {name: h, mountPath: /h}]",
-        "volumes: [{name: s, secret: {secretName: settings.v1}}, {name: h, hostPath: {path: /h}}]",
+        "volumeMounts: [{name: s, mountPath: /s}, {name: s, mountPath: /t, subPath: raw}, {name: h, mountPath: /h}, {name: f, mountPath: /f}]",
+        "volumes: [{name: s, secret: {secretName: settings.v1}}, {name: h, hostPath: {path: /h}}, {name: f, hostPath: {path: /f, type: \
+         File}}]",
     );
     let endpoint = only(&format!("{text}---\n{OBJECTS}")).endpoint;
     let written = serde_json::to_string(&endpoint).unwrap();

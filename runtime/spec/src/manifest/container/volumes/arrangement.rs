@@ -1,6 +1,6 @@
 //! Mounts of one container, side by side and in one another.
 
-use crate::{FilePath, VOLUME_MOUNTS_MAX, Volume, VolumeMount};
+use crate::{FilePath, HostPathType, VOLUME_MOUNTS_MAX, Volume, VolumeMount};
 
 use super::super::super::{ManifestError, Problem, field::Field};
 
@@ -35,8 +35,10 @@ fn conflict(outer: &VolumeMount, inner: &VolumeMount) -> Option<String> {
         return Some(format!("`{name}` is mounted there too"));
     }
     let files = match &outer.volume {
+        Volume::File { .. } | Volume::HostPath { r#type: HostPathType::File, .. } => {
+            return Some(format!("`{name}` is a file, and this is below it"));
+        }
         Volume::EmptyDir { .. } | Volume::HostPath { .. } => return None,
-        Volume::File { .. } => return Some(format!("`{name}` is a file, and this is below it")),
         Volume::Files { files } => files,
     };
     let is_file = matches!(inner.volume, Volume::File { .. });

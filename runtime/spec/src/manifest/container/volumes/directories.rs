@@ -1,6 +1,6 @@
 //! `emptyDir` and `hostPath`.
 
-use crate::{Bytes, Medium, MountPath, Volume};
+use crate::{Bytes, HostPathType, Medium, MountPath, Volume};
 
 use super::super::super::{ManifestError, Note, field::Field, kubernetes, resources};
 
@@ -25,16 +25,19 @@ pub(super) fn read_host_path(field: Field) -> Result<Volume, ManifestError> {
     let mut host = field.mapping()?;
     let (path, kind) = (host.required("path")?, host.take("type"));
     host.finish(&[], &mut Vec::new())?;
-    if let Some(kind) = kind {
-        match kind.text()? {
-            "" | "Directory" => {}
-            "DirectoryOrCreate" => {
-                return Err(kind.unsupported("nothing is made on the node: make the directory, and write `Directory`"));
-            }
-            _ => return Err(kind.unsupported("only a directory is mounted: write that which it is in")),
-        }
-    }
-    Ok(Volume::HostPath { path: path_of(&path, path.text()?)? })
+    let r#type = kind.map_or(Ok(HostPathType::Any), |kind| host_path_type(&kind))?;
+    Ok(Volume::HostPath { path: path_of(&path, path.text()?)?, r#type })
+}
+
+fn host_path_type(field: &Field) -> Result<HostPathType, ManifestError> {
+    Err(field.unsupported(match field.text()? {
+        "" => return Ok(HostPathType::Any),
+        "Directory" => return Ok(HostPathType::Directory),
+        "File" => return Ok(HostPathType::File),
+        "DirectoryOrCreate" => "nothing is made on the node: make the directory, and write `Directory`",
+        "FileOrCreate" => "nothing is made on the node: make the file, and write `File`",
+        _ => "only directories and files are mounted, neither sockets nor devices",
+    }))
 }
 
 /// `text` is what `field` says, or more.

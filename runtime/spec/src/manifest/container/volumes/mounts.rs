@@ -1,6 +1,6 @@
 //! One item of `volumeMounts`.
 
-use crate::{FilePath, Medium, MountPath, Volume, VolumeFile, VolumeMount};
+use crate::{FilePath, HostPathType, Medium, MountPath, Volume, VolumeFile, VolumeMount};
 
 use super::{
     super::super::{ManifestError, Note, field::Field, kubernetes},
@@ -58,7 +58,7 @@ fn check(field: &Field, path: &MountPath, volume: &Volume) -> Result<(), Manifes
     Ok(())
 }
 
-/// None: it is a directory of whatever is in it.
+/// None: it holds whatever is in it.
 fn files_of(volume: &Volume) -> Option<&[VolumeFile]> {
     match volume {
         Volume::Files { files } => Some(files),
@@ -75,9 +75,12 @@ fn below(volume: &Volume, sub_path: &Field) -> Result<Volume, ManifestError> {
         Volume::EmptyDir { .. } => {
             return Err(sub_path.unsupported("all of an `emptyDir` is mounted: give this mount one of its own"));
         }
-        Volume::HostPath { path } => {
+        Volume::HostPath { r#type: HostPathType::File, .. } => {
+            return Err(sub_path.unsupported("the volume is a file, and has nothing below it"));
+        }
+        Volume::HostPath { path, .. } => {
             let path = directories::path_of(sub_path, &format!("{path}/{text}"))?;
-            return Ok(Volume::HostPath { path });
+            return Ok(Volume::HostPath { path, r#type: HostPathType::Any });
         }
         Volume::Files { .. } | Volume::File { .. } => files_of(volume).unwrap_or_default(),
     };
