@@ -43,4 +43,11 @@ shift
 fuzz build --fuzz-dir fuzz --sanitizer none --codegen-units 16 --target-dir "$BUILD"
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(fuzz list --fuzz-dir fuzz)
-for target in "${targets[@]}"; do run_target "$target" "$seconds"; done
+
+# One a processor, since none uses more. The first that fails ends the others.
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+for target in "${targets[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    run_target "$target" "$seconds" &
+done
+while [ -n "$(jobs -p)" ]; do wait -n; done
