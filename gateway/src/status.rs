@@ -178,6 +178,7 @@ impl From<&ImageError> for Refusal {
             E::Registry(error) if matches!(*error.failure, Failure::UnknownImage { .. }) => StatusCode::NOT_FOUND,
             E::Registry(error) if matches!(*error.failure, Failure::Sink { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             E::Registry(_) => StatusCode::BAD_GATEWAY,
+            E::NotPulled { .. } => StatusCode::NOT_FOUND,
             E::Store(source) => of_image_store(source),
             E::Stored { source, .. } => of_image_store(source),
             E::Archive(source) => of_archive(source),

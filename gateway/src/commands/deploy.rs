@@ -174,12 +174,17 @@ async fn deploy_model(
 }
 
 async fn deploy_image(client: &Client, source: &Source, image: &ImageReference) -> Result<DeployEvent, CommandError> {
+    let order = DeployOrder { endpoint: source.endpoint.clone(), files: Vec::new(), sample: false };
     match client.image(image).await {
         Ok(_) => {}
-        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => drop(pull(client, image.clone()).await?),
+        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
+            if let Err(failed) = pull(client, image.clone()).await {
+                // It fails for the same reason, which is then seen of the endpoint too: in `status`, and by its callers.
+                return client.deploy(&order, Vec::new(), |_| {}).await.map_err(|_| failed);
+            }
+        }
         Err(error) => return Err(error.into()),
     }
-    let order = DeployOrder { endpoint: source.endpoint.clone(), files: Vec::new(), sample: false };
     let mut progress = Progress::of_an_image(source.name());
     Ok(client.deploy(&order, Vec::new(), |step| progress.tell(step)).await?)
 }

@@ -2,6 +2,7 @@
 //! spawner's; a name is given when both are whole.
 
 mod content;
+mod failed;
 mod garbage;
 mod hold;
 mod import;
@@ -35,6 +36,7 @@ pub(crate) use layers::{LayerAnswers, Layers};
 pub(crate) use watermark::GcCounters;
 
 use crate::store::Store;
+use failed::FailedPulls;
 use locks::Locks;
 use transfer::Unnamed;
 use watermark::Watermark;
@@ -59,6 +61,9 @@ pub struct ImageSettings {
 pub enum ImageError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Of an image that is to be run.
+    #[error("there is no image `{image}` in the store, and pulling it failed: {reason}")]
+    NotPulled { image: String, reason: String },
     #[error("the node's own credentials cannot be used")]
     Credentials(#[source] CredentialsError),
     #[error(transparent)]
@@ -145,6 +150,7 @@ struct Inner {
     unnamed: Arc<RwLock<()>>,
     /// Held by the one collection of garbage.
     collecting: Mutex<()>,
+    failed: FailedPulls,
     watermark: Watermark,
     draining: watch::Receiver<bool>,
 }
@@ -171,6 +177,7 @@ impl Images {
             blobs: Locks::default(),
             unnamed: Arc::default(),
             collecting: Mutex::default(),
+            failed: FailedPulls::default(),
             watermark,
             draining,
         };

@@ -29,11 +29,12 @@ pub struct Collected {
     pub is_incomplete: bool,
 }
 
-/// What names lead to, and what endpoints run.
-#[derive(Debug, Default)]
-struct Reachable {
-    blobs: HashSet<Digest>,
-    layers: HashSet<Digest>,
+/// What names lead to, what endpoints run, and what pulls that failed will be glad of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reachable {
+    pub(super) blobs: HashSet<Digest>,
+    /// By their names unpacked.
+    pub(super) layers: HashSet<Digest>,
 }
 
 impl Reachable {
@@ -64,12 +65,13 @@ impl Images {
         self.take_away(named).await
     }
 
-    /// Takes every image away that no endpoint runs.
+    /// Takes every image away that no endpoint runs, and what pulls that failed had fetched.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub async fn prune(&self) -> Result<Removed, ImageError> {
         let run = self.inner.run_by_endpoints().await?;
+        self.inner.failed.let_go();
         let unused = self.inner.store.names()?.into_iter().filter(|named| !run.contains(&named.manifest.digest));
         self.take_away(unused.map(|named| named.reference).collect()).await
     }
@@ -143,6 +145,7 @@ impl Inner {
     /// Where an image cannot be read: what it needs is not known then.
     async fn reachable(&self) -> Result<Reachable, ImageError> {
         let mut reachable = Reachable::default();
+        self.failed.keep(&mut reachable);
         // A replica needs layers alone; what it was unpacked from is kept as far as it is known.
         let run = self.run_by_endpoints().await?;
         for content in self.contents_of_endpoints().await? {

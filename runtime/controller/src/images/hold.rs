@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use dormouse_image::{
-    ImageStoreError, StoredBlob,
+    ImageStoreError, NamedImage, StoredBlob,
     oci::{Descriptor, ImageConfig},
 };
 use dormouse_spec::{Bytes, Contract, Digest, ImageReference};
@@ -39,7 +39,7 @@ impl Images {
         let inner = &self.inner;
         let guard = Arc::clone(&inner.unnamed).read_owned().await;
         let unnamed = Arc::new(Unnamed::new(self.clone(), guard));
-        let (image, named) = (reference.familiar(), inner.store.named(reference)?);
+        let (image, named) = (reference.familiar(), self.named(reference)?);
         drop(self.note_use(named.manifest.digest).await);
         let Content { config, layers, .. } = Content::read(&inner.store, &named.manifest, &image).await?;
         for layer in &layers {
@@ -48,6 +48,16 @@ impl Images {
         let view = super::content::view(&inner.store, &inner.layers, &named).await?;
         let bytes = view.unpacked_bytes().unwrap_or_default();
         Ok(HeldImage { manifest: named.manifest, config, bytes, _unnamed: unnamed })
+    }
+
+    /// With what became of the last attempt to get it, where there is none.
+    fn named(&self, reference: &ImageReference) -> Result<NamedImage, ImageError> {
+        self.inner.store.named(reference).map_err(|error| match (&error, self.inner.failed.reason(reference)) {
+            (ImageStoreError::NotFound(_), Some(reason)) => {
+                ImageError::NotPulled { image: reference.familiar(), reason }
+            }
+            _ => error.into(),
+        })
     }
 
     /// Notes that an image is used, and keeps it under its names while the value lives: for replicas that run on when

@@ -1,6 +1,9 @@
 //! From a reference to an image that can run: fetched, verified, unpacked, named.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes as Chunk;
 use dormouse_image::{
@@ -14,7 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, progress::Progress, room::Room};
+use super::{
+    ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, garbage::Reachable, progress::Progress, room::Room,
+};
+use crate::error_chain;
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
@@ -37,6 +43,8 @@ struct Pull {
     room: Room,
     fetches: Semaphore,
     unnamed: Arc<Unnamed>,
+    /// Once it is known.
+    wanted: OnceLock<Reachable>,
 }
 
 /// What a reference led to.
@@ -95,8 +103,11 @@ impl Images {
                 room,
                 fetches: Semaphore::new(FETCHES_MAX),
                 unnamed,
+                wanted: OnceLock::new(),
             });
-            let Fetched { manifest, source, held } = caller.while_there(Arc::clone(&pull).fetch_all()).await?;
+            let fetched = caller.while_there(Arc::clone(&pull).fetch_all()).await;
+            let Fetched { manifest, source, held } = fetched.inspect_err(|error| pull.note_failed(error))?;
+            images.failed.forget(&pull.reference);
             let named = images.store.name(pull.reference.clone(), manifest, Some(source), Arc::new(held)).await?;
             Ok(images.view(named).await)
         })
@@ -130,6 +141,8 @@ impl Inner {
 impl Pull {
     async fn fetch_all(self: Arc<Self>) -> Result<Fetched, ImageError> {
         let Found { manifest, source, layers, mut held } = self.find().await?;
+        let blobs = held.iter().map(|document| document.digest).chain(layers.iter().map(|layer| layer.blob.digest));
+        let _ = self.wanted.set(Reachable::of(blobs, layers.iter().map(|layer| layer.diff_id)));
         let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
         self.progress.expect(bytes, layers.len());
         let stored = |source: StoreError| self.stored(source.into());
@@ -252,6 +265,12 @@ impl Pull {
         let mut watched = Watched { writer, progress: &self.progress };
         remote.blob(blob, &mut watched).await?;
         watched.writer.finish().await.map_err(stored)
+    }
+
+    /// While nothing is collected yet.
+    fn note_failed(&self, error: &ImageError) {
+        let wanted = self.wanted.get().cloned().unwrap_or_default();
+        self.images.note_failed(self.reference.clone(), error_chain::one_line(error), wanted);
     }
 
     fn stored(&self, source: ImageStoreError) -> ImageError {

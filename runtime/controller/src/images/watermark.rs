@@ -113,8 +113,9 @@ impl Inner {
         }
         // Whoever stores something or is about to run an image looks again when that is done.
         let Ok(nothing_unnamed) = self.unnamed.try_write() else { return Ok(false) };
-        // What is garbage already is no reason for images to go; and where that cannot be deleted, nothing would become
+        // What is garbage already, or kept for the next attempt of a pull, is no reason for images to go; and where that cannot be deleted, nothing would become
         // available by more of it.
+        self.failed.let_go();
         if self.collect_alone(&nothing_unnamed).await.is_incomplete {
             return Ok(false);
         }
