@@ -2,10 +2,10 @@
 
 pub(crate) mod accounts;
 mod furniture;
-mod groups;
 pub(crate) mod layers;
 mod network;
 mod root;
+mod sys;
 mod volumes;
 
 use std::{
@@ -29,7 +29,7 @@ pub use self::volumes::LentPath;
 pub(crate) use self::volumes::{VolumeError, VolumeStores};
 use self::{
     accounts::{Accounts, GROUP, PASSWD, User},
-    groups::Groups,
+    sys::Sys,
     volumes::{Disks, Placed, Runner},
 };
 use super::{Creation, CreationError, Made, Scratch, failed};
@@ -50,7 +50,7 @@ const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 /// What is everybody's to write to, unless a volume is.
 const REPLACEABLE: [&str; 2] = ["/tmp", "/dev/shm"];
 /// What is not the image's whatever is in it.
-const OF_THE_KERNEL: [&str; 3] = ["/dev", "/proc", "/sys/fs/cgroup"];
+const OF_THE_KERNEL: [&str; 4] = ["/dev", "/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu"];
 
 /// What the container is made of; the spawner derived all but the payload, and has checked that.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct ImageContents<'a> {
 /// What is made before the replica's limits hold, and while control groups can be seen.
 pub(super) struct Ahead {
     disks: Disks,
-    groups: Groups,
+    sys: Sys,
     outside: Option<(Outside, u32)>,
 }
 
@@ -83,7 +83,7 @@ impl ImageContents<'_> {
             (Network::None, _) | (_, None) => None,
             (Network::Egress, Some(uid)) => Some((Outside::prepare(creation.group)?, uid)),
         };
-        Ok(Ahead { disks: self.make_disks()?, groups: Groups::open(creation.group)?, outside })
+        Ok(Ahead { disks: self.make_disks()?, sys: Sys::open(creation.group)?, outside })
     }
 
     pub(super) fn devices(&self) -> Vec<DeviceRule> {
@@ -108,7 +108,7 @@ impl ImageContents<'_> {
         let outside = ahead.outside.map(|(outside, uid)| outside.open(uid, scratch.place())).transpose()?;
         let network = network::isolate(outside.as_ref())?;
         let opened = self.open_volumes(ahead.disks)?;
-        let (root, places) = self.mount_root(scratch, creation.tmp_bytes, &ahead.groups, &opened)?;
+        let (root, places) = self.mount_root(scratch, creation.tmp_bytes, &ahead.sys, &opened)?;
         let user = self.user(&root)?;
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         let runner = Runner { uid, gid, root: self.range.base() };
@@ -126,7 +126,7 @@ impl ImageContents<'_> {
             hostname: self.hostname,
             cgroup: creation.group.path(),
             running: oci::image::running(self.payload, &user, self.hostname)?,
-            mounts: self.mounts(creation.tmp_bytes, ahead.groups.place(scratch)?, &volumes)?,
+            mounts: self.mounts(creation.tmp_bytes, ahead.sys.place(scratch)?, &volumes)?,
             makes_network: false,
             user_namespace: user_namespace.as_fd(),
             seccomp: creation.seccomp.clone(),
@@ -158,9 +158,9 @@ impl ImageContents<'_> {
     }
 
     /// A volume takes the place of what every container has there.
-    fn mounts(&self, tmp_bytes: u64, groups: Vec<Mount>, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
+    fn mounts(&self, tmp_bytes: u64, sys: Vec<Mount>, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, OciSpecError> {
         let mut mounts = oci::image::mounts(tmp_bytes, self.payload.read_only_root)?;
-        mounts.extend(groups);
+        mounts.extend(sys);
         let is_replaced = |mount: &Mount| {
             let place = mount.destination();
             REPLACEABLE.iter().any(|it| Path::new(it) == place) && volumes.iter().any(|it| it.seen_at == *place)

@@ -1,6 +1,6 @@
 //! Processes of images as they find themselves: user, rights, root, network.
 
-use std::{collections::BTreeSet, os::fd::AsRawFd, path::Path};
+use std::{collections::BTreeSet, fs, os::fd::AsRawFd, path::Path};
 
 use dormouse_driver::{
     Daemon, Node,
@@ -356,5 +356,22 @@ pub(crate) fn its_own_control_group_can_be_read_and_no_other() {
         let told = run(&format!("{attempt} 2>&1"));
         assert!(told.contains("Read-only file system"), "{attempt}: {told}");
     }
+    stage.end();
+}
+
+/// Nothing else of /sys is there.
+pub(crate) fn which_processors_there_are_can_be_read() {
+    let mut stage = Stage::set();
+    let spec = stage.web("web");
+    stage.node.start_image(&spec);
+    let mut run = |command: &str| stage.node.run_in(&spec.replica, command);
+    let of_host = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
+    assert_eq!(run("cat /sys/devices/system/cpu/possible"), of_host.trim_end());
+    assert_eq!(
+        run("cd /sys; echo * devices/* devices/system/* fs/*"),
+        "devices fs devices/system devices/system/cpu fs/cgroup"
+    );
+    let told = run("echo 0 2>&1 >/sys/devices/system/cpu/cpu0/uevent");
+    assert!(told.contains("Read-only file system"), "{told}");
     stage.end();
 }

@@ -145,6 +145,7 @@ const TESTS: &[suite::Test] = tests![
     images::links_of_an_image_lead_no_mount_astray,
     images::layers_hide_what_is_below_and_as_many_as_may_are_mounted,
     images::its_own_control_group_can_be_read_and_no_other,
+    images::which_processors_there_are_can_be_read,
     image_calls::the_list_names_calls_that_there_are,
     image_calls::calls_are_refused_or_missing_as_listed,
     image_calls::python_serves_from_layers_that_hide,

@@ -15,9 +15,8 @@ use nix::{
 
 use super::{
     super::{CreationError, Scratch, failed},
-    ImageContents, furniture,
-    groups::Groups,
-    layers,
+    ImageContents, furniture, layers,
+    sys::Sys,
     volumes::{Opened, mount_points},
 };
 
@@ -42,7 +41,7 @@ impl ImageContents<'_> {
         &self,
         scratch: &Scratch<'_>,
         bytes: u64,
-        groups: &Groups,
+        sys: &Sys,
         volumes: &[Opened<'_>],
     ) -> Result<(PathBuf, Vec<PathBuf>), CreationError> {
         let [layers, furniture, root] = [LAYERS, FURNITURE, ROOT].map(|name| scratch.path(name));
@@ -54,7 +53,7 @@ impl ImageContents<'_> {
         let topmost = layers.join((shown.len().saturating_sub(1)).to_string());
         let topmost = fs::metadata(&topmost).map_err(failed("looking at", &topmost))?;
         furniture::furnish(&furniture, self.range.base(), self.hostname, self.nameserver(), &topmost)?;
-        groups.furnish(&furniture, self.range.base())?;
+        sys.furnish(&furniture, self.range.base())?;
         let mut options = format!("lowerdir={FURNITURE}");
         for index in (0..shown.len()).rev() {
             options.push_str(&format!(":{LAYERS}/{index}"));
