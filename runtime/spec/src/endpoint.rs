@@ -33,10 +33,31 @@ pub struct EndpointRequest {
     pub memory: Option<Bytes>,
     pub pids: Option<u32>,
     pub tmp: Option<Bytes>,
+    /// Left out where there are none, as in files of versions that took none.
+    #[serde(default, skip_serializing_if = "Requests::are_none")]
+    pub requests: Requests,
     pub intra_op_threads: Option<u32>,
     /// What runs where it is no model. Left out where it is one, as in files of versions that had no images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Box<Container>>,
+}
+
+/// The least of what has no limit: the node's default, or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requests {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<MilliCpu>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmp: Option<Bytes>,
+}
+
+impl Requests {
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What endpoints get where they do not say: `[endpoint.defaults]` of the configuration.
@@ -177,6 +198,7 @@ impl EndpointRequest {
             memory: None,
             pids: None,
             tmp: None,
+            requests: Requests::default(),
             intra_op_threads: None,
             container: None,
         }
@@ -194,14 +216,14 @@ impl EndpointRequest {
         node_cpus: u32,
     ) -> Result<Endpoint, EndpointError> {
         // A share of more processors than there are is a share of all of them.
-        let cpu = self.cpu.unwrap_or(defaults.cpu).min(MilliCpu::from_processors(node_cpus));
+        let cpu = limit(self.cpu, defaults.cpu, self.requests.cpu).min(MilliCpu::from_processors(node_cpus));
         let min_replicas = self.min_replicas.unwrap_or(defaults.min_replicas);
         let max_replicas = self.max_replicas.or(defaults.max_replicas).unwrap_or(node_cpus.max(min_replicas).max(1));
-        let memory = self
-            .memory
-            .or(defaults.memory)
-            .unwrap_or_else(|| model.saturating_add(model).saturating_add(MEMORY_BESIDE_MODEL));
-        let tmp = Bytes::new(within("tmp", self.tmp.unwrap_or(defaults.tmp).get(), TMP_MIN.get(), u64::MAX)?);
+        let default_memory =
+            defaults.memory.unwrap_or_else(|| model.saturating_add(model).saturating_add(MEMORY_BESIDE_MODEL));
+        let memory = limit(self.memory, default_memory, self.requests.memory);
+        let tmp = limit(self.tmp, defaults.tmp, self.requests.tmp);
+        let tmp = Bytes::new(within("tmp", tmp.get(), TMP_MIN.get(), u64::MAX)?);
         // The node's defaults are for the built-in worker, whose threads are known.
         let (default_concurrency, default_pids) = match self.container {
             Some(_) => (CONTAINER_CONCURRENCY_OF_IMAGES, defaults.pids.max(PIDS_OF_IMAGES)),
@@ -256,6 +278,13 @@ impl EndpointRequest {
     }
 }
 
+fn limit<T: Ord>(written: Option<T>, default: T, requested: Option<T>) -> T {
+    written.unwrap_or_else(|| match requested {
+        Some(requested) => default.max(requested),
+        None => default,
+    })
+}
+
 fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<u64, EndpointError> {
     if (min..=max).contains(&value) { Ok(value) } else { Err(EndpointError::OutOfRange { field, value, min, max }) }
 }
@@ -306,6 +335,20 @@ mod tests {
         assert_eq!((endpoint.min_replicas, endpoint.max_replicas, endpoint.container_concurrency), (0, 2, 4));
         assert_eq!(endpoint.limits.memory, Bytes::from_mebibytes(2 * 10 + 256));
         assert_eq!(endpoint.intra_op_threads, 1);
+    }
+
+    #[test]
+    fn what_is_requested_without_a_limit_is_the_least() {
+        let (small, large) = (Bytes::from_mebibytes(1), Bytes::from_mebibytes(1_024));
+        let asked = |memory, requested| {
+            let requests = Requests { memory: Some(requested), cpu: Some(MilliCpu::from_milli(1_500)), tmp: None };
+            let endpoint = resolve(&EndpointRequest { memory, requests, ..request() }).unwrap();
+            assert_eq!(endpoint.limits.cpu.milli(), 1_500);
+            endpoint.limits.memory
+        };
+        assert_eq!(asked(None, large), large);
+        assert_eq!(asked(None, small), Bytes::from_mebibytes(2 * 10 + 256), "the default is more");
+        assert_eq!(asked(Some(Bytes::from_mebibytes(64)), small), Bytes::from_mebibytes(64));
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub use container::{
 pub use default_name::{DefaultName, DefaultNameError};
 pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use endpoint::{CONTAINER_CONCURRENCY_MAX, Endpoint, EndpointDefaults, EndpointError, EndpointRequest, PIDS_MAX};
+pub use endpoint::{
+    CONTAINER_CONCURRENCY_MAX, Endpoint, EndpointDefaults, EndpointError, EndpointRequest, PIDS_MAX, Requests,
+};
 pub use image_reference::{ImageReference, ImageReferenceError, Registry};
 pub use limits::Limits;
 pub use name::{Alias, EndpointName, NameError};

@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use crate::{Bytes, EndpointRequest, MilliCpu, QuantityError};
+use crate::{Bytes, EndpointRequest, QuantityError, Requests};
 
 use super::{
     ManifestError, Note, Problem,
@@ -48,9 +48,15 @@ pub(super) fn read(
         };
     }
     if let Some(requests) = resources.take("requests") {
-        requests.note_ignored(kubernetes::REQUESTS_REASON, notes);
-        if bounded == Bounded::Container {
-            written.requests = read_requests(requests.mapping()?, request)?;
+        match bounded {
+            Bounded::Model => requests.note_ignored(kubernetes::REQUESTS_REASON, notes),
+            Bounded::Container => {
+                let place = requests.clone();
+                written.requests = read_requests(requests.mapping()?, request)?;
+                if is_beside_a_limit(&written) {
+                    place.note_ignored(kubernetes::REQUESTS_REASON, notes);
+                }
+            }
         }
     }
     resources.finish(&[kubernetes::RESOURCES], notes)?;
@@ -86,18 +92,26 @@ fn read_limits(
     })
 }
 
+fn is_beside_a_limit(Resources { limits, requests }: &Resources) -> bool {
+    let of: [fn(&Amounts) -> Option<u64>; 3] =
+        [|amounts| amounts.cpu, |amounts| amounts.memory, |amounts| amounts.ephemeral_storage];
+    of.iter().any(|of| of(limits).is_some() && of(requests).is_some())
+}
+
 /// A request that no limit holds could never be met.
-fn read_requests(mut requests: Mapping, request: &EndpointRequest) -> Result<Amounts, ManifestError> {
+fn read_requests(mut requests: Mapping, request: &mut EndpointRequest) -> Result<Amounts, ManifestError> {
+    let Requests { cpu, memory, tmp } = &mut request.requests;
     Ok(Amounts {
-        cpu: within(requests.take("cpu"), request.cpu, |cpu: MilliCpu| cpu.milli().into())?,
-        memory: within(requests.take("memory"), request.memory, Bytes::get)?,
-        ephemeral_storage: within(requests.take("ephemeral-storage"), request.tmp, Bytes::get)?,
+        cpu: within(requests.take("cpu"), request.cpu, cpu, |cpu| cpu.milli().into())?,
+        memory: within(requests.take("memory"), request.memory, memory, Bytes::get)?,
+        ephemeral_storage: within(requests.take("ephemeral-storage"), request.tmp, tmp, Bytes::get)?,
     })
 }
 
-fn within<T: FromStr<Err = QuantityError> + PartialOrd>(
+fn within<T: FromStr<Err = QuantityError> + PartialOrd + Copy>(
     field: Option<Field>,
     limit: Option<T>,
+    requested: &mut Option<T>,
     amount: fn(T) -> u64,
 ) -> Result<Option<u64>, ManifestError> {
     let Some(field) = field else { return Ok(None) };
@@ -105,11 +119,13 @@ fn within<T: FromStr<Err = QuantityError> + PartialOrd>(
     if field.scalar()? == "0" {
         return Ok(Some(0));
     }
-    let requested: T = quantity(&field)?;
+    let quantity: T = quantity(&field)?;
     match limit {
-        Some(limit) if requested > limit => Err(field.unsupported("it is more than the limit")),
-        _ => Ok(Some(amount(requested))),
+        Some(limit) if quantity > limit => return Err(field.unsupported("it is more than the limit")),
+        Some(_) => {}
+        None => *requested = Some(quantity),
     }
+    Ok(Some(amount(quantity)))
 }
 
 pub(super) fn quantity<T: FromStr<Err = QuantityError>>(field: &Field) -> Result<T, ManifestError> {

@@ -434,3 +434,17 @@ fn a_container_keeps_to_what_its_kind_of_manifest_means_or_to_what_it_says() {
         assert!(error.contains("there are auto, knative, kserve"), "{error}");
     }
 }
+
+#[test]
+fn requests_without_limits_are_taken() {
+    let requests = "resources: {limits: {cpu: 1}, requests: {memory: 1Gi, ephemeral-storage: 100Mi}}";
+    for form in FORMS {
+        let Manifest { endpoint, notes, .. } = form.read(requests, "");
+        let expected = crate::Requests {
+            cpu: None,
+            memory: Some(Bytes::from_mebibytes(1_024)),
+            tmp: Some(Bytes::from_mebibytes(100)),
+        };
+        assert_eq!((endpoint.requests, notes.as_slice()), (expected, [].as_slice()), "{}", form.kind);
+    }
+}

@@ -100,7 +100,11 @@ fn real_fields_that_are_not_honoured_are_noted() {
             "",
             ".containers[0].livenessProbe.terminationGracePeriodSeconds",
         ),
-        ("resources: {requests: {cpu: 0, memory: 1Gi}}", "", ".containers[0].resources.requests"),
+        (
+            "resources: {limits: {memory: 1Gi}, requests: {cpu: 1, memory: 1Gi}}",
+            "",
+            ".containers[0].resources.requests",
+        ),
         ("resources: {limits: {hugepages-2Mi: 4Mi}}", "", ".containers[0].resources.limits.hugepages-2Mi"),
         (
             "securityContext: {allowPrivilegeEscalation: true}",
