@@ -85,10 +85,10 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
                 size(limits.memory.get()),
                 limits.pids,
                 size(limits.tmp.get()),
-                if status.image.is_some() {
-                    String::new()
-                } else {
+                if status.model.is_some() {
                     format!(", intra-op threads {}", endpoint.intra_op_threads)
+                } else {
+                    String::new()
                 }
             ),
         ],
@@ -141,7 +141,7 @@ fn content(status: &EndpointStatus) -> Vec<[String; 2]> {
             ),
         ],
         (None, Some(model)) => vec![fact("Model", format!("{model}, {}", size(status.model_bytes.get())))],
-        (None, None) => vec![fact("Model", "none yet".to_owned())],
+        (None, None) => vec![fact("Serves", "nothing yet".to_owned())],
     }
 }
 

@@ -20,7 +20,7 @@ pub(in crate::commands) struct Rm {
     references: Vec<ImageReference>,
 }
 
-/// Remove every image
+/// Remove every image that no endpoint runs
 #[derive(Debug, Args)]
 pub(in crate::commands) struct Prune {}
 
