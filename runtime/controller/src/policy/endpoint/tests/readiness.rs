@@ -74,6 +74,7 @@ fn idle_it_is_ended_where_another_is_frozen_and_not_while_requests_wait_for_it()
     case.step(Event::Release { replica: first });
     unready(&mut case, first);
     case.acquire();
+    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(100 * SECOND)), "only the request's time runs");
     assert_eq!(case.pass(99 * SECOND), [], "a request waits for it");
     assert_eq!(refused(&case.pass(SECOND)).len(), 1);
     assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(10 * SECOND)), "from the last that waited");
