@@ -115,7 +115,7 @@ impl From<&AcquireError> for Refusal {
         use AcquireError as E;
         match error {
             E::NotFound => Self::new(StatusCode::NOT_FOUND, error),
-            E::DeadlineExceeded { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, error),
+            E::DeadlineExceeded { .. } | E::Unready { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, error),
             E::Deploying { retry_after }
             | E::QueueFull { retry_after, .. }
             | E::BackOff { retry_after, .. }

@@ -107,6 +107,9 @@ pub struct ReplicaStatus {
     pub id: String,
     pub revision: u32,
     pub phase: Phase,
+    /// What its readiness probe saw, where that is why it gets no requests.
+    #[serde(default)]
+    pub unready: Option<String>,
     /// Requests it serves.
     pub leases: u32,
     /// Milliseconds since 1970.
@@ -148,6 +151,8 @@ pub enum Phase {
     Initializing,
     Starting,
     Ready,
+    /// It was, and gets no requests until it is again.
+    Unready,
     Frozen,
     Draining,
     Exited,
@@ -360,6 +365,7 @@ impl From<&ReplicaView> for ReplicaStatus {
             id: view.id.to_string(),
             revision: view.revision,
             phase: view.phase.into(),
+            unready: view.unready.clone(),
             leases: view.leases,
             started_at_ms: view.started_at_ms,
             memory: view.memory,
@@ -402,6 +408,7 @@ impl From<controller::Phase> for Phase {
             P::Initializing => Self::Initializing,
             P::Starting => Self::Starting,
             P::Ready => Self::Ready,
+            P::Unready => Self::Unready,
             P::Frozen => Self::Frozen,
             P::Draining => Self::Draining,
             P::Exited => Self::Exited,

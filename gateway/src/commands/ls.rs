@@ -59,6 +59,7 @@ pub(super) fn phase(phase: Phase) -> &'static str {
         Phase::Initializing => "initializing",
         Phase::Starting => "starting",
         Phase::Ready => "ready",
+        Phase::Unready => "unready",
         Phase::Frozen => "frozen",
         Phase::Draining => "draining",
         Phase::Exited => "exited",
@@ -89,12 +90,14 @@ mod tests {
             id: "m-1-1".to_owned(),
             revision: 1,
             phase,
+            unready: None,
             leases: 0,
             started_at_ms: 0,
             memory: Bytes::new(0),
             control_group: "m-1-1".to_owned(),
         };
         assert_eq!(phases(&[]), "0");
-        assert_eq!(phases(&[Phase::Frozen, Phase::Ready, Phase::Ready].map(replica)), "2 ready, 1 frozen");
+        let all = [Phase::Frozen, Phase::Ready, Phase::Unready, Phase::Ready];
+        assert_eq!(phases(&all.map(replica)), "2 ready, 1 unready, 1 frozen");
     }
 }

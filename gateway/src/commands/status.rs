@@ -116,6 +116,8 @@ fn facts(status: &EndpointStatus) -> Vec<[String; 2]> {
     ]
     .map(|fact| fact.map(str::to_owned));
     facts.extend(settings);
+    let unready = |replica: &ReplicaStatus| Some(format!("{}, {}", replica.id, replica.unready.as_ref()?));
+    facts.extend(status.replicas.iter().filter_map(unready).map(|unready| ["Unready".to_owned(), unready]));
     facts.extend(status.preparation.iter().flat_map(preparation));
     facts.extend(template(&status.template).map(|template| ["Template".to_owned(), template]));
     facts.extend(status.last_wake.as_ref().map(|wake| ["Last wake".to_owned(), summary(wake)]));

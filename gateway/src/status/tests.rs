@@ -36,6 +36,8 @@ fn a_deadline_is_504_and_names_its_place() {
     assert!(status == 504 && queue.contains("queue"), "{queue}");
     let (status, start, _) = told(AcquireError::DeadlineExceeded { place: Place::Start });
     assert!(status == 504 && start.contains("start"), "{start}");
+    let (status, unready, _) = told(AcquireError::Unready { cause: "readiness probe: silence".to_owned() });
+    assert!(status == 504 && unready.ends_with(": readiness probe: silence"), "{unready}");
     let (status, inference, _) = told(InferenceError::DeadlineInInference);
     assert!(status == 504 && inference.contains("inference"), "{inference}");
     let (status, image, _) = told(InferenceError::DeadlineInReplica);

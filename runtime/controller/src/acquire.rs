@@ -28,6 +28,9 @@ pub enum AcquireError {
     Draining { retry_after: Duration },
     #[error("the deadline passed in the {}", match place { Place::Queue => "queue", Place::Start => "start" })]
     DeadlineExceeded { place: Place },
+    /// Replicas run, and none of them takes requests for now. What was seen of one.
+    #[error("the deadline passed while no replica took requests: {cause}")]
+    Unready { cause: String },
     /// The node's memory budget is taken by replicas that serve.
     #[error("memory is short: {short} more of the node's budget is needed to start a replica")]
     OutOfCapacity { short: Bytes, retry_after: Duration },

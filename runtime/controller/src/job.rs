@@ -196,7 +196,7 @@ impl Running<'_> {
         let looking = async {
             // An error means that it is not to be looked at any more.
             if is_created.await.is_ok() {
-                until_ready(Arc::clone(inside), &image.readiness, note).await;
+                until_ready(Arc::clone(inside), &image.startup, note).await;
             } else {
                 std::future::pending::<()>().await;
             }

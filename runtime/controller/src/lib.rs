@@ -32,6 +32,7 @@ mod settings;
 mod store;
 mod view;
 mod wake;
+mod watch;
 
 pub use acquire::{AcquireError, Place};
 pub(crate) use address::OrderError;

@@ -90,8 +90,12 @@ pub(crate) enum Fact {
     Spawner(Event, Option<OwnedFd>),
     /// What was seen of a process of an image that starts.
     Looked(ReplicaId, Look),
-    /// What was seen of one that served and does not any more.
+    /// What was seen of one that served and is to end for it.
     Unwell(ReplicaId, Seen),
+    /// What was seen of one that served and takes no requests for now.
+    Unready(ReplicaId, Seen),
+    /// It is seen to take requests, whether or not it did not before.
+    ReadyAgain(ReplicaId),
     Memory(MemoryFact),
 }
 

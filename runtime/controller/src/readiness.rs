@@ -1,5 +1,7 @@
 //! Whether a process of an image takes requests: it cannot say so itself, so it is looked at.
 
+mod awake;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,6 +15,8 @@ use crate::{
     probe::{ProbeFailure, Seen, look},
 };
 
+pub(crate) use awake::keep_looking;
+
 /// Between two looks where nobody said how long: short at first, since most of the time of a wake is waited
 /// here, then longer, since a process that loads for minutes must not be kept from it.
 const PAUSE_FIRST: Duration = Duration::from_micros(500);
@@ -20,16 +24,17 @@ const PAUSE_LAST: Duration = Duration::from_millis(50);
 /// Where a process is made for each look.
 const PAUSE_FIRST_OF_COMMANDS: Duration = Duration::from_millis(10);
 const PAUSE_LAST_OF_COMMANDS: Duration = Duration::from_millis(500);
+
 /// What somebody who looks has to tell.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Why, where that is not what was told before.
     NotReady(Seen),
-    /// The last that is told.
+    /// Of one that starts, the last that is told.
     Ready,
 }
 
-/// Somebody who looks, until this is dropped.
+/// Somebody who looks at one that starts, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Looking(AbortHandle);
 

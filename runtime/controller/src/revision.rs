@@ -51,7 +51,10 @@ pub(crate) struct ModelContent {
 pub(crate) struct ImageContent {
     pub(crate) image: PinnedImage,
     pub(crate) served: ServedImage,
-    pub(crate) readiness: Probe,
+    /// Until it takes requests for the first time.
+    pub(crate) startup: Probe,
+    /// While it is awake, once it has.
+    pub(crate) readiness: Option<Probe>,
     pub(crate) liveness: Option<Probe>,
     payload: Box<ImagePayload>,
     /// What its volumes hold, for as long as replicas are made of it.
@@ -132,9 +135,9 @@ impl ImageContent {
             app_protocol: container.app_protocol,
             contract: image.contract.clone(),
         };
-        let readiness = container.readiness_probe.clone().unwrap_or_else(|| image.contract.readiness());
-        let liveness = container.liveness_probe.clone();
-        Ok(Self { image, served, readiness, liveness, payload: Box::new(payload), _contents: held })
+        let startup = container.first_probe().cloned().unwrap_or_else(|| image.contract.readiness());
+        let (readiness, liveness) = (container.readiness_probe.clone(), container.liveness_probe.clone());
+        Ok(Self { image, served, startup, readiness, liveness, payload: Box::new(payload), _contents: held })
     }
 
     /// What may be run in a replica beside its process, to see how that does.

@@ -134,6 +134,8 @@ pub struct ReplicaView {
     pub id: ReplicaId,
     pub revision: u32,
     pub phase: Phase,
+    /// What was seen of it, where its phase is [`Phase::Unready`].
+    pub unready: Option<String>,
     pub leases: u32,
     /// When it was created, in milliseconds since 1970.
     pub started_at_ms: u64,
@@ -153,6 +155,8 @@ pub enum Phase {
     /// The worker loads its model.
     Starting,
     Ready,
+    /// It was ready, and takes no new request until its readiness probe goes well again.
+    Unready,
     Frozen,
     /// Takes no new request and ends when its leases are back.
     Draining,

@@ -69,14 +69,18 @@ pub struct Container {
     /// Whether nothing but /tmp, /dev/shm and volumes can be written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_root_filesystem: bool,
-    /// When it takes requests. None: when something listens on its port.
+    /// When it takes requests, for as long as it lives. None: it is not looked at again once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
+    /// When it takes requests for the first time, where no readiness probe says so. None: what its contract says, else
+    /// when something listens on its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(default, skip_serializing_if = "Network::is_none")]
     pub network: Network,
-    /// Whether it still does, once it has. None: it is not looked at any more.
+    /// Whether it lives, once it has taken requests. None: it is not looked at for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness_probe: Option<Probe>,
 }
@@ -99,10 +103,17 @@ impl Container {
             run_as_non_root: false,
             read_only_root_filesystem: false,
             readiness_probe: None,
+            startup_probe: None,
             volume_mounts: Vec::new(),
             network: Network::None,
             liveness_probe: None,
         }
+    }
+
+    /// What says when it takes requests for the first time, where anything was asked for.
+    #[must_use]
+    pub fn first_probe(&self) -> Option<&Probe> {
+        self.readiness_probe.as_ref().or(self.startup_probe.as_ref())
     }
 }
 
@@ -191,6 +202,7 @@ mod tests {
             app_protocol: AppProtocol::H2c,
             contract: Contract::Raw,
             readiness_probe: Some(Probe::tcp()),
+            startup_probe: Some(Probe::tcp()),
             liveness_probe: Some(Probe::tcp()),
             read_only_root_filesystem: true,
             ..plain

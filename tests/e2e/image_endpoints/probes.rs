@@ -1,5 +1,7 @@
 //! Replicas that are looked at while they serve.
 
+mod readiness;
+
 use dormouse_tests::wait::until_true;
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -7,7 +7,7 @@ use dormouse_sandbox::messages::{Premade, ReplicaId};
 use dormouse_spec::Bytes;
 use tokio::time::Instant;
 
-use crate::{lease::Leased, liveness::Watching, policy::ReplicaKey, readiness::Looking};
+use crate::{lease::Leased, policy::ReplicaKey, readiness::Looking, watch::Watching};
 
 /// What the task keeps of a replica beside what the policy knows.
 #[derive(Debug)]
@@ -18,8 +18,9 @@ pub(super) struct Member {
     pub(super) started_at_ms: u64,
     /// Looks whether it is ready, where it cannot say so.
     pub(super) _looking: Option<Looking>,
-    /// Looks whether it still serves, while it is awake.
-    pub(super) watching: Option<Watching>,
+    /// Look at it while it is awake, once it took requests: whether it lives, and whether it takes them still.
+    pub(super) liveness: Option<Watching>,
+    pub(super) readiness: Option<Watching>,
     /// When its container began; None where it has not, or that was before the machine did.
     pub(super) created: Option<Instant>,
     /// Its control group, where that was made before it was known for whom.
@@ -34,7 +35,8 @@ impl Member {
             memory,
             started_at_ms: 0,
             _looking: None,
-            watching: None,
+            liveness: None,
+            readiness: None,
             created: None,
             premade: None,
         }

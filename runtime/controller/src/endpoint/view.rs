@@ -62,6 +62,7 @@ pub(super) fn snapshot(
             id: member.leased.id().clone(),
             revision: member.revision,
             phase: state.phase(),
+            unready: state.unready().map(str::to_owned),
             leases,
             started_at_ms: member.started_at_ms,
             memory: member.memory,

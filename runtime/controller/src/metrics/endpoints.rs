@@ -11,11 +11,12 @@ use prometheus::{
 
 use crate::{EndpointView, Phase, TemplateUse, directory::Directory};
 
-const PHASES: [(Phase, &str); 7] = [
+const PHASES: [(Phase, &str); 8] = [
     (Phase::Pending, "pending"),
     (Phase::Initializing, "initializing"),
     (Phase::Starting, "starting"),
     (Phase::Ready, "ready"),
+    (Phase::Unready, "unready"),
     (Phase::Frozen, "frozen"),
     (Phase::Draining, "draining"),
     (Phase::Exited, "exited"),

@@ -2,6 +2,7 @@ mod demand;
 mod forks;
 mod idle;
 mod life;
+mod readiness;
 mod templates;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -93,6 +94,7 @@ impl EndpointPolicy {
     /// Takes in what happened at `now` and says what is to be done.
     pub(crate) fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.note_awaited(now);
         self.take_in(now, event, &mut actions);
         self.expire(now, &mut actions);
         self.end_drained(now, &mut actions);
@@ -140,8 +142,8 @@ impl EndpointPolicy {
     }
 
     /// The replicas with their states and leases.
-    pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaKey, State, u32)> + '_ {
-        self.replicas.iter().map(|(key, replica)| (*key, replica.state, replica.leases))
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaKey, &State, u32)> {
+        self.replicas.iter().map(|(key, replica)| (*key, &replica.state, replica.leases))
     }
 
     fn take_in(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
@@ -161,6 +163,8 @@ impl EndpointPolicy {
             Event::Release { replica } => self.released(now, replica),
             Event::Silent { replica } => self.silent(now, replica, actions),
             Event::Unwell { replica, cause } => self.unwell(now, replica, cause, actions),
+            Event::Unready { replica, cause } => self.unready(replica, cause, actions),
+            Event::ReadyAgain { replica } => self.ready_again(replica, actions),
             Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),

@@ -46,10 +46,20 @@ pub(crate) enum Event {
     Silent {
         replica: ReplicaKey,
     },
-    /// It was looked at while it served, and does not any more: the cause.
+    /// It was looked at while it served, and is to end for what was seen: the cause.
     Unwell {
         replica: ReplicaKey,
         cause: String,
+    },
+    /// It was looked at while it served, and takes no requests until it is ready again: the cause, or another than
+    /// before.
+    Unready {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    /// It was looked at while it served, and takes requests. Told of one that always did, too.
+    ReadyAgain {
+        replica: ReplicaKey,
     },
     MemoryGranted {
         replica: ReplicaKey,
@@ -150,6 +160,8 @@ impl Event {
             | Self::Release { .. }
             | Self::Silent { .. }
             | Self::Unwell { .. }
+            | Self::Unready { .. }
+            | Self::ReadyAgain { .. }
             | Self::Adopt { .. }
             | Self::AdoptTemplate { .. }
             | Self::Prepared { .. }
@@ -294,6 +306,14 @@ pub(crate) enum Note {
         replica: ReplicaKey,
         cause: String,
     },
+    /// It took requests, and takes none for now.
+    Unready {
+        replica: ReplicaKey,
+        cause: String,
+    },
+    ReadyAgain {
+        replica: ReplicaKey,
+    },
     FreezeFailed {
         replica: ReplicaKey,
     },
@@ -302,10 +322,30 @@ pub(crate) enum Note {
 /// Why a waiter gets no replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    QueueFull { waiters: u32, retry_after: Duration },
-    BackOff { cause: String, retry_after: Duration },
-    StartFailed { cause: String, retry_after: Duration },
-    Draining { retry_after: Duration },
-    Deadline { place: Place },
-    OutOfCapacity { short: Bytes, retry_after: Duration },
+    QueueFull {
+        waiters: u32,
+        retry_after: Duration,
+    },
+    BackOff {
+        cause: String,
+        retry_after: Duration,
+    },
+    StartFailed {
+        cause: String,
+        retry_after: Duration,
+    },
+    Draining {
+        retry_after: Duration,
+    },
+    Deadline {
+        place: Place,
+    },
+    /// The deadline passed, and replicas run of which none is ready: what was seen of one.
+    Unready {
+        cause: String,
+    },
+    OutOfCapacity {
+        short: Bytes,
+        retry_after: Duration,
+    },
 }

@@ -7,9 +7,10 @@ use crate::Phase;
 ///
 /// ```text
 /// Pending → (Awaiting) → Creating → Loading → Ready ⇄ Frozen   accepting
+///                                             Ready ⇄ Unready  accepting, but for now nothing is granted
 ///     any → Draining → Stopping → Exited → (removed)           not accepting
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// Waits for memory. `short` is what the ledger said is missing.
     Pending {
@@ -28,6 +29,10 @@ pub(crate) enum State {
         since: Time,
     },
     Ready,
+    /// It was ready, keeps the leases it has, and gets no others until it is ready again. What was seen of it.
+    Unready {
+        cause: String,
+    },
     /// Asked to freeze; `told` once the spawner said so.
     Frozen {
         told: bool,
@@ -81,14 +86,14 @@ impl Replica {
         }
     }
 
-    /// It serves, or will, and may be given further requests.
+    /// It serves, or will, and is to be given further requests, at once or once it is ready.
     pub(super) fn accepts(&self) -> bool {
         self.awake() || matches!(self.state, State::Frozen { .. })
     }
 
     /// Accepting and not frozen: what a floor of running replicas is counted in.
     pub(super) fn awake(&self) -> bool {
-        self.starts() || self.state == State::Ready
+        self.starts() || self.state.runs()
     }
 
     pub(super) fn starts(&self) -> bool {
@@ -105,8 +110,8 @@ impl Replica {
             State::Pending { .. } | State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. } => {
                 Usage::Starting
             }
-            State::Ready if self.leases > 0 => Usage::Busy,
-            State::Ready => Usage::Idle,
+            State::Ready | State::Unready { .. } if self.leases > 0 => Usage::Busy,
+            State::Ready | State::Unready { .. } => Usage::Idle,
             State::Frozen { .. } => Usage::Frozen,
             State::Draining { .. } | State::Stopping { .. } | State::Exited => Usage::Leaving,
         }
@@ -117,16 +122,30 @@ impl State {
     pub(super) const TOLD_TO_STOP: Self = Self::Stopping { again: None };
 
     /// Nothing of it is there yet but what the ledger knows.
-    pub(super) fn is_to_come(self) -> bool {
+    pub(super) fn is_to_come(&self) -> bool {
         matches!(self, Self::Pending { .. } | Self::Awaiting { .. })
     }
 
-    pub(crate) fn phase(self) -> Phase {
+    /// It is awake and was ready, be it now or not.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self, Self::Ready | Self::Unready { .. })
+    }
+
+    /// What was seen of it, where that is why it gets no requests.
+    pub(crate) fn unready(&self) -> Option<&str> {
+        match self {
+            Self::Unready { cause } => Some(cause),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
         match self {
             Self::Pending { .. } => Phase::Pending,
             Self::Awaiting { .. } | Self::Creating { .. } => Phase::Initializing,
             Self::Loading { .. } => Phase::Starting,
             Self::Ready | Self::Frozen { told: false } => Phase::Ready,
+            Self::Unready { .. } => Phase::Unready,
             Self::Frozen { told: true } => Phase::Frozen,
             Self::Draining { .. } | Self::Stopping { .. } => Phase::Draining,
             Self::Exited => Phase::Exited,

@@ -131,7 +131,7 @@ fn arguments(container: &Container, image: &PinnedImage) -> Result<Vec<String>, 
 
 /// What its probes run, each once.
 fn commands(container: &Container) -> Vec<Vec<String>> {
-    let probes = [&container.readiness_probe, &container.liveness_probe];
+    let probes = [container.first_probe(), container.liveness_probe.as_ref()];
     let mut commands: Vec<Vec<String>> = Vec::new();
     for command in probes.into_iter().flatten().filter_map(|probe| probe.handler.command()) {
         if !commands.iter().any(|before| before == command) {

@@ -14,7 +14,7 @@ pub struct Probe {
     /// Before the first look.
     #[serde(default, with = "duration::text")]
     pub initial_delay: Duration,
-    /// Between two looks. Zero: as often as is sensible.
+    /// Between two looks. Zero: as often as is sensible, until it takes requests first.
     #[serde(default, with = "duration::text")]
     pub period: Duration,
     /// The longest that an answer may take.

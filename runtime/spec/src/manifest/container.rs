@@ -75,6 +75,7 @@ pub(super) fn read(
     };
     let written = volumes::Written { volumes: shared.volumes, mounts, storage: env.storage };
     let volume_mounts = written.read(&sources, notes)?;
+    let probes = probes::read(readiness, startup, &port, endpoint, notes)?;
     if let Some(lifecycle) = lifecycle {
         lifecycle.mapping()?.finish(&[kubernetes::LIFECYCLE], notes)?;
     }
@@ -89,7 +90,8 @@ pub(super) fn read(
         run_as_group: security.group,
         run_as_non_root: security.non_root()?,
         read_only_root_filesystem: security.read_only_root,
-        readiness_probe: probes::read(readiness, startup, &port, endpoint, notes)?,
+        readiness_probe: probes.readiness,
+        startup_probe: probes.startup,
         volume_mounts,
         liveness_probe: liveness.map(|liveness| probes::read_liveness(liveness, &port, notes)).transpose()?,
         ..Container::of(image)

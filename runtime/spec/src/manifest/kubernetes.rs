@@ -120,13 +120,8 @@ pub(super) const SECCOMP: &[Known] = &[
     ignored("every replica has the same filter of system calls", &["localhostProfile"]),
 ];
 
-pub(super) const PROBE: &[Known] = &[
-    ignored(
-        "readiness is looked at until a replica takes requests; a `livenessProbe` is what looks afterwards",
-        &["failureThreshold"],
-    ),
-    ignored("a replica that is ended for its probe has two seconds", &["terminationGracePeriodSeconds"]),
-];
+pub(super) const PROBE: &[Known] =
+    &[ignored("a replica that is ended for its probe has two seconds", &["terminationGracePeriodSeconds"])];
 
 pub(super) const HTTP_GET: &[Known] = &[
     refused("only the replica itself is asked", &["host"]),

@@ -52,8 +52,8 @@ pub(super) fn keep_to(contract: Contract, endpoint: &mut EndpointRequest) {
     {
         container.contract = contract;
         // As in a cluster: not every custom predictor knows the paths of KServe's own servers.
-        if contract == Contract::KServe {
-            container.readiness_probe.get_or_insert_with(Probe::tcp);
+        if contract == Contract::KServe && container.readiness_probe.is_none() {
+            container.startup_probe.get_or_insert_with(Probe::tcp);
         }
     }
 }

@@ -138,6 +138,15 @@ impl EndpointTask {
                 self.wakes.fail(replica, &cause);
                 self.fail(replica, "a replica died", &cause);
             }
+            Note::Unready { replica, cause } => {
+                let replica = self.members.id(replica).map(String::from).unwrap_or_default();
+                tracing::warn!(replica, cause, "a replica takes no requests for now");
+            }
+            Note::ReadyAgain { replica } => {
+                self.log(replica, "readiness probe: it takes requests again");
+                let replica = self.members.id(replica).map(String::from).unwrap_or_default();
+                tracing::info!(replica, "a replica takes requests again");
+            }
             Note::FreezeFailed { replica } => {
                 self.fail(replica, "a replica was not frozen", "the kernel did not stop all its tasks");
             }
@@ -159,6 +168,7 @@ impl From<Refusal> for AcquireError {
             Refusal::StartFailed { cause, retry_after } => Self::StartFailed { cause, retry_after },
             Refusal::Draining { retry_after } => Self::Draining { retry_after },
             Refusal::Deadline { place } => Self::DeadlineExceeded { place },
+            Refusal::Unready { cause } => Self::Unready { cause },
             Refusal::OutOfCapacity { short, retry_after } => Self::OutOfCapacity { short, retry_after },
         }
     }

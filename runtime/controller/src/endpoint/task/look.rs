@@ -1,30 +1,33 @@
-//! Replicas of an image are looked at: until they take requests, and where that is asked for, whether they still do.
+//! Replicas of an image are looked at: until they take requests, and where that is asked for, whether they still do
+//! and live.
 
 use std::{sync::Arc, time::Duration};
 
+use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::Probe;
 
 use super::EndpointTask;
 use crate::{
     LossCause,
-    link::Fact,
-    liveness::Watching,
-    policy::{Event, ReplicaKey, State},
+    link::{Fact, FactSender},
+    liveness::until_failed,
+    policy::{Event, ReplicaKey},
     probe::Seen,
-    readiness::Looking,
+    readiness::{Look, Looking, keep_looking},
+    watch::{Looks, Watching},
 };
 
 impl EndpointTask {
     /// Begins to look whether a process of an image takes requests. A worker says so itself.
     pub(super) fn look(&mut self, replica: ReplicaKey) {
         let Some(image) = self.revision.image() else { return };
-        self.look_as(replica, image.readiness.clone());
+        self.look_as(replica, image.startup.clone());
     }
 
     /// The same of one that outlived the node process, and was looked at before: one look that goes well is enough.
     pub(super) fn look_again(&mut self, replica: ReplicaKey) {
         let Some(image) = self.revision.image() else { return };
-        let once = Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..image.readiness.clone() };
+        let once = Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..image.startup.clone() };
         self.look_as(replica, once);
     }
 
@@ -39,34 +42,46 @@ impl EndpointTask {
         member._looking = Some(looking);
     }
 
-    /// Those that serve and are awake are watched, no others, and each anew since it came to be so.
+    /// Those that served and are awake are watched, no others, and each anew since it came to be so.
     pub(super) fn watch_the_awake(&mut self) {
-        let probe = self.revision.image().and_then(|image| image.liveness.as_ref());
         for (key, state, _) in self.policy.replicas() {
             let Some(member) = self.members.get_mut(key) else { continue };
-            let is_watched = state == State::Ready && member.revision == self.revision.number;
-            let Some(probe) = probe.filter(|_| is_watched) else {
-                member.watching = None;
+            let is_watched = state.runs() && member.revision == self.revision.number;
+            let image = self.revision.image().filter(|_| is_watched);
+            let Some((image, inside)) = image.zip(member.leased.address().inside()) else {
+                (member.liveness, member.readiness) = (None, None);
                 continue;
             };
+            let looks = |probe: &Probe| Looks::begin(Arc::clone(inside), probe.clone(), member.created);
             // Of one whose verdict reached nobody the count begins anew.
-            let is_new = member.watching.as_ref().is_none_or(Watching::is_over);
-            let Some(inside) = member.leased.address().inside().filter(|_| is_new) else { continue };
-            let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
-            let watching = Watching::begin(Arc::clone(inside), probe.clone(), member.created, move |cause| {
-                let _ = facts.tell(Fact::Unwell(id, cause));
-            });
-            member.watching = Some(watching);
+            if let Some(probe) = &image.liveness
+                && member.liveness.as_ref().is_none_or(Watching::is_over)
+            {
+                member.liveness = Some(watch_life(member.leased.id().clone(), looks(probe), self.facts_sender.clone()));
+            }
+            if let Some(probe) = &image.readiness
+                && member.readiness.is_none()
+            {
+                let id = member.leased.id().clone();
+                member.readiness = Some(watch_readiness(id, looks(probe), self.facts_sender.clone()));
+            }
         }
     }
 
     /// What was seen of one that has gone to sleep meanwhile is of no more use.
     pub(super) fn unwell(&self, replica: ReplicaKey, seen: Seen) -> Option<Event> {
-        self.members.get(replica)?.watching.as_ref()?;
+        self.members.get(replica)?.liveness.as_ref()?;
         self.log(replica, seen.in_full.as_ref().unwrap_or(&seen.told));
         let cause = seen.told;
         self.lose(replica, LossCause::Unwell(cause.clone()));
         Some(Event::Unwell { replica, cause })
+    }
+
+    /// The same, of one that may yet take requests again.
+    pub(super) fn unready(&self, replica: ReplicaKey, seen: Seen) -> Option<Event> {
+        self.members.get(replica)?.readiness.as_ref()?;
+        self.log(replica, seen.in_full.as_ref().unwrap_or(&seen.told));
+        Some(Event::Unready { replica, cause: seen.told })
     }
 
     /// What was seen of one that starts.
@@ -77,9 +92,27 @@ impl EndpointTask {
         Event::Seen { replica, what: seen.told }
     }
 
-    fn log(&self, replica: ReplicaKey, text: &str) {
+    pub(super) fn log(&self, replica: ReplicaKey, text: &str) {
         if let Some(id) = self.members.id(replica) {
             self.node.logs.note(&self.revision.endpoint.name, &id, text);
         }
     }
+}
+
+// An inbox that is full is of a spawner that is about to be given up.
+
+fn watch_life(replica: ReplicaId, looks: Looks, facts: FactSender) -> Watching {
+    Watching::begin(async move {
+        let seen = until_failed(looks).await;
+        let _ = facts.tell(Fact::Unwell(replica, seen));
+    })
+}
+
+fn watch_readiness(replica: ReplicaId, looks: Looks, facts: FactSender) -> Watching {
+    Watching::begin(keep_looking(looks, move |look| {
+        let _ = facts.tell(match look {
+            Look::NotReady(seen) => Fact::Unready(replica.clone(), seen),
+            Look::Ready => Fact::ReadyAgain(replica.clone()),
+        });
+    }))
 }

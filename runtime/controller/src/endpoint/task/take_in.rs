@@ -109,7 +109,9 @@ impl EndpointTask {
                 self.replica_event(told)
             }
             Fact::Looked(replica, look) => self.looked(&replica, look),
-            Fact::Unwell(replica, cause) => self.members.key(&replica).and_then(|key| self.unwell(key, cause)),
+            Fact::Unwell(replica, seen) => self.members.key(&replica).and_then(|key| self.unwell(key, seen)),
+            Fact::Unready(replica, seen) => self.members.key(&replica).and_then(|key| self.unready(key, seen)),
+            Fact::ReadyAgain(replica) => self.members.key(&replica).map(|replica| Event::ReadyAgain { replica }),
         };
         if let Some(event) = event {
             self.happen(event).await;

@@ -106,6 +106,12 @@ impl EndpointPolicy {
             _ => None,
         });
         let serving = any(|state| matches!(state, State::Ready | State::Frozen { .. }));
+        if let Some(cause) = self.replicas.values().find_map(|it| it.state.unready())
+            && !serving
+        {
+            // What starts or waits for memory beside it does so for growth.
+            return Refusal::Unready { cause: cause.to_owned() };
+        }
         let starting =
             any(|state| matches!(state, State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. }));
         match short {

@@ -63,8 +63,8 @@ impl EndpointPolicy {
     /// Whether a replica was forked from it that may have something to finish. One that was told to end has not,
     /// and one that does not obey ends with its template.
     pub(super) fn has_serving_forks(&self, template: ReplicaKey) -> bool {
-        let ends = |state| matches!(state, State::Stopping { .. } | State::Exited);
-        self.replicas.values().any(|it| it.template == Some(template) && !ends(it.state))
+        let ends = |state: &State| matches!(state, State::Stopping { .. } | State::Exited);
+        self.replicas.values().any(|it| it.template == Some(template) && !ends(&it.state))
     }
 
     /// A replica did not come to serve. Where it was forked, that says nothing of the model, which was loaded:

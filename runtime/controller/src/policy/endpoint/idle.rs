@@ -31,6 +31,14 @@ impl EndpointPolicy {
         }
     }
 
+    /// Requests that wait are for those that are not ready too: their idle time begins with the last of them.
+    pub(super) fn note_awaited(&mut self, now: Time) {
+        if !self.waiters.is_empty() {
+            let unready = self.replicas.values_mut().filter(|replica| replica.state.unready().is_some());
+            unready.for_each(|replica| replica.last_used = now);
+        }
+    }
+
     fn next_rest(&self, now: Time, replica: &Replica) -> Option<Rest> {
         let stop_at = replica.last_used.after(self.settings.zero_after);
         let freeze_at = replica.last_used.after(self.settings.freeze_after).max(replica.freeze_from);
@@ -40,6 +48,10 @@ impl EndpointPolicy {
                 // What may rest at last may have idled for long: then it is not frozen first.
                 Some(if stop_at <= freeze_at.max(now) { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
             }
+            // Thawed, it would be given a request that it may not take: it is not kept for that.
+            State::Unready { .. } if replica.leases == 0 && self.waiters.is_empty() && self.may_end_unready(now) => {
+                Some(Rest::Stop(replica.last_used.after(self.settings.freeze_after.min(self.settings.zero_after))))
+            }
             _ => None,
         }
     }
@@ -47,6 +59,11 @@ impl EndpointPolicy {
     /// As many replicas as must run are never frozen or stopped.
     fn may_rest(&self, now: Time) -> bool {
         self.count(|replica| replica.state == State::Ready) > self.floor(now)
+    }
+
+    /// Those that are not ready count as running as well, and go first.
+    fn may_end_unready(&self, now: Time) -> bool {
+        self.count(|replica| replica.state.runs()) > self.floor(now)
     }
 
     pub(super) fn replica_wakes(&self, now: Time, replica: &Replica) -> Option<Time> {

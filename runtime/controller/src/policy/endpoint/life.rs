@@ -65,7 +65,11 @@ impl EndpointPolicy {
             State::Frozen { told } => *told = true,
             // An answer that a thaw has overtaken is nothing; one that none follows must be undone.
             // One that is adopted may be told so late: it was being frozen when the node process before ended.
-            State::Creating { .. } | State::Loading { .. } | State::Ready | State::Draining { .. }
+            State::Creating { .. }
+            | State::Loading { .. }
+            | State::Ready
+            | State::Unready { .. }
+            | State::Draining { .. }
                 if replica.thaws_unanswered == 0 =>
             {
                 replica.thaws_unanswered += 1;
@@ -100,7 +104,7 @@ impl EndpointPolicy {
             State::Frozen { .. } => self.thawed(now, key, true, actions),
             State::Stopping { .. } => replica.state = State::Stopping { again: Some(now.after(STOP_RETRY)) },
             // It may stand still for ever with requests on it.
-            State::Ready | State::Draining { .. } if replica.thaws_unanswered > 0 => {
+            State::Ready | State::Unready { .. } | State::Draining { .. } if replica.thaws_unanswered > 0 => {
                 replica.state = State::TOLD_TO_STOP;
                 actions.push(Action::Stop { replica: key, grace: Duration::ZERO });
                 actions.push(Action::Note(Note::Crashed { replica: key, cause: reason }));
@@ -116,7 +120,7 @@ impl EndpointPolicy {
             replica.leases -= 1;
             replica.last_used = now;
             // Of one that was found dead its requests come back too, and have not been answered.
-            if let State::Ready | State::Draining { .. } = replica.state {
+            if let State::Ready | State::Unready { .. } | State::Draining { .. } = replica.state {
                 self.deaths_in_service = 0;
             }
         }
@@ -125,7 +129,7 @@ impl EndpointPolicy {
     /// As good as dead: it holds its requests until they are given up, and would hold the next ones.
     pub(super) fn silent(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
-        if let State::Ready | State::Draining { .. } = replica.state {
+        if let State::Ready | State::Unready { .. } | State::Draining { .. } = replica.state {
             replica.state = State::TOLD_TO_STOP;
             actions.push(Action::Stop { replica: key, grace: Duration::ZERO });
             self.died_in_service(now, key, &ExitCause::Silent, actions);
@@ -135,11 +139,12 @@ impl EndpointPolicy {
     /// It may have something to put down, and is told to end before it is killed; its requests are over already.
     pub(super) fn unwell(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
-        if let was @ (State::Ready | State::Draining { .. }) = replica.state {
+        let runs = replica.state.runs();
+        if runs || matches!(replica.state, State::Draining { .. }) {
             replica.state = State::TOLD_TO_STOP;
             actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
             // One that drains is of a revision that nobody starts any more.
-            if was == State::Ready {
+            if runs {
                 self.count_death(now, &cause);
             }
             actions.push(Action::Note(Note::Crashed { replica: key, cause }));
@@ -167,7 +172,9 @@ impl EndpointPolicy {
             State::Pending { .. } | State::Awaiting { .. } | State::Creating { .. } | State::Loading { .. } => {
                 self.start_failed(now, key, cause.to_string(), actions);
             }
-            State::Ready | State::Frozen { .. } => self.died_in_service(now, key, cause, actions),
+            State::Ready | State::Unready { .. } | State::Frozen { .. } => {
+                self.died_in_service(now, key, cause, actions);
+            }
             State::Draining { .. } => {
                 self.count_against_template(now, key, cause, actions);
                 actions.push(Action::Note(Note::Crashed { replica: key, cause: cause.to_string() }));
@@ -272,8 +279,12 @@ impl EndpointPolicy {
                 self.replicas.remove(&key);
                 actions.push(Action::Free { replica: key });
             }
-            State::Ready if replica.leases > 0 => replica.state = State::Draining { until },
-            State::Creating { .. } | State::Loading { .. } | State::Ready | State::Frozen { .. } => {
+            State::Ready | State::Unready { .. } if replica.leases > 0 => replica.state = State::Draining { until },
+            State::Creating { .. }
+            | State::Loading { .. }
+            | State::Ready
+            | State::Unready { .. }
+            | State::Frozen { .. } => {
                 replica.state = State::TOLD_TO_STOP;
                 actions.push(Action::Stop { replica: key, grace: STOP_GRACE });
             }

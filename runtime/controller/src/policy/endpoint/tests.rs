@@ -4,6 +4,7 @@ mod back_off;
 mod demand;
 mod every_state;
 mod expecting;
+mod readiness;
 mod rest;
 mod templates;
 

@@ -1,4 +1,4 @@
-//! How it is seen that a container takes requests: `readinessProbe` and `startupProbe`. And that it still does:
+//! How it is seen that a container takes requests: `readinessProbe` and `startupProbe`. And that it lives:
 //! `livenessProbe`.
 
 use std::time::Duration;
@@ -20,15 +20,22 @@ const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
 const THRESHOLD_MAX: u32 = 1_000_000;
 const READINESS_ALONE: &str = "the readiness probe says when it is ready; from this, only the deadline is taken";
 
-/// The probe that says when a replica takes requests. A startup probe sets the deadline of starts, and is that probe
-/// where it is the only one: once it went well, Kubernetes too sends requests.
+/// What says when a replica takes requests.
+pub(super) struct Probes {
+    pub(super) readiness: Option<Probe>,
+    /// Where there is no other.
+    pub(super) startup: Option<Probe>,
+}
+
+/// A startup probe sets the deadline of starts, and says when a replica takes requests first where it is the only one:
+/// once it went well, Kubernetes too sends requests.
 pub(super) fn read(
     readiness: Option<Field>,
     startup: Option<Field>,
     port: &Port,
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
-) -> Result<Option<Probe>, ManifestError> {
+) -> Result<Probes, ManifestError> {
     let mut not_asked = Vec::new();
     if let Some(startup) = &startup {
         startup.note_ignored(READINESS_ALONE, &mut not_asked);
@@ -40,18 +47,23 @@ pub(super) fn read(
             if startup.is_some_and(|startup| startup.handler != readiness.handler) {
                 notes.append(&mut not_asked);
             }
-            Ok(Some(readiness))
+            Ok(Probes { readiness: Some(readiness), startup: None })
         }
-        (None, startup) => Ok(startup),
+        (None, startup) => Ok(Probes { readiness: None, startup }),
     }
 }
 
 fn read_readiness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
     let mut probe = field.mapping()?;
     let successes = probe.take("successThreshold").as_ref().map(threshold).transpose()?;
+    let failures = probe.take("failureThreshold").as_ref().map(threshold).transpose()?;
     let read = read_probe(&mut probe, port, notes)?;
     probe.finish(&[kubernetes::PROBE], notes)?;
-    Ok(Probe { success_threshold: successes.unwrap_or(1), ..read })
+    Ok(Probe {
+        success_threshold: successes.unwrap_or(1),
+        failure_threshold: failures.unwrap_or(Probe::FAILURE_THRESHOLD_DEFAULT),
+        ..read
+    })
 }
 
 fn read_startup(
@@ -79,7 +91,7 @@ fn read_startup(
     Ok(read)
 }
 
-/// Of a replica that has taken requests. Its failures end it, which is what the one before them never does.
+/// Of a replica that has taken requests. Its failures end it, which those of no other probe do.
 pub(super) fn read_liveness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {
     let mut probe = field.mapping()?;
     if let Some(successes) = probe.take("successThreshold") {

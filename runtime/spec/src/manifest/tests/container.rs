@@ -72,8 +72,8 @@ impl Form {
     /// What a container is that says nothing: what its kind of manifest means.
     fn of_kind(&self) -> Container {
         let contract = self.contract;
-        let readiness_probe = (contract == Contract::KServe).then(Probe::tcp);
-        Container { contract, readiness_probe, ..Container::of("busybox:1.36".parse().unwrap()) }
+        let startup_probe = (contract == Contract::KServe).then(Probe::tcp);
+        Container { contract, startup_probe, ..Container::of("busybox:1.36".parse().unwrap()) }
     }
 
     pub(super) fn read(&self, container: &str, pod: &str) -> Manifest {
@@ -137,6 +137,7 @@ readinessProbe:
   periodSeconds: 2
   timeoutSeconds: 3
   successThreshold: 2
+  failureThreshold: 4
 volumeMounts:
 - {name: scratch, mountPath: /tmp/}
 - {name: shared, mountPath: /dev/shm, readOnly: false}
@@ -193,8 +194,10 @@ fn what_is_honoured_arrives() {
                 period: Duration::from_secs(2),
                 timeout: Duration::from_secs(3),
                 success_threshold: 2,
+                failure_threshold: 4,
                 ..Probe::with(probe)
             }),
+            startup_probe: None,
             volume_mounts: vec![mount("scratch", "/tmp", Medium::Disk), mount("shared", "/dev/shm", Medium::Memory)],
             ..form.of_kind()
         };
@@ -216,7 +219,9 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
     let tcp = |port| ProbeHandler::TcpSocket { port };
     for form in FORMS {
         let handler = |lines: &str| form.container(lines).readiness_probe.map(|probe| probe.handler);
-        assert_eq!(handler(""), (form.contract == Contract::KServe).then(|| tcp(None)));
+        let first = |lines: &str| form.container(lines).startup_probe.map(|probe| probe.handler);
+        assert_eq!((handler(""), first("")), (None, (form.contract == Contract::KServe).then(|| tcp(None))));
+        assert_eq!(first("readinessProbe: {}"), None);
         assert_eq!(handler("readinessProbe: {}"), Some(tcp(None)));
         assert_eq!(handler("readinessProbe: {tcpSocket: {port: 9000}}"), Some(tcp(Some(9000))));
         assert_eq!(handler("readinessProbe: {httpGet: {}}"), Some(get("/", None)));
@@ -231,7 +236,7 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
             "startupProbe: {httpGet: {path: /s}, initialDelaySeconds: 5, periodSeconds: 2, failureThreshold: 30}";
         let manifest = form.read(startup, "");
         assert_eq!(manifest.endpoint.start_deadline, Some(seconds(65)));
-        assert_eq!(handler(startup), Some(get("/s", None)), "the only probe there is");
+        assert_eq!((handler(startup), first(startup)), (None, Some(get("/s", None))), "it is not looked at later");
         assert_eq!(
             form.read("startupProbe: {}", "").endpoint.start_deadline,
             Some(seconds(30)),
@@ -240,7 +245,9 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
 
         let both = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /r}}}}"), "");
         assert_eq!(ignored(&both), [format!("{}.containers[0].startupProbe", form.path)]);
-        let probe = both.endpoint.container.unwrap().readiness_probe.unwrap();
+        let container = both.endpoint.container.unwrap();
+        assert_eq!(container.startup_probe, None);
+        let probe = container.readiness_probe.unwrap();
         assert_eq!((probe.handler, probe.initial_delay), (get("/r", None), Duration::ZERO));
         let same = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /s}}}}"), "");
         assert_eq!((ignored(&same), same.endpoint.start_deadline), (vec![], Some(seconds(65))));
@@ -298,7 +305,7 @@ fn a_command_of_a_probe_is_taken_word_by_word() {
         let probe = form.container(written).liveness_probe.unwrap();
         let command = ["cat", "$(A)", ""].map(str::to_owned).to_vec();
         assert_eq!((probe.handler, probe.timeout), (ProbeHandler::Exec { command }, Duration::from_secs(2)));
-        let startup = form.container("startupProbe: {exec: {command: [a]}}").readiness_probe.unwrap();
+        let startup = form.container("startupProbe: {exec: {command: [a]}}").startup_probe.unwrap();
         assert_eq!(startup.handler.command(), Some(["a".to_owned()].as_slice()));
     }
 }
@@ -429,7 +436,7 @@ fn a_container_keeps_to_what_its_kind_of_manifest_means_or_to_what_it_says() {
             false => said.replace("ANNOTATIONS", &format!("annotations: {{{annotations}}}, ")),
         };
         let container = only(&with("dormouse.dev/contract: kserve")).endpoint.container.unwrap();
-        assert_eq!((container.contract, container.readiness_probe), (Contract::KServe, None), "{}", form.kind);
+        assert_eq!((container.contract, container.first_probe()), (Contract::KServe, None), "{}", form.kind);
         let error = parse(&with("dormouse.dev/contract: lambda")).unwrap_err().to_string();
         assert!(error.contains("there are auto, knative, kserve"), "{error}");
     }

@@ -52,6 +52,11 @@ enum Step {
     Unwell {
         index: usize,
     },
+    /// Its readiness probe goes well, or fails.
+    Look {
+        index: usize,
+        well: bool,
+    },
     /// The spawner could not do what it was asked last of a replica that runs.
     Refuse {
         index: usize,
@@ -121,6 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
         2 => any::<usize>().prop_map(|index| Step::Unwell { index }),
+        8 => (any::<usize>(), any::<bool>()).prop_map(|(index, well)| Step::Look { index, well }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
         1 => adopted.clone().prop_map(|state| Step::Adopt { state }),
         1 => (adopted, 0..3_u8).prop_map(|(state, forks)| Step::AdoptTemplate { state, forks }),
@@ -141,6 +147,10 @@ struct Outside {
     alive: bool,
     stopping: bool,
     ready: bool,
+    /// Told to freeze, and not to thaw since.
+    frozen: bool,
+    /// It was seen not to take requests while it was awake, and not seen to take them since.
+    unready: bool,
     leases: u32,
     old: bool,
     is_template: bool,
@@ -200,10 +210,16 @@ impl World {
             }
             Action::Create { replica, role } => self.create(replica, role),
             Action::Freeze { replica } => {
-                let outside = &self.replicas[&replica];
+                let outside = self.replicas.get_mut(&replica).expect("froze what is not there");
                 assert!(outside.alive && outside.ready && outside.leases == 0, "froze what does not idle");
+                assert!(!outside.unready, "froze what is not ready");
+                outside.frozen = true;
             }
-            Action::Thaw { replica } => assert!(self.replicas[&replica].alive),
+            Action::Thaw { replica } => {
+                let outside = self.replicas.get_mut(&replica).expect("thawed what is not there");
+                assert!(outside.alive);
+                outside.frozen = false;
+            }
             Action::Stop { replica, .. } => {
                 let outside = self.replicas.get_mut(&replica).expect("stopped what is not there");
                 assert!(outside.alive, "stopped the dead");
@@ -215,6 +231,7 @@ impl World {
                 assert!(self.waiting.remove(&waiter), "answered twice, or who did not wait");
                 let outside = self.replicas.get_mut(&replica).expect("granted what is not there");
                 assert!(outside.alive && outside.ready && !outside.stopping && !outside.old, "granted {outside:?}");
+                assert!(!outside.unready, "granted {outside:?}");
                 outside.leases += 1;
                 assert!(outside.leases <= self.settings.concurrency, "more leases than one replica serves");
             }
@@ -278,6 +295,7 @@ impl World {
             assert!(wake.is_some_and(|wake| wake > self.now), "waiters and nothing to wake them");
         }
         self.check_floor();
+        self.check_rest();
     }
 
     /// As many replicas as must run for whom nobody acquired anything: a head counts as one for a while.
@@ -297,6 +315,16 @@ impl World {
                 || lives >= self.settings.max_replicas,
             "fewer than must run"
         );
+    }
+
+    /// Nothing that is not ready is kept for ever, but for as many replicas as must run.
+    fn check_rest(&self) {
+        let runs = self.policy.count(|replica| replica.state.runs());
+        let idles = |it: &Replica| it.state.unready().is_some() && it.leases == 0;
+        if self.waiting.is_empty() && runs > self.policy.floor(self.now) && self.policy.replicas.values().any(idles) {
+            let wake = self.policy.next_wake(self.now);
+            assert!(wake.is_some_and(|wake| wake <= self.now.after(self.settings.freeze_after)), "kept: {wake:?}");
+        }
     }
 
     fn pick(&self, index: usize, is: impl Fn(&Outside) -> bool) -> Option<ReplicaKey> {
@@ -377,6 +405,16 @@ impl World {
             Step::Unwell { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
                     self.happen(Event::Unwell { replica, cause: "liveness probe".to_owned() });
+                }
+            }
+            Step::Look { index, well } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    let outside = self.replicas.get_mut(&replica).unwrap();
+                    outside.unready = !well && !outside.frozen;
+                    self.happen(match well {
+                        true => Event::ReadyAgain { replica },
+                        false => Event::Unready { replica, cause: "readiness probe".to_owned() },
+                    });
                 }
             }
             Step::Refuse { index } => {
@@ -471,7 +509,9 @@ impl World {
         let replica = self.policy.new_key();
         let ready = matches!(state, AdoptedState::Ready | AdoptedState::Frozen);
         let (stopping, old) = (state == AdoptedState::Stopping, state == AdoptedState::Outdated);
-        let outside = Outside { created: true, alive: true, ready, stopping, old, template, ..Outside::default() };
+        let frozen = state == AdoptedState::Frozen;
+        let outside =
+            Outside { created: true, alive: true, ready, frozen, stopping, old, template, ..Outside::default() };
         self.replicas.insert(replica, outside);
         self.adopted = true;
         self.happen(Event::Adopt { replica, state, template });
