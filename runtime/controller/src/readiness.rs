@@ -8,7 +8,10 @@ use std::{
 };
 
 use dormouse_spec::Probe;
-use tokio::{task::AbortHandle, time::sleep};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     Inside,
@@ -39,10 +42,10 @@ pub(crate) enum Look {
 pub(crate) struct Looking(AbortHandle);
 
 impl Looking {
-    pub(crate) fn begin(inside: Arc<Inside>, probe: Probe, tell: impl Fn(Look) + Send + Sync + 'static) -> Self {
+    pub(crate) fn begin(inside: Arc<Inside>, probes: Vec<Probe>, tell: impl Fn(Look) + Send + Sync + 'static) -> Self {
         let task = tokio::spawn(async move {
             let last = Mutex::new(None);
-            until_ready(inside, &probe, |failure| {
+            until_ready(inside, &probes, |failure| {
                 let seen = Some(Seen::from(failure));
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if *last != seen {
@@ -63,16 +66,23 @@ impl Drop for Looking {
     }
 }
 
-/// Looks until it is ready, and says what it sees while it is not.
-pub(crate) async fn until_ready(inside: Arc<Inside>, probe: &Probe, saw: impl Fn(&ProbeFailure)) {
-    sleep(probe.initial_delay).await;
+/// Looks until all went well, one after the other, and says what it sees while one does not.
+pub(crate) async fn until_ready(inside: Arc<Inside>, probes: &[Probe], saw: impl Fn(&ProbeFailure)) {
+    let begun = Instant::now();
+    for probe in probes {
+        sleep_until(begun + probe.initial_delay).await;
+        until_well(&inside, probe, &saw).await;
+    }
+}
+
+async fn until_well(inside: &Inside, probe: &Probe, saw: impl Fn(&ProbeFailure)) {
     let (mut pause, last) = match probe.handler.command() {
         None => (PAUSE_FIRST, PAUSE_LAST),
         Some(_) => (PAUSE_FIRST_OF_COMMANDS, PAUSE_LAST_OF_COMMANDS),
     };
     let mut good = 0;
     loop {
-        match look(&inside, probe).await {
+        match look(inside, probe).await {
             Ok(()) => {
                 good += 1;
                 if good >= probe.success_threshold {

@@ -51,8 +51,8 @@ pub(crate) struct ModelContent {
 pub(crate) struct ImageContent {
     pub(crate) image: PinnedImage,
     pub(crate) served: ServedImage,
-    /// Until it takes requests for the first time.
-    pub(crate) startup: Probe,
+    /// Until it takes requests for the first time: what has to go well, one after the other.
+    pub(crate) startup: Vec<Probe>,
     /// While it is awake, once it has.
     pub(crate) readiness: Option<Probe>,
     pub(crate) liveness: Option<Probe>,
@@ -135,7 +135,14 @@ impl ImageContent {
             app_protocol: container.app_protocol,
             contract: image.contract.clone(),
         };
-        let startup = container.first_probe().cloned().unwrap_or_else(|| image.contract.readiness());
+        let mut startup: Vec<Probe> = container.start_probes().cloned().collect();
+        if startup.is_empty() {
+            startup.push(image.contract.readiness());
+        }
+        // Whatever else was asked: a request that came where nothing listens yet would be refused.
+        if !startup.iter().any(|probe| probe.handler.asks(port)) {
+            startup.push(Probe::tcp());
+        }
         let (readiness, liveness) = (container.readiness_probe.clone(), container.liveness_probe.clone());
         Ok(Self { image, served, startup, readiness, liveness, payload: Box::new(payload), _contents: held })
     }

@@ -8,8 +8,8 @@ pub(crate) mod runner;
 
 use serde::{Deserialize, Serialize};
 
-/// Different ones of one container: whether it takes requests, and whether it still does.
-pub const COMMANDS_MAX: usize = 2;
+/// Different ones of one container: whether it has started, takes requests, and lives.
+pub const COMMANDS_MAX: usize = 3;
 /// What is told of what one printed, in bytes; what was printed after that is dropped.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 10;
 

@@ -72,8 +72,8 @@ pub struct Container {
     /// When it takes requests, for as long as it lives. None: it is not looked at again once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
-    /// When it takes requests for the first time, where no readiness probe says so. None: what its contract says, else
-    /// when something listens on its port.
+    /// When it has started, which is asked before the readiness probe, and not again. Where there is neither, what its
+    /// contract says, else that something listens on its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_probe: Option<Probe>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,10 +110,9 @@ impl Container {
         }
     }
 
-    /// What says when it takes requests for the first time, where anything was asked for.
-    #[must_use]
-    pub fn first_probe(&self) -> Option<&Probe> {
-        self.readiness_probe.as_ref().or(self.startup_probe.as_ref())
+    /// What has to go well, one after the other, before it takes requests for the first time.
+    pub fn start_probes(&self) -> impl Iterator<Item = &Probe> {
+        self.startup_probe.iter().chain(&self.readiness_probe)
     }
 }
 

@@ -55,6 +55,19 @@ fn a_replica_that_sleeps_is_not_looked_at() {
     assert_eq!(daemon.send(&to("hello", "/cgi-bin/hang")).status, 502, "awake for a period and longer");
 }
 
+#[test]
+fn requests_wait_until_it_has_started_is_ready_and_listens() {
+    let daemon = real().start();
+    bring(&daemon);
+    let late = script().replace("exec httpd", "(sleep 0.2; touch /tmp/begun) & sleep 0.5; exec httpd");
+    let probes = "startupProbe: {exec: {command: [test, -e, /tmp/begun]}, failureThreshold: 10}\n\
+                  readinessProbe: {exec: {command: ['true']}}";
+    let hello = deploy_script(&daemon, "hello", &late, &[("zero-after", "10ms")], probes);
+    assert_eq!(ask(&daemon, "hello", "ls /tmp/begun").trim_end(), "/tmp/begun");
+    hello.until_phases(&[]);
+    assert_eq!(ask(&daemon, "hello", "echo fine").trim_end(), "fine", "as whenever it is woken");
+}
+
 /// As Kubernetes' own example has it: a file says that it is well.
 const COMMANDS: &str = "readinessProbe: {exec: {command: [cat, /tmp/www/well]}}\n\
                         livenessProbe: {exec: {command: [sh, -c, 'cat well || exit 4']}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 2}\n\

@@ -131,9 +131,9 @@ fn arguments(container: &Container, image: &PinnedImage) -> Result<Vec<String>, 
 
 /// What its probes run, each once.
 fn commands(container: &Container) -> Vec<Vec<String>> {
-    let probes = [container.first_probe(), container.liveness_probe.as_ref()];
+    let probes = container.start_probes().chain(&container.liveness_probe);
     let mut commands: Vec<Vec<String>> = Vec::new();
-    for command in probes.into_iter().flatten().filter_map(|probe| probe.handler.command()) {
+    for command in probes.filter_map(|probe| probe.handler.command()) {
         if !commands.iter().any(|before| before == command) {
             commands.push(command.to_vec());
         }

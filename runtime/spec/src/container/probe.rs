@@ -71,6 +71,12 @@ impl ProbeHandler {
         }
     }
 
+    /// Whether nothing that does not listen on `port`, where requests go, could answer it.
+    #[must_use]
+    pub fn asks(&self, port: u16) -> bool {
+        !matches!(self, Self::Exec { .. }) && self.port().is_none_or(|asked| asked == port)
+    }
+
     /// What is to be run, where it is looked so.
     #[must_use]
     pub fn command(&self) -> Option<&[String]> {

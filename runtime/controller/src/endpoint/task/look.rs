@@ -24,18 +24,18 @@ impl EndpointTask {
         self.look_as(replica, image.startup.clone());
     }
 
-    /// The same of one that outlived the node process, and was looked at before: one look that goes well is enough.
+    /// The same of one that outlived the node process, and was looked at before: one look of each kind that goes well is enough.
     pub(super) fn look_again(&mut self, replica: ReplicaKey) {
         let Some(image) = self.revision.image() else { return };
-        let once = Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..image.startup.clone() };
-        self.look_as(replica, once);
+        let once = |probe: &Probe| Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..probe.clone() };
+        self.look_as(replica, image.startup.iter().map(once).collect());
     }
 
-    fn look_as(&mut self, replica: ReplicaKey, probe: Probe) {
+    fn look_as(&mut self, replica: ReplicaKey, probes: Vec<Probe>) {
         let Some(member) = self.members.get_mut(replica) else { return };
         let Some(inside) = member.leased.address().inside() else { return };
         let (id, facts) = (member.leased.id().clone(), self.facts_sender.clone());
-        let looking = Looking::begin(Arc::clone(inside), probe, move |look| {
+        let looking = Looking::begin(Arc::clone(inside), probes, move |look| {
             // An inbox that is full is of a spawner that is about to be given up.
             let _ = facts.tell(Fact::Looked(id.clone(), look));
         });

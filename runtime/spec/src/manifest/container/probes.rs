@@ -18,17 +18,15 @@ use super::{
 /// The ways to look, of which a probe has one.
 const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "grpc", "exec"];
 const THRESHOLD_MAX: u32 = 1_000_000;
-const READINESS_ALONE: &str = "the readiness probe says when it is ready; from this, only the deadline is taken";
 
 /// What says when a replica takes requests.
 pub(super) struct Probes {
     pub(super) readiness: Option<Probe>,
-    /// Where there is no other.
+    /// Before that, where it asks for something else.
     pub(super) startup: Option<Probe>,
 }
 
-/// A startup probe sets the deadline of starts, and says when a replica takes requests first where it is the only one:
-/// once it went well, Kubernetes too sends requests.
+/// A startup probe sets the deadline of starts, and is asked before the readiness probe.
 pub(super) fn read(
     readiness: Option<Field>,
     startup: Option<Field>,
@@ -36,21 +34,11 @@ pub(super) fn read(
     endpoint: &mut EndpointRequest,
     notes: &mut Vec<Note>,
 ) -> Result<Probes, ManifestError> {
-    let mut not_asked = Vec::new();
-    if let Some(startup) = &startup {
-        startup.note_ignored(READINESS_ALONE, &mut not_asked);
-    }
     let startup = startup.map(|startup| read_startup(startup, port, endpoint, notes)).transpose()?;
     let readiness = readiness.map(|readiness| read_readiness(readiness, port, notes)).transpose()?;
-    match (readiness, startup) {
-        (Some(readiness), startup) => {
-            if startup.is_some_and(|startup| startup.handler != readiness.handler) {
-                notes.append(&mut not_asked);
-            }
-            Ok(Probes { readiness: Some(readiness), startup: None })
-        }
-        (None, startup) => Ok(Probes { readiness: None, startup }),
-    }
+    let asks_the_same = |startup: &Probe| readiness.as_ref().is_some_and(|it| it.handler == startup.handler);
+    let startup = startup.filter(|startup| !asks_the_same(startup));
+    Ok(Probes { readiness, startup })
 }
 
 fn read_readiness(field: Field, port: &Port, notes: &mut Vec<Note>) -> Result<Probe, ManifestError> {

@@ -244,13 +244,13 @@ fn probes_say_when_a_replica_is_ready_and_how_long_that_may_take() {
         );
 
         let both = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /r}}}}"), "");
-        assert_eq!(ignored(&both), [format!("{}.containers[0].startupProbe", form.path)]);
+        assert_eq!((ignored(&both), both.endpoint.start_deadline), (vec![], Some(seconds(65))));
         let container = both.endpoint.container.unwrap();
-        assert_eq!(container.startup_probe, None);
-        let probe = container.readiness_probe.unwrap();
-        assert_eq!((probe.handler, probe.initial_delay), (get("/r", None), Duration::ZERO));
+        let asked: Vec<_> = container.start_probes().map(|probe| (&probe.handler, probe.initial_delay)).collect();
+        assert_eq!(asked, [(&get("/s", None), seconds(5)), (&get("/r", None), Duration::ZERO)]);
         let same = form.read(&format!("{startup}\nreadinessProbe: {{httpGet: {{path: /s}}}}"), "");
-        assert_eq!((ignored(&same), same.endpoint.start_deadline), (vec![], Some(seconds(65))));
+        assert_eq!(same.endpoint.start_deadline, Some(seconds(65)));
+        assert_eq!(same.endpoint.container.unwrap().start_probes().count(), 1, "it is asked once");
     }
 }
 
@@ -436,7 +436,7 @@ fn a_container_keeps_to_what_its_kind_of_manifest_means_or_to_what_it_says() {
             false => said.replace("ANNOTATIONS", &format!("annotations: {{{annotations}}}, ")),
         };
         let container = only(&with("dormouse.dev/contract: kserve")).endpoint.container.unwrap();
-        assert_eq!((container.contract, container.first_probe()), (Contract::KServe, None), "{}", form.kind);
+        assert_eq!((container.contract, container.start_probes().count()), (Contract::KServe, 0), "{}", form.kind);
         let error = parse(&with("dormouse.dev/contract: lambda")).unwrap_err().to_string();
         assert!(error.contains("there are auto, knative, kserve"), "{error}");
     }
