@@ -41,6 +41,15 @@ fn an_image_without_a_program_and_one_with_a_program_that_is_not_there_say_so() 
     assert!(log.contains("nothing-of-this-name"), "{log}");
     let unknown = daemon.cli(&["deploy", "127.0.0.1:1/nothing:1"]).failed(1);
     assert!(unknown.contains("127.0.0.1:1"), "{unknown}");
+    let seen = daemon.status("nothing")["last_failure"].to_string();
+    assert!(seen.contains("pulling it failed") && seen.contains("127.0.0.1:1"), "{seen}");
+    let called = daemon.send(&to("nothing", "/"));
+    assert!(
+        called.status == 503 && called.text().contains("pulling it failed"),
+        "{}: {}",
+        called.status,
+        called.text()
+    );
     let nobody = try_script(&daemon, "nobody", ASK, &[], "securityContext: {runAsUser: 70000}").failed(1);
     assert!(nobody.contains("70000"), "{nobody}");
 }

@@ -11,7 +11,7 @@ use dormouse_tests::{
 };
 use rustix::process::Signal;
 
-use super::{built, check_no_garbage, home, inspect, names, pull, serving};
+use super::{built, check_no_garbage, entries, home, inspect, names, pull, serving};
 
 /// An image of which one layer is there at once, and the other one comes to a halt once.
 fn halting() -> (tempfile::TempDir, BadRegistry) {
@@ -71,10 +71,13 @@ fn a_pull_that_nobody_waits_for_ends() {
     let daemon = home(&[registry.address()]).start();
     let mut pulling = daemon.command(&["image", "pull", &registry.reference("app:a")]).spawn().unwrap();
     until_true("a layer halts", || registry.asked_of_blobs().len() == 3 && has_unfinished(daemon.home()));
+    let layers = daemon.home().data().join("layers");
+    until_true("the other is whole", || entries(&layers).iter().any(|name| name.starts_with("sha256-")));
     pulling.kill().unwrap();
     pulling.wait().unwrap();
     until_true("it is given up", || !has_unfinished(daemon.home()));
     pull(&daemon, &registry.reference("app:a"));
+    assert_eq!(registry.asked_of_blobs().len(), 4, "what came whole is not asked for again");
     check_no_garbage(&daemon);
 }
 

@@ -269,7 +269,9 @@ impl Pull {
 
     /// While nothing is collected yet.
     fn note_failed(&self, error: &ImageError) {
-        let wanted = self.wanted.get().cloned().unwrap_or_default();
+        // What is wrong with the image itself is so at the next attempt too.
+        let is_worth_it = !matches!(error, ImageError::Unpack { .. } | ImageError::Document { .. });
+        let wanted = self.wanted.get().filter(|_| is_worth_it).cloned().unwrap_or_default();
         self.images.note_failed(self.reference.clone(), error_chain::one_line(error), wanted);
     }
 
