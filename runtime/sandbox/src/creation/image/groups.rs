@@ -2,6 +2,7 @@
 //! when they choose how many threads and how much memory to use.
 
 use std::{
+    ffi::OsString,
     fs,
     os::{
         fd::{AsFd, OwnedFd},
@@ -10,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
+use libcontainer::oci_spec::runtime::Mount;
 use rustix::fs::{Mode, OFlags};
 
 use super::{
@@ -23,8 +24,15 @@ use crate::{cgroup::ReplicaGroup, oci};
 const PLACE: &str = "sys/fs/cgroup";
 const READING: [&str; 5] = ["bind", "ro", "nosuid", "nodev", "noexec"];
 
-/// Mounts of its directories, attached nowhere, which nobody can write to. A mount shows nothing above its root.
-pub(super) struct Groups(Vec<Shown>);
+/// What covers what is not for the container to see.
+const COVER: [&str; 6] = ["ro", "nosuid", "nodev", "noexec", "mode=555", "size=4k"];
+
+pub(super) struct Groups {
+    /// Mounts of its directories, attached nowhere, which nobody can write to. A mount shows nothing above its root.
+    shown: Vec<Shown>,
+    /// What is below it there, and belongs to what runs outside the container.
+    covered: Option<OsString>,
+}
 
 struct Shown {
     /// Where it has only some, and is below [`PLACE`].
@@ -48,7 +56,8 @@ impl Groups {
             let tree = layers::clone(opened.as_fd(), None).map_err(failed("mounting", directory))?;
             Ok(Shown { controllers, tree })
         };
-        group.shown().into_iter().map(open).collect::<Result<_, _>>().map(Self)
+        let shown = group.shown().into_iter().map(open).collect::<Result<_, CreationError>>()?;
+        Ok(Self { shown, covered: group.outside_within_shown() })
     }
 
     /// Makes the places of these mounts among the others of the container. Of controllers that are together each is
@@ -62,7 +71,7 @@ impl Groups {
         for directory in [place.parent().unwrap_or(&place), &place] {
             make(directory)?;
         }
-        for shown in self.0.iter().filter(|shown| !shown.controllers.is_empty()) {
+        for shown in self.shown.iter().filter(|shown| !shown.controllers.is_empty()) {
             make(&place.join(shown.name()))?;
             let together = shown.controllers.iter().filter(|_| shown.controllers.len() > 1);
             for link in together.map(|controller| place.join(controller)) {
@@ -79,9 +88,12 @@ impl Groups {
             fs::create_dir(&from).map_err(failed("making", &from))?;
             layers::attach(&shown.tree, &from).map_err(failed("attaching the control group at", &from))?;
             let at = Path::new("/").join(PLACE).join(shown.name());
-            let bound: Result<Mount, OciSpecError> = oci::mount(&at.to_string_lossy(), "bind", &from, &READING);
-            Ok(bound?)
+            oci::mount(&at.to_string_lossy(), "bind", &from, &READING).map_err(CreationError::from)
         };
-        self.0.into_iter().enumerate().map(place).collect()
+        let cover = |name: OsString| {
+            let at = Path::new("/").join(PLACE).join(name);
+            oci::mount(&at.to_string_lossy(), "tmpfs", Path::new("tmpfs"), &COVER).map_err(CreationError::from)
+        };
+        self.shown.into_iter().enumerate().map(place).chain(self.covered.map(cover)).collect()
     }
 }
