@@ -1,4 +1,4 @@
-//! What must hold on either version of control groups, with a model of a few bytes and ONNX Runtime:
+//! What must hold on either version of control groups, with a model of a few bytes and ONNX Runtime, and with an image:
 //! these tests run on the machine, and again in the guest that has nothing but v2.
 
 use std::path::PathBuf;
@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use dormouse_tests::{Endpoint, Home, paths, processes::lives, wait::until_true};
 use serde_json::json;
 
-use crate::real;
+use crate::{
+    image_endpoints::{ASK, ask, bring, pod},
+    real,
+};
 
 const FREEZES_AT_ONCE: &str = "\"1ms\"";
 
@@ -85,4 +88,30 @@ fn what_a_killed_daemon_left_frozen_is_swept() {
     let daemon = daemon.kill().start_again();
     assert!(processes.iter().all(|pid| !lives(*pid)));
     call(&Endpoint::of(&daemon, "id"), 2.0);
+}
+
+/// What joins its network to others is in a group of its own on v2, and in the replica's own on v1.
+#[test]
+fn an_image_with_a_way_out_and_a_volume_on_disk_is_called_frozen_thawed_and_gone() {
+    let daemon = freezing().start();
+    bring(&daemon);
+    let mounted = "volumeMounts: [{name: disk, mountPath: /var/cache}]";
+    let manifest = pod("app", ASK, &[("network", "egress")], mounted);
+    let volumes = "  volumes: [{name: disk, emptyDir: {sizeLimit: 8Mi}}]\n";
+    let file = daemon.home().write("app.yaml", manifest + volumes);
+    let _ = daemon.cli(&["deploy", "-f", file.to_str().unwrap()]).ok();
+    let endpoint = Endpoint::of(&daemon, "app");
+    let look = "ip -4 -o addr show dev eth0 | grep -o 'inet [0-9.]*'; cat /etc/resolv.conf; \
+                grep -c ' /var/cache ext4 ' /proc/mounts; touch /var/cache/kept; ls /sys/fs/cgroup/outside 2>/dev/null";
+    let seen = "inet 10.0.2.100\nnameserver 10.0.2.3\n1\n";
+    assert_eq!(ask(&daemon, "app", look), seen);
+    let first = endpoint.replicas().remove(0).id;
+    endpoint.until_phases(&["frozen"]);
+    assert_eq!(ask(&daemon, "app", "ls /var/cache"), "kept\n");
+    assert_eq!(endpoint.replicas().remove(0).id, first, "thawed, not started anew");
+    endpoint.until_phases(&["frozen"]);
+    let processes = endpoint.processes();
+    assert!(processes.len() > 1, "its own and its helper: {processes:?}");
+    endpoint.delete();
+    until_true("its processes ended", || processes.iter().all(|pid| !lives(*pid)));
 }

@@ -20,13 +20,13 @@ use dormouse_tests::{Daemon, Endpoint, Request, Response, Told, cli, paths};
 const IMAGE: &str = "example.org/web:1";
 const PAGE: &str = "busybox serves this\n";
 /// Answers `/cgi-bin/ask?COMMAND` with what a command of the image's shell prints.
-const ASK: &str = r#"pwd >/tmp/pwd; mkdir -p /tmp/www/cgi-bin
+pub(crate) const ASK: &str = r#"pwd >/tmp/pwd; mkdir -p /tmp/www/cgi-bin
 printf '#!/bin/sh\nprintf "content-type: text/plain\\r\\n\\r\\n"\neval "$(httpd -d "$QUERY_STRING")" 2>&1\n' >/tmp/www/cgi-bin/ask
 chmod 755 /tmp/www/cgi-bin/ask
 exec httpd -f -p "$PORT" -h /tmp/www"#;
 
 /// Brings the image of set-up to the node, without a registry.
-fn bring(daemon: &Daemon) {
+pub(crate) fn bring(daemon: &Daemon) {
     import(daemon, "busybox-httpd");
 }
 
@@ -47,7 +47,7 @@ fn deploy_as_it_is<'a>(daemon: &'a Daemon, name: &str) -> Endpoint<'a> {
 
 /// A Pod of the image that runs this script of its shell. `settings` are keys of `dormouse.dev/` annotations and
 /// `container` are lines of its container.
-fn pod(name: &str, script: &str, settings: &[(&str, &str)], container: &str) -> String {
+pub(crate) fn pod(name: &str, script: &str, settings: &[(&str, &str)], container: &str) -> String {
     let annotations: String =
         settings.iter().map(|(key, value)| format!("    dormouse.dev/{key}: {value:?}\n")).collect();
     let annotations = if annotations.is_empty() { String::new() } else { format!("  annotations:\n{annotations}") };
@@ -82,7 +82,7 @@ fn to(name: &str, path: &str) -> Request {
 
 /// What a shell in a replica of an endpoint that runs [`ASK`] prints.
 #[track_caller]
-fn ask(daemon: &Daemon, name: &str, command: &str) -> String {
+pub(crate) fn ask(daemon: &Daemon, name: &str, command: &str) -> String {
     let escaped: String = command.bytes().map(|byte| format!("%{byte:02x}")).collect();
     daemon.send(&to(name, &format!("/cgi-bin/ask?{escaped}"))).ok().text()
 }

@@ -11,16 +11,20 @@ cd "$(dirname "$0")/../.."
 GUEST_CPUS=2
 GUEST_MEMORY_MIB=2048
 GUEST_LIMIT_S=1500
-# What concerns control groups: the sandbox's own tests, the attacks on it, and a model end to end.
-# Its kernel has no loop, ext4, tun and veth, and it has no helper: what needs those is tested on the machine alone.
+# What concerns control groups: the sandbox's own tests, the attacks on it, and a model and an image end to end.
 DEFAULT=(
-    "dormouse-sandbox::--skip disks:: --skip egress::"
-    "dormouse-attacks:sandbox:--skip outbound"
+    dormouse-sandbox
+    dormouse-attacks:sandbox
     dormouse-attacks:servers
     dormouse-tests:e2e:either_version::
 )
 # Programs that those tests start.
 PROGRAMS="sandbox-defended sandbox-weakened servers-weakened dormouse-real"
+# And those of this system that they, and what they test, start; pasta executes the other one where the processor has
+# these instructions, as the emulated one does.
+SYSTEM_PROGRAMS="ip mkfs.ext4 pasta pasta.avx2 slirp4netns"
+# Where some of them are, and who is not root does not look.
+export PATH=$PATH:/usr/sbin:/sbin
 MARKER="guest: exit status"
 
 KERNEL=target/setup/guest-kernel
@@ -61,25 +65,37 @@ for line in sys.stdin:
 lay_out_root() {
     rm -rf "$ROOT"
     mkdir -p "$ROOT"/{dev,etc,proc,run,sys,tmp,root,usr/{bin,sbin,lib,lib64}}
-    local directory file
+    local directory file system
+    system=$(system_programs)
     for directory in bin sbin lib lib64; do ln -s "usr/$directory" "$ROOT/$directory"; done
     cp "$(command -v busybox)" "$ROOT/usr/bin/busybox"
     cp tests/guest/init "$ROOT/init"
-    cp "$KERNEL/overlay.ko" "$ROOT/overlay.ko"
+    # Where its modprobe looks.
+    cp --recursive "$KERNEL/lib/modules" "$ROOT/usr/lib/modules"
 
-    for file in "$@" "$ONNXRUNTIME"; do
-        copy_in "$file"
-        [ "$file" = "$ONNXRUNTIME" ] || strip --strip-debug "$ROOT$file"
-        shared_libraries "$file" | while read -r library; do copy_in "$library"; done
+    for file in "$@"; do
+        copy_in_linked "$file"
+        strip --strip-debug "$ROOT$file"
     done
-    # An image of set-up, which is no file of the checkout.
-    copy_in_tree "$PWD/target/setup/images/python-http"
+    for file in "$ONNXRUNTIME" $system; do copy_in_linked "$file"; done
+    # Images of set-up, which are no files of the checkout.
+    for directory in busybox-httpd python-http; do copy_in_tree "$PWD/target/setup/images/$directory"; done
     # Configuration and fixtures, committed or about to be, and the folders of the packages: tests
     # name files relative to their own.
     git ls-files -z --cached --others --exclude-standard -- configs '*/fixtures/*' '*Cargo.toml' |
         while IFS= read -r -d '' file; do copy_in "$PWD/$file"; done
 }
+system_programs() {
+    local program
+    for program in $SYSTEM_PROGRAMS; do
+        command -v "$program" || fail "there is no $program: run make setup-test"
+    done
+}
 copy_in() { cp --dereference --parents "$1" "$ROOT"; }
+copy_in_linked() {
+    copy_in "$1"
+    shared_libraries "$1" | while read -r library; do copy_in "$library"; done
+}
 copy_in_tree() { cp --dereference --parents --recursive "$1" "$ROOT"; }
 shared_libraries() { ldd "$1" | sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p'; }
 
@@ -91,7 +107,8 @@ boot() {
         -nodefaults -no-user-config -no-reboot -display none -serial stdio \
         -accel tcg,thread=multi -cpu max -smp "$GUEST_CPUS" -m "$GUEST_MEMORY_MIB" \
         -kernel "$KERNEL/vmlinuz" -initrd "$ROOT/../initramfs" \
-        -append "console=ttyS0 quiet panic=-1" </dev/null | tr -d '\r' | tee "$LOG" | grep -v --text "^$MARKER"
+        -append "console=ttyS0 quiet panic=-1" </dev/null | sed --unbuffered 's/\r//g' | tee "$LOG" |
+        grep --line-buffered -v --text "^$MARKER"
 }
 
 if [ "$(uname -m)" != x86_64 ]; then

@@ -94,7 +94,9 @@ pub fn of_instance(instance: &str) -> BTreeSet<i32> {
     processes(control_groups(instance).iter())
 }
 
+/// Of groups and of those directly below: on v2 there is one of what runs outside a replica's container.
 fn processes<'a>(groups: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<i32> {
+    let groups = groups.flat_map(|group| std::iter::once(group.clone()).chain(directories(group)));
     let listed = groups.filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
     listed.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs::{self, File},
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd},
@@ -62,6 +63,14 @@ impl ReplicaGroup {
     /// What tells of its limits and its use, each with its controllers where it has only some: on v1.
     pub(crate) fn shown(&self) -> Vec<(Vec<&'static str>, &Path)> {
         self.kernel.shown()
+    }
+
+    /// The name of the group of what runs outside the container where that is below one that is shown: on v2, once it
+    /// was made.
+    pub(crate) fn outside_within_shown(&self) -> Option<OsString> {
+        let outside = self.kernel.outside().filter(|outside| outside.exists())?;
+        let is_within = self.kernel.shown().iter().any(|(_, shown)| outside.parent() == Some(shown));
+        outside.file_name().filter(|_| is_within).map(OsString::from)
     }
 
     /// Moves the calling process, which must have one thread only, into the group. It goes through

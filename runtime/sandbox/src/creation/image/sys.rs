@@ -3,6 +3,7 @@
 //! begin.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -11,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use libcontainer::oci_spec::{OciSpecError, runtime::Mount};
+use libcontainer::oci_spec::runtime::Mount;
 use rustix::fs::{Mode, OFlags};
 
 use super::{
@@ -27,8 +28,15 @@ const GROUP: &str = "fs/cgroup";
 const PROCESSORS: &str = "devices/system/cpu";
 const READING: [&str; 5] = ["bind", "ro", "nosuid", "nodev", "noexec"];
 
-/// Mounts of directories, attached nowhere, which nobody can write to. A mount shows nothing above its root.
-pub(super) struct Sys(Vec<Shown>);
+/// What covers what is not for the container to see.
+const COVER: [&str; 6] = ["ro", "nosuid", "nodev", "noexec", "mode=555", "size=4k"];
+
+pub(super) struct Sys {
+    /// Mounts of directories, attached nowhere, which nobody can write to. A mount shows nothing above its root.
+    shown: Vec<Shown>,
+    /// What is below its own group there, and belongs to what runs outside the container.
+    covered: Option<OsString>,
+}
 
 struct Shown {
     /// Below /sys.
@@ -58,14 +66,14 @@ impl Sys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("mounting", &processors)(error)),
         }
-        Ok(Self(shown))
+        Ok(Self { shown, covered: group.outside_within_shown() })
     }
 
     /// Makes the places of these mounts among the others of the container. Of controllers that are together each is
     /// found by its own name too.
     pub(super) fn furnish(&self, furniture: &Path, owner: u32) -> Result<(), CreationError> {
         let sys = furniture.join(SYS.trim_start_matches('/'));
-        for shown in &self.0 {
+        for shown in &self.shown {
             let mut place = sys.clone();
             for part in &shown.at {
                 place.push(part);
@@ -88,10 +96,13 @@ impl Sys {
             fs::create_dir(&from).map_err(failed("making", &from))?;
             layers::attach(&shown.tree, &from).map_err(failed("attaching a part of /sys at", &from))?;
             let at = Path::new(SYS).join(shown.at);
-            let bound: Result<Mount, OciSpecError> = oci::mount(&at.to_string_lossy(), "bind", &from, &READING);
-            Ok(bound?)
+            oci::mount(&at.to_string_lossy(), "bind", &from, &READING).map_err(CreationError::from)
         };
-        self.0.into_iter().enumerate().map(place).collect()
+        let cover = |name: OsString| {
+            let at = Path::new(SYS).join(GROUP).join(name);
+            oci::mount(&at.to_string_lossy(), "tmpfs", Path::new("tmpfs"), &COVER).map_err(CreationError::from)
+        };
+        self.shown.into_iter().enumerate().map(place).chain(self.covered.map(cover)).collect()
     }
 }
 
