@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 
 GUEST_CPUS=2
 GUEST_MEMORY_MIB=2048
-GUEST_LIMIT_S=1500
+GUEST_LIMIT_S=1800
 # What concerns control groups: the sandbox's own tests, the attacks on it, and a model and an image end to end.
 DEFAULT=(
     dormouse-sandbox

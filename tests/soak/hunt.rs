@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prey {
-    /// A worker, whatever it does: starting, serving, frozen, ending; or a template that waits.
+    /// A worker or an image's web server, whatever it does: starting, serving, frozen, ending; or a template that waits.
     Replica,
     /// One that servers were forked of.
     Template,
@@ -91,7 +91,8 @@ fn seen(spawner: i32, instance: &str) -> Vec<(i32, Prey)> {
             Prey::Creation => Prey::HalfMade,
             _ => Prey::Server,
         };
-        let made = children(pid);
+        // What a web server begins is its own: who asked it is told no reason where that is killed.
+        let made = if program(pid).is_some_and(|program| program == WEB_SERVER) { Vec::new() } else { children(pid) };
         let is_template = prey == Prey::Replica && !made.is_empty();
         seen.push((pid, if is_template { Prey::Template } else { prey }));
         seen.extend(made.into_iter().map(|pid| (pid, below)));
@@ -105,6 +106,9 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 fn of_child(pid: i32, instance: &str) -> Option<Prey> {
+    if program(pid)? == WEB_SERVER {
+        return Some(Prey::Replica);
+    }
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     match line.split(|byte| *byte == 0).nth(1)? {
         b"node" => None,
@@ -121,4 +125,12 @@ fn of_child(pid: i32, instance: &str) -> Option<Prey> {
     }
 }
 
+/// The name of what it executes.
+fn program(pid: i32) -> Option<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    line.split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
+}
+
 const STANDARD_STREAMS: usize = 3;
+/// Of an image.
+const WEB_SERVER: &[u8] = b"httpd";

@@ -9,6 +9,7 @@ mod answers;
 mod deploys;
 mod desired;
 mod hunt;
+mod image;
 mod kills;
 mod load;
 mod model;
@@ -26,22 +27,23 @@ use dormouse_tests::machine_state::kernel_groups;
 
 use self::{model::Worker, options::Options, random::Random, report::Report, run::Share};
 
-/// One run in five is with the real worker.
-const REAL_SHARE: u64 = 5;
+/// One run in five is with the real worker, and one with an image.
+const OTHERS_SHARE: u64 = 5;
 
 fn main() -> ExitCode {
     let Some(Options { n, seed }) = Options::of_this_run() else { return ExitCode::SUCCESS };
     eprintln!("soak of {n} wakes, {n} deploys and {} kills; SEED={seed} repeats its choices", n * 3 / 10);
     let mut random = Random::new(seed);
-    let real = Share::of(n.div_ceil(REAL_SHARE));
-    let scripted = Share { kills: n * 3 / 10 - real.kills, ..Share::of(n - real.wakes) };
+    let other = Share::of(n.div_ceil(OTHERS_SHARE));
+    let scripted = Share { kills: n * 3 / 10 - 2 * other.kills, ..Share::of(n - 2 * other.wakes) };
     let kernel_before = kernel_groups();
     // Side by side, as daemons of one machine may be: one's kills are nothing to the other.
     let reports: Vec<Report> = thread::scope(|scope| {
-        let soaks = [(Worker::Scripted, scripted), (Worker::Real, real)].map(|(worker, share)| {
-            let random = random.child();
-            scope.spawn(move || run::soak(worker, share, random))
-        });
+        let soaks =
+            [(Worker::Scripted, scripted), (Worker::Real, other), (Worker::Image, other)].map(|(worker, share)| {
+                let random = random.child();
+                scope.spawn(move || run::soak(worker, share, random))
+            });
         soaks.into_iter().map(|soak| soak.join().unwrap_or_else(|_| Report::of_panic())).collect()
     });
     let mut report = Report::of_all(reports);

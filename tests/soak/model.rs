@@ -1,12 +1,14 @@
-//! What is served: an echo by the scripted worker, or the identity by the real one.
+//! What is served: an echo by the scripted worker, the identity by the real one, or an echo by a web server of an image.
 
 use std::{
     fs,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use dormouse_tests::{Home, Request, Script, endpoint::echo_body, paths};
+use dormouse_tests::{Daemon, Home, Request, Script, daemon::manifest, endpoint::echo_body, paths};
 use serde_json::{Value, json};
+
+use crate::image;
 
 /// Key of the field `doc_string` in a `ModelProto`: number 6, length-delimited.
 const DOC_STRING: u8 = 6 << 3 | 2;
@@ -15,6 +17,7 @@ const DOC_STRING: u8 = 6 << 3 | 2;
 pub(crate) enum Worker {
     Scripted,
     Real,
+    Image,
 }
 
 /// A number that no other request of this run carries, small enough for 32 bits of floating point.
@@ -28,21 +31,42 @@ impl Worker {
         match self {
             Self::Scripted => "scripted worker",
             Self::Real => "real worker",
+            Self::Image => "image",
         }
+    }
+
+    /// Whether its replicas can be forked of a template.
+    pub(crate) fn has_templates(self) -> bool {
+        self != Self::Image
     }
 
     pub(crate) fn home(self) -> Home {
         let home = Home::of(match self {
             Self::Scripted => env!("CARGO_BIN_EXE_dormouse-fake"),
-            Self::Real => env!("CARGO_BIN_EXE_dormouse-real"),
+            Self::Real | Self::Image => env!("CARGO_BIN_EXE_dormouse-real"),
         });
         // As a daemon is by default: most wakes take a container that waited, the others make one.
         home.set("pool", "size", "2")
     }
 
-    /// A model that differs from those of another `salt`, of less than 128 bytes.
-    pub(crate) fn model(self, salt: &str) -> Vec<u8> {
-        match self {
+    /// What it needs before anything is deployed.
+    pub(crate) fn bring(self, daemon: &Daemon) {
+        if self == Self::Image {
+            image::bring(daemon);
+        }
+    }
+
+    /// The end of that.
+    pub(crate) fn take_away(self, daemon: &Daemon) {
+        if self == Self::Image {
+            image::take_away(daemon);
+        }
+    }
+
+    /// A manifest that differs from those of another `salt`, of less than 128 bytes; with the model that it names, where
+    /// it names one.
+    pub(crate) fn manifest(self, home: &Home, name: &str, salt: &str, settings: &[(&str, &str)]) -> String {
+        let model = match self {
             Self::Scripted => Script::echo().salt(salt).to_model(),
             Self::Real => {
                 let mut model = fs::read(paths::fixture("identity_matrix.onnx")).unwrap();
@@ -50,28 +74,27 @@ impl Worker {
                 model.extend(salt.as_bytes());
                 model
             }
-        }
+            Self::Image => return image::manifest(name, salt, settings),
+        };
+        manifest(name, &home.write(&format!("{name}.onnx"), model), settings)
     }
 
     pub(crate) fn request(self, endpoint: &str, number: u64) -> Request {
-        Request::infer(
-            endpoint,
-            &match self {
-                Self::Scripted => echo_body(number as i64),
-                Self::Real => {
-                    let input =
-                        json!({ "name": "IN_FP32", "datatype": "FP32", "shape": [1, 2], "data": [number, number] });
-                    json!({ "inputs": [input] })
-                }
-            },
-        )
+        match self {
+            Self::Scripted => Request::infer(endpoint, &echo_body(number as i64)),
+            Self::Real => {
+                let input = json!({ "name": "IN_FP32", "datatype": "FP32", "shape": [1, 2], "data": [number, number] });
+                Request::infer(endpoint, &json!({ "inputs": [input] }))
+            }
+            Self::Image => image::request(endpoint, number),
+        }
     }
 
     /// Whether a body answers that request, of that endpoint.
     pub(crate) fn answers(self, body: &Value, endpoint: &str, number: u64) -> bool {
         let data = &body["outputs"][0]["data"];
         let is_whole = match self {
-            Self::Scripted => *data == json!([number]),
+            Self::Scripted | Self::Image => *data == json!([number]),
             Self::Real => *data == json!([number as f64, number as f64]),
         };
         is_whole && body["model_name"] == endpoint

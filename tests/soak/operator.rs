@@ -1,6 +1,6 @@
 //! Deploys and deletes by the command line, and what it said became of them.
 
-use dormouse_tests::{Home, Told, cli, daemon::manifest};
+use dormouse_tests::{Home, Told, cli};
 
 use crate::{answers::Answers, load::World};
 
@@ -77,9 +77,10 @@ impl Origin {
 
 impl Operator<'_> {
     pub(crate) fn deploy(&self, name: &str, salt: &str, (origin, rest): (Origin, Rest)) -> Outcome {
-        let model = self.home.write(&format!("{name}.onnx"), self.world.worker.model(salt));
-        let [freeze, zero] = rest.settings();
-        let text = manifest(name, &model, &[freeze, zero, origin.setting()]);
+        let worker = self.world.worker;
+        let origin = worker.has_templates().then(|| origin.setting());
+        let settings: Vec<_> = rest.settings().into_iter().chain(origin).collect();
+        let text = worker.manifest(self.home, name, salt, &settings);
         let file = self.home.write(&format!("{name}.yaml"), text);
         self.run(&["deploy", "--json", "-f", file.to_str().unwrap()])
     }

@@ -40,7 +40,8 @@ const ATTACKS: &[&[Attack]] = &[
 const FORKED: &[u8] = &[1, 4, 6, 8, 12, 13, 14];
 
 /// What is run from a process of an image as well. The others are of what only workers have, a model, blanks, a program
-/// that all share; or have no control: to take its groups, libcontainer itself looks whether /proc is the kernel's.
+/// that all share; whose bomb is within what an image may have, 65,536 descriptors; or have no control: to take its groups,
+/// libcontainer itself looks whether /proc is the kernel's.
 const IMAGE: &[&str] = &[
     "take a client's connection",
     "reach the host through a descriptor",
