@@ -106,6 +106,7 @@ fn a_bad_archive_is_refused_and_leaves_nothing() {
     refused(&daemon.home().write("text", "no archive at all"), &["archive", "docker save"]);
     refused(&daemon.home().write("empty", ""), &["archive"]);
     refused(&path("missing"), &["missing", "No such file"]);
+    refused(daemon.home().path(), &["it is a directory", "tar -C"]);
 
     let image = ImageBuilder::of_file("a", "one").build();
     let damaged = |name: &str, damage: &dyn Fn(&Layout)| {

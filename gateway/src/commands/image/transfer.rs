@@ -147,7 +147,12 @@ fn open(archive: &Path) -> Result<OwnedFd, CommandError> {
     if archive == Path::new("-") {
         return std::io::stdin().as_fd().try_clone_to_owned().map_err(failed);
     }
-    Ok(File::open(archive).map_err(failed)?.into())
+    let file = File::open(archive).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        let instead = format!("it is a directory: `tar -C {} -c . | dormouse image import -`", archive.display());
+        return Err(failed(std::io::Error::other(instead)));
+    }
+    Ok(file.into())
 }
 
 fn tell(common: &Common, done: &ImageEvent) -> Result<(), CommandError> {
