@@ -44,8 +44,9 @@ fuzz build --fuzz-dir fuzz --sanitizer none --codegen-units 16 --target-dir "$BU
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(fuzz list --fuzz-dir fuzz)
 
-# One a processor, since none uses more. The first that fails ends the others.
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+# One a processor, since none uses more. The first that fails ends the others, each with what it runs.
+set -m
+trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done' EXIT
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
     run_target "$target" "$seconds" &

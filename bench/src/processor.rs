@@ -11,8 +11,9 @@ use crate::{Failure, process};
 /// another processor in it, which takes as long as this machine and chance will have it.
 #[derive(Debug)]
 pub(crate) struct OneProcessor {
-    /// Where each thread might run before.
+    /// Where each thread might run before, and where those may that were begun since.
     before: Vec<(Pid, CpuSet)>,
+    ours: CpuSet,
 }
 
 impl OneProcessor {
@@ -21,9 +22,8 @@ impl OneProcessor {
         let first = (0..CpuSet::MAX_CPU).find(|processor| ours.is_set(*processor)).ok_or("there is no processor")?;
         let mut one = CpuSet::new();
         one.set(first);
-        let mut pinned = Self { before: Vec::new() };
-        let family = process::family(std::process::id().cast_signed());
-        for thread in family.into_iter().flat_map(process::threads).filter_map(Pid::from_raw) {
+        let mut pinned = Self { before: Vec::new(), ours };
+        for thread in all_threads() {
             pinned.pin(thread, &one).map_err(|error| format!("keeping thread {thread:?} on one processor: {error}"))?;
         }
         Ok(pinned)
@@ -43,11 +43,19 @@ impl OneProcessor {
 
 impl Drop for OneProcessor {
     fn drop(&mut self) {
-        for (thread, before) in &self.before {
+        for thread in all_threads() {
+            let before =
+                self.before.iter().find(|(known, _)| *known == thread).map_or(&self.ours, |(_, before)| before);
             // Some may have ended by now.
-            let _ = sched_setaffinity(Some(*thread), before);
+            let _ = sched_setaffinity(Some(thread), before);
         }
     }
+}
+
+/// Of this program and of all that it started.
+fn all_threads() -> Vec<Pid> {
+    let family = process::family(std::process::id().cast_signed());
+    family.into_iter().flat_map(process::threads).filter_map(Pid::from_raw).collect()
 }
 
 #[cfg(test)]

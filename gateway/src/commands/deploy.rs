@@ -178,9 +178,13 @@ async fn deploy_image(client: &Client, source: &Source, image: &ImageReference) 
     match client.image(image).await {
         Ok(_) => {}
         Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
-            if let Err(failed) = pull(client, image.clone()).await {
-                // It fails for the same reason, which is then seen of the endpoint too: in `status`, and by its callers.
-                return client.deploy(&order, Vec::new(), |_| {}).await.map_err(|_| failed);
+            match pull(client, image.clone()).await {
+                // The node knows why. It fails for the same reason, which is then seen of the endpoint too: in `status`, and by
+                // its callers.
+                Err(failed @ CommandError::Client(ClientError::Refused { .. })) => {
+                    return client.deploy(&order, Vec::new(), |_| {}).await.map_err(|_| failed);
+                }
+                pulled => drop(pulled?),
             }
         }
         Err(error) => return Err(error.into()),

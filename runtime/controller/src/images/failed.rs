@@ -9,7 +9,8 @@ use std::{
 use dormouse_spec::{Digest, ImageReference};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Inner, garbage::Reachable};
+use super::{ImageError, Inner, garbage::Reachable};
+use crate::error_chain;
 
 /// So many are remembered, the latest.
 const REMEMBERED_MAX: usize = 16;
@@ -38,13 +39,19 @@ struct FailedPull {
 }
 
 impl FailedPulls {
-    fn note(&self, reference: ImageReference, reason: String, wanted: Reachable) {
+    /// An attempt that did not come to know what it wanted changes nothing of what the one before had fetched.
+    fn note(&self, reference: ImageReference, reason: String, wanted: Option<Reachable>) {
         let mut remembered = self.lock();
-        remembered.pulls.retain(|pull| pull.reference != reference);
+        let before = remembered.pulls.iter().position(|pull| pull.reference == reference);
+        let before = before.and_then(|index| remembered.pulls.remove(index));
+        let (wanted, kept_until) = match (wanted, before) {
+            (None, Some(before)) => (before.wanted, before.kept_until),
+            (wanted, _) => (wanted.unwrap_or_default(), Instant::now() + KEPT_FOR),
+        };
         if remembered.pulls.len() >= REMEMBERED_MAX {
             remembered.pulls.pop_front();
         }
-        remembered.pulls.push_back(FailedPull { reference, reason, wanted, kept_until: Instant::now() + KEPT_FOR });
+        remembered.pulls.push_back(FailedPull { reference, reason, wanted, kept_until });
     }
 
     /// It is here now, or is not wanted any more.
@@ -90,9 +97,21 @@ impl FailedPulls {
 }
 
 impl Inner {
-    /// Remembers why a pull failed, and keeps what it fetched of what it wanted.
-    pub(super) fn note_failed(self: &Arc<Self>, reference: ImageReference, reason: String, wanted: Reachable) {
-        self.failed.note(reference, reason, wanted);
+    /// Remembers why a pull failed, and keeps what it fetched of what it wanted where that is worth it. While nothing is
+    /// collected yet.
+    pub(super) fn note_failed(
+        self: &Arc<Self>,
+        reference: ImageReference,
+        error: &ImageError,
+        wanted: Option<&Reachable>,
+    ) {
+        // What is wrong with the image itself is so at the next attempt too, and a full disk is to have its room back.
+        let is_in_vain = matches!(error, ImageError::Unpack { .. } | ImageError::Document { .. });
+        let wanted = match wanted {
+            Some(_) if is_in_vain || error.without_room().is_some() => Some(Reachable::default()),
+            wanted => wanted.cloned(),
+        };
+        self.failed.note(reference, error_chain::one_line(error), wanted);
         if self.failed.watch() {
             tokio::spawn(Arc::clone(self).collect_what_was_kept());
         }
@@ -143,12 +162,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_fetched_is_kept_for_an_hour_and_the_reason_for_longer() {
         let failed = FailedPulls::default();
-        failed.note(image(1), "cut off".to_owned(), Reachable::of([digest(1)], [digest(2)]));
+        failed.note(image(1), "cut off".to_owned(), Some(Reachable::of([digest(1)], [digest(2)])));
         assert!(failed.watch() && !failed.watch(), "one waits for the end");
         assert_eq!(kept(&failed), [digest(1), digest(2)].into());
         let end = failed.next_end().unwrap();
         tokio::time::advance(KEPT_FOR - Duration::from_secs(1)).await;
-        failed.note(image(2), "cut off too".to_owned(), Reachable::of([digest(3)], []));
+        failed.note(image(2), "cut off too".to_owned(), Some(Reachable::of([digest(3)], [])));
+        failed.note(image(2), "nobody answers".to_owned(), None);
         assert_eq!(failed.next_end(), Some(end));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(kept(&failed), [digest(3)].into());
@@ -161,8 +181,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pull_that_succeeds_is_forgotten_and_room_that_is_needed_is_given() {
         let failed = FailedPulls::default();
-        failed.note(image(1), "a".to_owned(), Reachable::of([digest(1)], []));
-        failed.note(image(2), "b".to_owned(), Reachable::of([digest(2)], []));
+        failed.note(image(1), "a".to_owned(), Some(Reachable::of([digest(1)], [])));
+        failed.note(image(2), "b".to_owned(), Some(Reachable::of([digest(2)], [])));
         failed.forget(&image(1));
         assert_eq!((kept(&failed), failed.reason(&image(1))), ([digest(2)].into(), None));
         failed.let_go();
@@ -175,7 +195,7 @@ mod tests {
         let failed = FailedPulls::default();
         for number in 0..=REMEMBERED_MAX {
             for reason in ["first", "second"] {
-                failed.note(image(number), reason.to_owned(), Reachable::default());
+                failed.note(image(number), reason.to_owned(), None);
             }
         }
         assert_eq!(failed.reason(&image(0)), None);

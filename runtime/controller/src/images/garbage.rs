@@ -62,6 +62,7 @@ impl Images {
         let store = &self.inner.store;
         let named = references.iter().map(|reference| Ok(store.named(reference)?.reference));
         let named = named.collect::<Result<BTreeSet<_>, ImageError>>()?;
+        named.iter().for_each(|reference| self.inner.failed.forget(reference));
         self.take_away(named).await
     }
 

@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, garbage::Reachable, progress::Progress, room::Room,
+    transfer::Caller,
 };
-use crate::error_chain;
 
 /// Layers of one image that are fetched at a time.
 const FETCHES_MAX: usize = 3;
@@ -44,7 +44,7 @@ struct Pull {
     fetches: Semaphore,
     unnamed: Arc<Unnamed>,
     /// Once it is known.
-    wanted: OnceLock<Reachable>,
+    wanted: Arc<OnceLock<Reachable>>,
 }
 
 /// What a reference led to.
@@ -66,7 +66,7 @@ struct Fetched {
 
 impl Images {
     /// Fetches what is not in the store, has layers unpacked as they come, and names the image. Where this
-    /// future is dropped before, what was fetched by then goes with the garbage.
+    /// future is dropped before, what was fetched by then waits for another attempt, as after any failure that may pass.
     ///
     /// # Errors
     /// See [`ImageError`]; the name then means what it meant before.
@@ -90,32 +90,48 @@ impl Images {
     }
 
     async fn try_pull(&self, request: PullRequest, progress: Progress, room: Room) -> Result<ImageView, ImageError> {
-        self.transfer(async move |images: Arc<Inner>, unnamed, mut caller| {
-            let PullRequest { reference, credentials } = request;
-            // A store that cannot name it need not fetch it.
-            images.store.names()?;
-            let keyring = images.with_own_credentials(&reference, credentials).await?;
-            let pull = Arc::new(Pull {
-                images: Arc::clone(&images),
-                remote: images.registries.image(reference.clone(), &keyring),
-                reference,
-                progress,
-                room,
-                fetches: Semaphore::new(FETCHES_MAX),
-                unnamed,
-                wanted: OnceLock::new(),
-            });
-            let fetched = caller.while_there(Arc::clone(&pull).fetch_all()).await;
-            let Fetched { manifest, source, held } = fetched.inspect_err(|error| pull.note_failed(error))?;
-            images.failed.forget(&pull.reference);
-            let named = images.store.name(pull.reference.clone(), manifest, Some(source), Arc::new(held)).await?;
-            Ok(images.view(named).await)
+        self.transfer(async move |images: Arc<Inner>, unnamed: Arc<Unnamed>, mut caller| {
+            let (reference, wanted) = (request.reference.clone(), Arc::new(OnceLock::new()));
+            // Kept until it is noted what of it is no garbage.
+            let _unnamed = Arc::clone(&unnamed);
+            let pulled = images.pull_once(request, (progress, room), (unnamed, &mut caller), &wanted).await;
+            match &pulled {
+                Ok(_) => images.failed.forget(&reference),
+                Err(error) => images.note_failed(reference, error, wanted.get()),
+            }
+            pulled
         })
         .await
     }
 }
 
 impl Inner {
+    /// `wanted` is set once it is known.
+    async fn pull_once(
+        self: &Arc<Self>,
+        PullRequest { reference, credentials }: PullRequest,
+        (progress, room): (Progress, Room),
+        (unnamed, caller): (Arc<Unnamed>, &mut Caller),
+        wanted: &Arc<OnceLock<Reachable>>,
+    ) -> Result<ImageView, ImageError> {
+        // A store that cannot name it need not fetch it.
+        self.store.names()?;
+        let keyring = self.with_own_credentials(&reference, credentials).await?;
+        let pull = Arc::new(Pull {
+            images: Arc::clone(self),
+            remote: self.registries.image(reference.clone(), &keyring),
+            reference,
+            progress,
+            room,
+            fetches: Semaphore::new(FETCHES_MAX),
+            unnamed,
+            wanted: Arc::clone(wanted),
+        });
+        let Fetched { manifest, source, held } = caller.while_there(Arc::clone(&pull).fetch_all()).await?;
+        let named = self.store.name(pull.reference.clone(), manifest, Some(source), Arc::new(held)).await?;
+        Ok(self.view(named).await)
+    }
+
     /// For the registry and its mirrors.
     async fn with_own_credentials(
         &self,
@@ -265,14 +281,6 @@ impl Pull {
         let mut watched = Watched { writer, progress: &self.progress };
         remote.blob(blob, &mut watched).await?;
         watched.writer.finish().await.map_err(stored)
-    }
-
-    /// While nothing is collected yet.
-    fn note_failed(&self, error: &ImageError) {
-        // What is wrong with the image itself is so at the next attempt too.
-        let is_worth_it = !matches!(error, ImageError::Unpack { .. } | ImageError::Document { .. });
-        let wanted = self.wanted.get().filter(|_| is_worth_it).cloned().unwrap_or_default();
-        self.images.note_failed(self.reference.clone(), error_chain::one_line(error), wanted);
     }
 
     fn stored(&self, source: ImageStoreError) -> ImageError {

@@ -8,7 +8,7 @@ mod templates;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, Event, ReplicaKey, State, TemplateSettings, Time,
+    Action, Event, ReplicaKey, State, TemplateSettings, Time, Usage,
     back_off::{BackOff, BackOffSettings},
     expectations::Expectations,
     replica::Replica,
@@ -190,8 +190,13 @@ impl EndpointPolicy {
 
     /// Tells the ledger of each replica and template whose use changed in this step.
     fn report(&mut self, actions: &mut Vec<Action>) {
+        let is_awaited = !self.waiters.is_empty();
         for (key, replica) in &mut self.replicas {
-            let usage = replica.usage();
+            let usage = match replica.usage() {
+                // Requests wait for it: its memory is not for others, and not for another of its own.
+                Usage::Idle if is_awaited && replica.state.unready().is_some() => Usage::Busy,
+                usage => usage,
+            };
             if usage != replica.reported {
                 replica.reported = usage;
                 actions.push(Action::Report { replica: *key, usage });

@@ -21,7 +21,9 @@ const USER_MAX: usize = 256;
 /// Why no process can be made of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProcessError {
-    #[error("the image says no command: give one with `command` or `args` of its manifest, or behind `--` of `dormouse deploy`")]
+    #[error(
+        "the image says no command: give one with `command` or `args` of its manifest, or behind `--` of `dormouse deploy`"
+    )]
     NoCommand,
     #[error("the image has {0} layers, more than {LAYERS_MAX}")]
     Layers(usize),

@@ -28,7 +28,13 @@ impl EndpointTask {
     pub(super) fn look_again(&mut self, replica: ReplicaKey) {
         let Some(image) = self.revision.image() else { return };
         let once = |probe: &Probe| Probe { initial_delay: Duration::ZERO, success_threshold: 1, ..probe.clone() };
-        self.look_as(replica, image.startup.iter().map(once).collect());
+        // One that was ready before and is not now is no start that failed: that is seen of it later, as of any.
+        let of_start = image.startup.iter().filter(|probe| image.readiness.as_ref() != Some(*probe));
+        let mut probes: Vec<Probe> = of_start.map(once).collect();
+        if probes.is_empty() {
+            probes.push(Probe::tcp());
+        }
+        self.look_as(replica, probes);
     }
 
     fn look_as(&mut self, replica: ReplicaKey, probes: Vec<Probe>) {

@@ -79,9 +79,10 @@ impl EndpointPolicy {
         }
     }
 
-    /// Where replicas that must run died, or one is expected to, frozen ones take their places.
+    /// Where replicas that must run died, take no requests, or one is expected to, frozen ones take their places.
     fn thaw_floor(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let missing = self.floor(now).saturating_sub(self.count(Replica::awake));
+        let serves = |replica: &Replica| replica.starts() || replica.state == State::Ready;
+        let missing = self.floor(now).saturating_sub(self.count(serves));
         let frozen = self.replicas.iter_mut().filter(|(_, it)| matches!(it.state, State::Frozen { .. }));
         for (key, replica) in frozen.take(missing as usize) {
             replica.state = State::Ready;

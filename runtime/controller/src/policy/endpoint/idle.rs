@@ -48,9 +48,9 @@ impl EndpointPolicy {
                 // What may rest at last may have idled for long: then it is not frozen first.
                 Some(if stop_at <= freeze_at.max(now) { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
             }
-            // Thawed, it would be given a request that it may not take: it is not kept for that.
+            // Thawed, it would be given a request that it may not take. Awake it may yet come to take some.
             State::Unready { .. } if replica.leases == 0 && self.waiters.is_empty() && self.may_end_unready(now) => {
-                Some(Rest::Stop(replica.last_used.after(self.settings.freeze_after.min(self.settings.zero_after))))
+                Some(Rest::Stop(stop_at))
             }
             _ => None,
         }

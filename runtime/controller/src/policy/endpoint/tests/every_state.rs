@@ -323,7 +323,7 @@ impl World {
         let idles = |it: &Replica| it.state.unready().is_some() && it.leases == 0;
         if self.waiting.is_empty() && runs > self.policy.floor(self.now) && self.policy.replicas.values().any(idles) {
             let wake = self.policy.next_wake(self.now);
-            assert!(wake.is_some_and(|wake| wake <= self.now.after(self.settings.freeze_after)), "kept: {wake:?}");
+            assert!(wake.is_some_and(|wake| wake <= self.now.after(self.settings.zero_after)), "kept: {wake:?}");
         }
     }
 

@@ -69,7 +69,7 @@ fn whose_time_is_up_is_told_what_was_seen_last() {
 }
 
 #[test]
-fn idle_it_is_ended_where_another_is_frozen_and_not_while_requests_wait_for_it() {
+fn idle_it_is_ended_when_a_frozen_one_would_be_and_not_while_requests_wait_for_it() {
     let (mut case, first) = Case::serving(settings());
     case.step(Event::Release { replica: first });
     unready(&mut case, first);
@@ -77,8 +77,8 @@ fn idle_it_is_ended_where_another_is_frozen_and_not_while_requests_wait_for_it()
     assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(100 * SECOND)), "only the request's time runs");
     assert_eq!(case.pass(99 * SECOND), [], "a request waits for it");
     assert_eq!(refused(&case.pass(SECOND)).len(), 1);
-    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(10 * SECOND)), "from the last that waited");
-    assert_eq!(case.pass(10 * SECOND)[0], Action::Stop { replica: first, grace: STOP_GRACE });
+    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(300 * SECOND)), "from the last that waited");
+    assert_eq!(case.pass(300 * SECOND)[0], Action::Stop { replica: first, grace: STOP_GRACE });
     case.die(first);
     assert_eq!(case.policy.next_wake(case.now), None, "nothing starts in its place");
 
@@ -101,7 +101,8 @@ fn of_those_that_must_run_one_that_is_ready_stays_and_the_last_in_any_case() {
         case.step(Event::Release { replica });
     }
     unready(&mut case, second);
-    let actions = case.pass(10 * SECOND);
+    assert_eq!(case.pass(10 * SECOND), [], "the one that is ready must run, and the other may yet be");
+    let actions = case.pass(290 * SECOND);
     assert_eq!(actions[0], Action::Stop { replica: second, grace: STOP_GRACE });
     assert!(!actions.contains(&Action::Freeze { replica: first }), "{actions:?}");
     case.die(second);
@@ -118,6 +119,32 @@ fn a_frozen_one_is_thawed_where_what_runs_is_not_ready() {
     unready(&mut case, second);
     let actions = case.acquire();
     assert_eq!((&actions[0], granted(&actions)), (&Action::Thaw { replica: first }, vec![(4, first)]));
+}
+
+#[test]
+fn a_frozen_one_takes_the_place_of_one_that_must_run_and_is_not_ready() {
+    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
+    let first = reserved(&case.step(Event::Tick))[0];
+    case.start(first);
+    (0..2).for_each(|_| drop(case.acquire()));
+    let second = reserved(&case.acquire())[0];
+    case.start(second);
+    for replica in [first, first, second] {
+        case.step(Event::Release { replica });
+    }
+    assert!(case.pass(10 * SECOND).contains(&Action::Freeze { replica: first }));
+    assert!(unready(&mut case, second).contains(&Action::Thaw { replica: first }), "whoever comes is served");
+    assert_eq!(granted(&case.acquire())[0].1, first);
+}
+
+#[test]
+fn one_that_is_waited_for_is_busy() {
+    let (mut case, first) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });
+    case.step(Event::Release { replica: first });
+    let reported = |actions: &[Action], usage| actions.contains(&Action::Report { replica: first, usage });
+    unready(&mut case, first);
+    assert!(reported(&case.acquire(), Usage::Busy), "its memory is not for others");
+    assert!(reported(&case.pass(100 * SECOND), Usage::Idle));
 }
 
 #[test]

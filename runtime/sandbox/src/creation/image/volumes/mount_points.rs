@@ -89,6 +89,9 @@ fn make_one(path: &Path, is_file: bool) -> Result<(), CreationError> {
         return create_dir(path);
     }
     match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            Err(failed("making", path)(io::Error::other("there is a directory, and the volume is a file")))
+        }
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("making", path)(error)),
         _ => Ok(()),
     }
