@@ -21,6 +21,20 @@ fn two() -> (Case, ReplicaKey, ReplicaKey) {
     (case, first, second)
 }
 
+/// Idle, both of them.
+fn two_of_which_one_must_run() -> (Case, ReplicaKey, ReplicaKey) {
+    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
+    let first = reserved(&case.step(Event::Tick))[0];
+    case.start(first);
+    (0..2).for_each(|_| drop(case.acquire()));
+    let second = reserved(&case.acquire())[0];
+    case.start(second);
+    for replica in [first, first, second] {
+        case.step(Event::Release { replica });
+    }
+    (case, first, second)
+}
+
 #[test]
 fn one_that_is_not_ready_keeps_what_it_has_and_gets_nothing() {
     let (mut case, first, second) = two();
@@ -91,15 +105,7 @@ fn idle_it_is_ended_when_a_frozen_one_would_be_and_not_while_requests_wait_for_i
 
 #[test]
 fn of_those_that_must_run_one_that_is_ready_stays_and_the_last_in_any_case() {
-    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
-    let first = reserved(&case.step(Event::Tick))[0];
-    case.start(first);
-    (0..2).for_each(|_| drop(case.acquire()));
-    let second = reserved(&case.acquire())[0];
-    case.start(second);
-    for replica in [first, first, second] {
-        case.step(Event::Release { replica });
-    }
+    let (mut case, first, second) = two_of_which_one_must_run();
     unready(&mut case, second);
     assert_eq!(case.pass(10 * SECOND), [], "the one that is ready must run, and the other may yet be");
     let actions = case.pass(290 * SECOND);
@@ -123,15 +129,7 @@ fn a_frozen_one_is_thawed_where_what_runs_is_not_ready() {
 
 #[test]
 fn a_frozen_one_takes_the_place_of_one_that_must_run_and_is_not_ready() {
-    let mut case = Case::new(PolicySettings { min_replicas: 1, ..settings() });
-    let first = reserved(&case.step(Event::Tick))[0];
-    case.start(first);
-    (0..2).for_each(|_| drop(case.acquire()));
-    let second = reserved(&case.acquire())[0];
-    case.start(second);
-    for replica in [first, first, second] {
-        case.step(Event::Release { replica });
-    }
+    let (mut case, first, second) = two_of_which_one_must_run();
     assert!(case.pass(10 * SECOND).contains(&Action::Freeze { replica: first }));
     assert!(unready(&mut case, second).contains(&Action::Thaw { replica: first }), "whoever comes is served");
     assert_eq!(granted(&case.acquire())[0].1, first);
