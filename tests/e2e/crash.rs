@@ -75,12 +75,17 @@ pub(crate) fn failing_starts_back_off_longer_each_time(round: Round) {
     let daemon = fake().in_round(round).set("endpoint.crash_back_off", "first", "\"1s\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.play(Script::echo().load(Load::Fail));
+    // A worker says why; what an image says is in its log.
+    let cause = if round == Round::Image { "exited with status 1" } else { "the script says no" };
     let refused = daemon.send(&endpoint.echo_request(1));
-    assert!(refused.error(503).contains("the script says no"), "{}", refused.text());
+    assert!(refused.error(503).contains(cause), "{}", refused.text());
     let _ = refused.retry_after();
+    until_true("the log says why", || {
+        round != Round::Image || daemon.cli(&["logs", "m"]).ok().stdout.contains("the script says no")
+    });
     // While it is held off nothing is started, and the cause is told.
     let held = daemon.send(&endpoint.echo_request(1));
-    assert!(held.error(503).contains("the script says no"), "{}", held.text());
+    assert!(held.error(503).contains(cause), "{}", held.text());
     let _ = held.retry_after();
     assert_eq!(daemon.get(&endpoint.path("/ready")).status, 503);
 

@@ -34,7 +34,7 @@ pub(crate) fn time_that_runs_out_in_the_inference(round: Round) {
     let daemon = narrow(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[("timeout", "300ms")]);
     let error = daemon.send(&endpoint.echo_request(1)).error(504);
-    assert!(error.contains("inference"), "{error}");
+    assert!(error.contains(round.late()), "{error}");
     endpoint.play(Script::echo());
     endpoint.check_echo(2);
 }
@@ -45,7 +45,7 @@ pub(crate) fn time_that_runs_out_in_the_queue(round: Round) {
     let errors = late_together(&endpoint);
     let of = |place: &str| errors.iter().filter(|error| error.contains(place)).count();
     assert!(of("queue") > 0, "{errors:?}");
-    assert_eq!(of("queue") + of("inference"), errors.len(), "{errors:?}");
+    assert_eq!(of("queue") + of(round.late()), errors.len(), "{errors:?}");
     endpoint.until_waiters(0);
     endpoint.play(Script::echo());
     endpoint.check_echo(2);

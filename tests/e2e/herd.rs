@@ -7,16 +7,17 @@ use dormouse_tests::{
 };
 use serde_json::json;
 
-use crate::{fake, real, silero};
+use crate::{fake, real, server::Server};
 
 const CALLERS: usize = 200;
 
 pub(crate) fn two_hundred_first_requests_share_the_starts(round: Round) {
-    let daemon = real().in_round(round).endpoint("max_replicas", "2").start();
-    let endpoint = daemon.deploy("vad", &silero::model());
+    let server = Server { round };
+    let daemon = server.home().endpoint("max_replicas", "2").start();
+    let endpoint = server.deploy(&daemon, "vad");
     thread::scope(|scope| {
         for _ in 0..CALLERS {
-            scope.spawn(|| silero::call(&endpoint));
+            scope.spawn(|| server.call(&endpoint));
         }
     });
     let metrics = daemon.metrics();
@@ -65,7 +66,8 @@ const ROUNDS: usize = 3;
 
 pub(crate) fn endpoints_of_three_times_the_memory_all_answer(round: Round) {
     // Two of them fit at a time.
-    let daemon = real()
+    let home = if round == Round::Image { fake() } else { real() };
+    let daemon = home
         .in_round(round)
         .memory_for_replicas(256)
         .endpoint("memory", "\"128Mi\"")
@@ -73,8 +75,11 @@ pub(crate) fn endpoints_of_three_times_the_memory_all_answer(round: Round) {
         .endpoint("max_replicas", "1")
         .start();
     let names: Vec<String> = (0..ENDPOINTS).map(|number| format!("m{number}")).collect();
-    let endpoints: Vec<Endpoint<'_>> =
-        names.iter().map(|name| daemon.deploy(name, &paths::fixture("memory.onnx"))).collect();
+    let deploy = |name: &String| match round {
+        Round::Created | Round::Claimed | Round::Forked => daemon.deploy(name, &paths::fixture("memory.onnx")),
+        Round::Image => daemon.deploy_fake(name, Script::echo().infer(Infer::Fill), &[]),
+    };
+    let endpoints: Vec<Endpoint<'_>> = names.iter().map(deploy).collect();
     thread::scope(|scope| {
         for (number, endpoint) in endpoints.iter().enumerate() {
             scope.spawn(move || (0..ROUNDS).for_each(|round| fill_memory(endpoint, 1 + number + round)));

@@ -25,6 +25,7 @@ mod protocol;
 mod rights;
 mod rounds;
 mod serve;
+mod server;
 mod silero;
 mod structure;
 mod system_calls;

@@ -6,6 +6,7 @@ macro_rules! in_every_round {
         in_round!(created Created $($table)*);
         in_round!(claimed Claimed $($table)*);
         in_round!(forked Forked $($table)*);
+        in_round!(image Image $($table)*);
     };
 }
 

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    Connection, Endpoint, Home, Request, Response, Script, Told, cli,
+    Connection, Endpoint, Home, Request, Response, Told, cli,
     metrics::Metrics,
     processes,
     wait::{until, until_true},
@@ -115,13 +115,7 @@ impl Daemon {
         Endpoint::of(self, name)
     }
 
-    /// Deploys a script, where the program is the one with the fake worker.
-    pub fn deploy_fake(&self, name: &str, script: Script, settings: &[(&str, &str)]) -> Endpoint<'_> {
-        let model = self.home.write(&format!("{name}.onnx"), script.salt(name).to_model());
-        self.deploy_with(name, &model, settings)
-    }
-
-    fn prepare_round(&self) {
+    pub(crate) fn prepare_round(&self) {
         if let Some(round) = self.home.round() {
             round.prepare(self);
         }

@@ -4,13 +4,13 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    Connection, Daemon, Request, Response, Script, processes,
+    Connection, Daemon, Request, Response, Round, Script, processes, scripted,
     wait::{until, until_true},
 };
 
@@ -88,13 +88,22 @@ impl<'a> Endpoint<'a> {
         self.processes_in(groups.difference(&templates))
     }
 
-    /// The ids of its replicas that something is left of, as their sockets tell: whatever each was made of, and
-    /// also of one that only a deploy asks.
+    /// The ids of its replicas that something is left of, as their sockets tell: whichever way a worker came to be,
+    /// and also of one that only a deploy asks. Processes of images have none.
     #[must_use]
     pub fn replicas_with_sockets(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(self.daemon.home().run().join("sockets")).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter_map(|name| Some(name.strip_suffix(".sock")?.to_owned())).filter(|id| self.is_id(id)).collect()
+    }
+
+    /// Whether there is a replica of it, be it one that only its deploy asks.
+    #[must_use]
+    pub fn is_tried(&self) -> bool {
+        match self.daemon.home().round() {
+            Some(Round::Image) => !self.control_groups_of_its_name().is_empty(),
+            _ => !self.replicas_with_sockets().is_empty(),
+        }
     }
 
     /// Processes of its templates alone.
@@ -166,9 +175,18 @@ impl<'a> Endpoint<'a> {
     /// # Panics
     /// Where no model of it is stored.
     pub fn play(&self, script: Script) {
+        replace(&self.script_directory(), &script.salt(&self.name));
+    }
+
+    /// Where its replicas find their script.
+    #[must_use]
+    pub fn script_directory(&self) -> PathBuf {
+        let home = self.daemon.home();
+        if home.round() == Some(Round::Image) {
+            return scripted::directory(home, &self.name);
+        }
         let digest = self.status()["model"].as_str().expect("a model").replace(':', "-");
-        let directory = self.daemon.home().data().join("models").join(digest);
-        replace(&directory, &script.salt(&self.name));
+        home.data().join("models").join(digest)
     }
 
     /// Removes it; nothing of it is left then.

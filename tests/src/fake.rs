@@ -3,6 +3,7 @@
 
 mod bomb;
 mod control;
+mod image;
 mod serve;
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::{
 };
 
 use self::control::{Assignment, Control, Work};
+pub use self::image::run_in_image;
 use crate::script::{Infer, Load, OnSigterm, Script};
 
 /// Between two looks at a script that says to wait.
@@ -48,7 +50,7 @@ pub fn run() -> ExitCode {
     let script = ScriptFile(script);
     let listener = listener.unwrap_or_else(|| {
         // Nothing of this runtime is left when servers are forked, each of which has one of its own.
-        runtime().block_on(load(&control, &script));
+        runtime().block_on(load_or_say(&control, &script));
         control.say(READY);
         dormouse_driver::worker::template::serve(&assignment.name)
     });
@@ -71,28 +73,34 @@ async fn work(
     println!("fake replica of {name}, version {version}");
     // What is to prepare is started once what is to serve has loaded as the script says.
     if work == Work::Serve {
-        load(&control, &script).await;
+        load_or_say(&control, &script).await;
     }
     control.say(READY);
     listener.set_nonblocking(true).unwrap();
-    serve::serve(UnixListener::from_std(listener).unwrap(), serve::Model { name, version, work, script }).await;
+    let listener = UnixListener::from_std(listener).unwrap();
+    let model = serve::Model { name, version, work, script };
+    serve::serve(async || listener.accept().await.map(|(stream, _)| stream), model).await;
+}
+
+async fn load_or_say(control: &Control, script: &ScriptFile) {
+    if let Err(refusal) = load(script).await {
+        control.say(format!("E{refusal}").as_bytes());
+        exit(1);
+    }
 }
 
 /// Returns once it is loaded, if ever.
-async fn load(control: &Control, script: &ScriptFile) {
+async fn load(script: &ScriptFile) -> Result<(), &'static str> {
     loop {
         match script.read().load {
-            Load::Ready => return,
+            Load::Ready => return Ok(()),
             Load::Hold => sleep(LOOK_EVERY).await,
             Load::Exit { code } => exit(code),
             Load::Bomb(bomb) => {
                 bomb::set_off(bomb, &script.0);
-                return;
+                return Ok(());
             }
-            Load::Fail => {
-                control.say(b"Ethe script says no");
-                exit(1);
-            }
+            Load::Fail => return Err("the script says no"),
         }
     }
 }

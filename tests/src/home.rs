@@ -74,6 +74,11 @@ impl Home {
         &self.settings[section][key]
     }
 
+    /// What [`Self::endpoint`] set.
+    pub(crate) fn endpoint_setting(&self, key: &str) -> Option<&str> {
+        self.settings.get("endpoint.defaults")?.get(key).map(String::as_str)
+    }
+
     /// A variable of the daemon's environment.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {

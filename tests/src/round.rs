@@ -1,6 +1,6 @@
 //! Where the replicas of a test come from.
 
-use crate::{Daemon, Home, processes, wait::until_true};
+use crate::{Daemon, Home, processes, scripted, wait::until_true};
 
 /// Says the round of tests that name none, to run a whole suite in another one.
 const VARIABLE: &str = "DORMOUSE_TEST_ROUND";
@@ -19,6 +19,8 @@ pub enum Round {
     Claimed,
     /// Each is a fork of its endpoint's template.
     Forked,
+    /// A container is made for each, of an image whose program does what the worker would.
+    Image,
 }
 
 impl Round {
@@ -34,13 +36,14 @@ impl Round {
     pub(crate) fn configure(self, home: Home) -> Home {
         let blanks = if self == Self::Claimed { BLANKS } else { 0 };
         let keep = if self == Self::Forked { KEEP_TEMPLATE } else { "\"0s\"" };
-        home.set("pool", "size", &blanks.to_string()).endpoint("keep_template", keep)
+        let home = home.set("pool", "size", &blanks.to_string()).endpoint("keep_template", keep);
+        if self == Self::Image { scripted::lend_scripts(home) } else { home }
     }
 
     /// Of memory, with what blanks take, or a template for each replica.
     pub(crate) fn budget(self, replicas_mebibytes: u32) -> u32 {
         match self {
-            Self::Created => replicas_mebibytes,
+            Self::Created | Self::Image => replicas_mebibytes,
             Self::Claimed => replicas_mebibytes + BLANKS * BLANK_MEBIBYTES,
             Self::Forked => 2 * replicas_mebibytes,
         }
@@ -50,9 +53,18 @@ impl Round {
     #[must_use]
     pub fn rung(self) -> &'static str {
         match self {
-            Self::Created => "created",
+            Self::Created | Self::Image => "created",
             Self::Claimed => "claimed",
             Self::Forked => "forked",
+        }
+    }
+
+    /// What a request is told whose time is up while a replica has it.
+    #[must_use]
+    pub fn late(self) -> &'static str {
+        match self {
+            Self::Created | Self::Claimed | Self::Forked => "the deadline passed in the inference",
+            Self::Image => "the deadline passed in the replica",
         }
     }
 
@@ -70,7 +82,8 @@ impl Round {
         let counts = |name: &str| daemon.metrics().sum(name, &[]) > 0.0;
         if processes::child(daemon.pid(), "node") == Some(first_node) {
             let is_proven = match self {
-                Self::Created => true,
+                // What is deployed in this round is an image or refused.
+                Self::Created | Self::Image => true,
                 Self::Claimed => counts("dormouse_claim_seconds_count"),
                 Self::Forked => counts("dormouse_fork_seconds_count") || daemon.log().contains("a template failed"),
             };

@@ -104,6 +104,8 @@ pub enum Infer {
     /// Takes memory until it is killed.
     EatMemory,
     Bomb(Bomb),
+    /// Fills so many MiB of memory with ones as the request's number says, and answers with their sum.
+    Fill,
     /// Closes the connection without an answer, takes new ones and reads nothing of them.
     Deaf,
     /// Closes the connection without an answer.

@@ -19,17 +19,12 @@ use dormouse_spec::Network;
 use crate::stage::Stage;
 
 pub(crate) const ATTACKS: &[Attack] = &[
-    Attack {
-        class: 8,
-        name: "connect to a socket of the host's",
-        defence: "OwnNetwork",
-        run: |ground| connect(&Ground { replicas: Replicas::Image, ..ground.clone() }),
-    },
+    Attack { class: 8, name: "connect to a socket of the host's", defence: "OwnNetwork", run: connect },
     Attack {
         class: 8,
         name: "connect to the node through its outbound network",
         defence: "NodeOutOfReach",
-        run: |ground| come_back(&Ground { replicas: Replicas::Created, ..ground.clone() }),
+        run: come_back,
     },
 ];
 
@@ -53,7 +48,8 @@ fn connect(ground: &Ground) -> Outcome {
 /// What makes a replica's connections is on the node, whose services trust who comes from there.
 fn come_back(ground: &Ground) -> Outcome {
     let here = Neighbourhood::enter();
-    let mut stage = Stage::enter(ground);
+    // Its image is another one, whose shell has programs for this.
+    let mut stage = Stage::enter(&Ground { replicas: Replicas::Created, ..ground.clone() });
     let data = stage.daemon.settings.data.clone();
     let layer = stage.node.unpack_image(&data, archive());
     let spec = with(web("outward", 1, &[layer]), |payload| payload.network = Network::Egress);

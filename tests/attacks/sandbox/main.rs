@@ -17,7 +17,7 @@ mod store;
 
 use std::process::ExitCode;
 
-use dormouse_attacks::{Attack, suite};
+use dormouse_attacks::{Attack, Replicas, suite};
 use dormouse_driver::{daemon, machine};
 
 const ATTACKS: &[&[Attack]] = &[
@@ -39,9 +39,9 @@ const ATTACKS: &[&[Attack]] = &[
 /// others are of how a container is made, or are asked of the spawner.
 const FORKED: &[u8] = &[1, 4, 6, 8, 12, 13, 14];
 
-/// What is run from a process of an image as well. The others are of what only workers have, a model, blanks, a program
-/// that all share; whose bomb is within what an image may have, 65,536 descriptors; or have no control: to take its groups,
-/// libcontainer itself looks whether /proc is the kernel's.
+/// What is made from a process of an image as well. The others are of what only workers have, a model, blanks, a program
+/// that all share; or have no control: to take its groups, libcontainer itself looks whether /proc is the kernel's, and the
+/// machine may give the spawner itself no more descriptors than an image may have.
 const IMAGE: &[&str] = &[
     "take a client's connection",
     "reach the host through a descriptor",
@@ -57,6 +57,18 @@ const IMAGE: &[&str] = &[
     "a filler of disks",
 ];
 
+/// What takes system calls that only a process of an image has.
+const IMAGE_ALONE: &[&str] = &["connect to a socket of the host's", "connect to the node through its outbound network"];
+
+fn replicas(attack: &Attack) -> Vec<Replicas> {
+    if IMAGE_ALONE.contains(&attack.name) {
+        return vec![Replicas::Image];
+    }
+    let forked = FORKED.contains(&attack.class).then_some(Replicas::Forked);
+    let image = IMAGE.contains(&attack.name).then_some(Replicas::Image);
+    [Replicas::Created, Replicas::Claimed].into_iter().chain(forked).chain(image).collect()
+}
+
 fn main() -> ExitCode {
     if let Some(missing) = daemon::missing() {
         eprintln!("attacks: {missing}");
@@ -67,6 +79,6 @@ fn main() -> ExitCode {
     let mut attacks = ATTACKS.concat();
     attacks.sort_by_key(|attack| attack.class);
     let program = env!("CARGO_BIN_EXE_sandbox-defended");
-    let defended = suite::Defended::Everywhere { program, forked: FORKED, image: IMAGE };
+    let defended = suite::Defended::From { program, replicas };
     suite::run(&attacks, &arguments, defended, stage::WEAKENED)
 }

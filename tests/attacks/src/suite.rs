@@ -10,37 +10,56 @@ use crate::{Attack, Ground, Outcome, Replicas};
 #[derive(Debug, Clone, Copy)]
 pub enum Defended<'a> {
     Program(&'a str),
-    /// With replicas whose container was made for them, with such that were blanks, for some classes of attacks with
-    /// such that were forked of a template, and for some attacks with processes of an image.
-    Everywhere {
+    /// With each kind of replicas that an attack can be made from, at least one.
+    From {
         program: &'a str,
-        forked: &'a [u8],
-        image: &'a [&'a str],
+        replicas: fn(&Attack) -> Vec<Replicas>,
     },
 }
 
 impl Defended<'_> {
-    /// Whether it is run from processes of an image as well.
-    fn is_of_image(self, attack: &Attack) -> bool {
-        matches!(self, Self::Everywhere { image, .. } if image.contains(&attack.name))
+    fn program(self) -> String {
+        match self {
+            Self::Program(program) | Self::From { program, .. } => program.to_owned(),
+        }
+    }
+
+    fn replicas(self, attack: &Attack) -> Vec<Replicas> {
+        match self {
+            Self::Program(_) => vec![Replicas::Created],
+            Self::From { replicas, .. } => replicas(attack),
+        }
     }
 
     /// Each with how its outcome is set off from what stands before.
     fn grounds(self, attack: &Attack) -> Vec<(Ground, String)> {
-        let mut grounds = match self {
-            Self::Program(program) => vec![(Ground::defended(program), "|")],
-            Self::Everywhere { program, .. } => {
-                vec![(Ground::defended(program), "|"), (Ground::of(program, Replicas::Claimed), "· claimed:")]
-            }
-        };
-        if let Self::Everywhere { program, forked, .. } = self {
-            let is_forked = forked.contains(&attack.class);
-            grounds.extend(is_forked.then(|| (Ground::of(program, Replicas::Forked), "· forked:")));
-            let is_of_image = self.is_of_image(attack);
-            grounds.extend(is_of_image.then(|| (Ground::of(program, Replicas::Image), "· image:")));
-        }
-        grounds.into_iter().map(|(ground, which)| (ground, which.to_owned())).collect()
+        let program = self.program();
+        in_a_cell(self.replicas(attack), |replicas| Ground::of(&program, replicas))
     }
+
+    /// The same where its defences are missing. What is made of a model is alike in this, whatever it comes from.
+    fn controls(self, attack: &Attack, weakened: &str) -> Vec<(Ground, String)> {
+        let mut replicas = self.replicas(attack);
+        let first = replicas.remove(0);
+        replicas.retain(|other| *other == Replicas::Image);
+        replicas.insert(0, first);
+        in_a_cell(replicas, |replicas| Ground { replicas, ..Ground::without(weakened, &attack.defences()) })
+    }
+}
+
+/// The first without a word, if it is what an attack is made from usually.
+fn in_a_cell(replicas: Vec<Replicas>, ground: impl Fn(Replicas) -> Ground) -> Vec<(Ground, String)> {
+    let name = |(number, replicas): (usize, &Replicas)| {
+        let separator = if number == 0 { "|" } else { "·" };
+        match replicas {
+            Replicas::Created => separator.to_owned(),
+            Replicas::Claimed => format!("{separator} claimed:"),
+            Replicas::Forked => format!("{separator} forked:"),
+            Replicas::Image => format!("{separator} image:"),
+        }
+    };
+    let names: Vec<String> = replicas.iter().enumerate().map(name).collect();
+    replicas.into_iter().map(ground).zip(names).collect()
 }
 
 /// Runs the attacks that the arguments ask for.
@@ -81,13 +100,9 @@ fn holds(attack: &Attack, defended: Defended<'_>, weakened: &str) -> bool {
         print!("{which} {} ", cell(&seen));
         let _ = std::io::stdout().flush();
     }
-    let defences = attack.defences();
-    let without = format!("without {}", defences.join(", "));
-    let without_them = Ground::without(weakened, &defences);
-    let of_image = Ground { replicas: Replicas::Image, ..without_them.clone() };
-    let controls = [(without_them, "|")].into_iter();
+    let without = format!("without {}", attack.defences().join(", "));
     let mut bites = true;
-    for (ground, which) in controls.chain(defended.is_of_image(attack).then_some((of_image, "· image:"))) {
+    for (ground, which) in defended.controls(attack, weakened) {
         let (bit, seen) = match on(&ground) {
             Ok(Outcome::GotThrough(seen)) => (true, format!("yes, {without}: {seen}")),
             Ok(Outcome::Stopped(seen)) => (false, format!("**NO**, {without}: {seen}")),

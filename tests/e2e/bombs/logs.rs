@@ -10,7 +10,8 @@ use dormouse_tests::{
 
 use super::{home, neighbours::beside_neighbours};
 
-const FLOOD_MIB: usize = 4;
+/// More than two files hold.
+const FLOOD_MIB: usize = 2;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub(crate) fn of_lines_is_capped(round: Round) {

@@ -4,17 +4,11 @@ use std::{
     io,
     path::Path,
     pin::Pin,
-    process::Command,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use dormouse_driver::images::files_of_program;
-use dormouse_tests::{
-    Connection, Daemon, Endpoint, cli,
-    oci_image::{Compression, Entry, ImageBuilder, LayerBuilder, Layout},
-    wait::until_true,
-};
+use dormouse_tests::{Connection, Daemon, Endpoint, program_image, wait::until_true};
 use http::Request;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -25,17 +19,8 @@ use tokio::{net::TcpStream, sync::mpsc};
 use super::{IMAGE, to};
 use crate::real;
 
-/// Brings an image of the server of these tests to the node.
 fn bring(daemon: &Daemon) {
-    let files = files_of_program(Path::new(env!("CARGO_BIN_EXE_dormouse-h2c")), "/server").into_iter();
-    let layer = files.fold(LayerBuilder::new(Compression::Gzip), |layer, (path, content)| {
-        layer.entry(Entry::file(&path[1..], content).mode(0o755))
-    });
-    let image = ImageBuilder::new().layer(layer.build()).entrypoint(&["/server"]).build();
-    let (directory, archive) = (daemon.home().path().join("h2c"), daemon.home().path().join("h2c.tar"));
-    let layout = Layout::of(&directory, &image, "a");
-    let _ = cli::run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(layout.directory()).arg(".")).ok();
-    let _ = daemon.cli(&["image", "import", archive.to_str().unwrap(), "--name", IMAGE]).ok();
+    program_image::bring(daemon, Path::new(env!("CARGO_BIN_EXE_dormouse-h2c")), IMAGE);
 }
 
 fn deploy<'a>(daemon: &'a Daemon, name: &str, container: &str) -> Endpoint<'a> {

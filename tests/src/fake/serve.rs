@@ -1,6 +1,7 @@
 //! HTTP of the scripted worker: metadata, readiness, and an inference that goes as the script says.
 
 use std::{
+    hint::black_box,
     io,
     pin::Pin,
     process::{abort, exit},
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tokio::{
-    net::UnixListener,
+    io::{AsyncRead, AsyncWrite},
     time::{Sleep, sleep},
 };
 
@@ -34,10 +35,14 @@ pub(super) struct Model {
 
 type Answer = Response<Either<Full<Bytes>, Broken>>;
 
-pub(super) async fn serve(listener: UnixListener, model: Model) {
+/// Whoever `accept` lets in.
+pub(super) async fn serve<S>(accept: impl AsyncFn() -> io::Result<S>, model: Model)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut unheard = Vec::new();
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let stream = accept().await.unwrap();
         if model.script.read().infer == Infer::Deaf {
             unheard.push(stream);
             continue;
@@ -81,6 +86,7 @@ impl Model {
                 Infer::ForbiddenCall => drop(rustix::mount::unmount("/tmp", UnmountFlags::empty())),
                 Infer::EatMemory => bomb::eat_memory(Duration::ZERO),
                 Infer::Bomb(bomb) => return Ok(self.tell(&json!(bomb::set_off(bomb, self.script.path())))),
+                Infer::Fill => return Ok(self.tell(&json!([fill(body)]))),
                 Infer::HangUp | Infer::Deaf => return Err(io::ErrorKind::ConnectionAborted.into()),
                 Infer::BreakOff => return Ok(broken_off(Response::builder())),
                 Infer::Print { lines, bytes } => {
@@ -120,6 +126,12 @@ impl Model {
         let outputs = json!([{ "name": "x", "datatype": "INT64", "shape": [length], "data": data }]);
         document(&json!({ "model_name": self.name, "model_version": self.version, "outputs": outputs }))
     }
+}
+
+fn fill(body: &[u8]) -> f64 {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mebibytes = request["inputs"][0]["data"][0].as_u64().unwrap_or_default() as usize;
+    black_box(vec![1_f32; mebibytes << 18]).into_iter().map(f64::from).sum()
 }
 
 fn document(value: &Value) -> Answer {
