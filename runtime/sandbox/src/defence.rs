@@ -39,6 +39,10 @@ pub(crate) enum Defence {
     NoSysctls,
     /// A process of an image sees no network but its own.
     OwnNetwork,
+    /// A working directory that climbs is refused.
+    WorkingDirectoryStays,
+    /// What is made in a volume is looked up within it.
+    VolumesLookedUpWithin,
     /// What a replica may reach outside is not the node.
     NodeOutOfReach,
     /// No process of a container can look into what runs commands in it.

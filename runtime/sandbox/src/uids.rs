@@ -17,10 +17,15 @@ mod ranges;
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use dormouse_spec::EndpointName;
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
@@ -263,10 +268,19 @@ impl UidRecord {
     /// Endpoints that have a uid and no file `<name>.json` in the directory of desired state: they
     /// were deleted, or never written down. Ask only while no node works there.
     pub(crate) fn undesired(&self, directory: &Path) -> Vec<EndpointName> {
-        let file = |endpoint: &EndpointName| directory.join(format!("{endpoint}.json"));
-        // What cannot be looked at may be there.
-        let is_missing = |endpoint: &&EndpointName| matches!(file(endpoint).try_exists(), Ok(false));
-        self.record.endpoints.keys().filter(is_missing).cloned().collect()
+        let opened = open_of_nodes(directory);
+        let is_there = |endpoint: &EndpointName| match &opened {
+            Ok(opened) => {
+                let file = format!("{endpoint}.json");
+                match rustix::fs::statat(opened, file, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(found) => FileType::from_raw_mode(found.st_mode).is_file(),
+                    Err(error) => error != Errno::NOENT,
+                }
+            }
+            // What cannot be looked at may be there.
+            Err(error) => *error != Errno::NOENT,
+        };
+        self.record.endpoints.keys().filter(|endpoint| !is_there(endpoint)).cloned().collect()
     }
 
     fn keep(&self) {
@@ -304,6 +318,15 @@ fn read(path: &Path) -> Result<Record, UidError> {
 }
 
 /// A write that has not taken the record's place.
+/// A directory whose parent is ours and whose name is the node's, who could have put a link to anywhere there.
+fn open_of_nodes(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let (parent, name) = (directory.parent().ok_or(Errno::INVAL)?, directory.file_name().ok_or(Errno::INVAL)?);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty())?;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(&parent, name, flags, Mode::empty(), within)
+}
+
 fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
@@ -370,6 +393,12 @@ mod tests {
         }
         fs::write(directory.path().join("b.json"), "{}").unwrap();
         assert_eq!(record.undesired(directory.path()), [name("a"), name("c")]);
+        // Links are the node's to make, and lead to nothing that says so.
+        std::os::unix::fs::symlink("b.json", directory.path().join("c.json")).unwrap();
+        assert_eq!(record.undesired(directory.path()), [name("a"), name("c")]);
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(directory.path(), elsewhere.path().join("link")).unwrap();
+        assert!(record.undesired(&elsewhere.path().join("link")).is_empty(), "nobody knows");
         record.release(&[name("a"), name("c")]);
         let again = UidRecord::open(&path, RANGE);
         assert_eq!(again.record.endpoints.keys().collect::<Vec<_>>(), [&name("b")]);

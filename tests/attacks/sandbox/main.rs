@@ -14,6 +14,7 @@ mod program;
 mod rights;
 mod stage;
 mod store;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ const ATTACKS: &[&[Attack]] = &[
     devices::ATTACKS,
     bombs::ATTACKS,
     layers::ATTACKS,
+    volumes::ATTACKS,
 ];
 
 /// Classes that are of what a container is, and hold of a server in the container of its template as well. The
@@ -57,8 +59,12 @@ const IMAGE: &[&str] = &[
     "a filler of disks",
 ];
 
-/// What takes system calls that only a process of an image has.
-const IMAGE_ALONE: &[&str] = &["connect to a socket of the host's", "connect to the node through its outbound network"];
+/// What only an image has: calls for sockets, a way out, a working directory.
+const IMAGE_ALONE: &[&str] = &[
+    "connect to a socket of the host's",
+    "connect to the node through its outbound network",
+    "a working directory that climbs out of its volume",
+];
 
 fn replicas(attack: &Attack) -> Vec<Replicas> {
     if IMAGE_ALONE.contains(&attack.name) {

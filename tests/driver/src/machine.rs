@@ -113,10 +113,14 @@ fn interface_path(group: &str, name: &str, v1: (&str, &str), v2: &str) -> PathBu
     root.join(group).join(name).join(file)
 }
 
+/// Of any group below a daemon's, the file that lists its processes and takes more.
+pub fn list_of(group: &str, name: &str) -> PathBuf {
+    interface_path(group, name, ("pids", "cgroup.procs"), "cgroup.procs")
+}
+
 /// The processes of any group below a daemon's; none where it is not there.
 pub fn processes_of(group: &str, name: &str) -> Vec<i32> {
-    let path = interface_path(group, name, ("pids", "cgroup.procs"), "cgroup.procs");
-    fs::read_to_string(path).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect()
+    fs::read_to_string(list_of(group, name)).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// The processes of a replica, as this process numbers them.

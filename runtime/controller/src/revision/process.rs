@@ -177,9 +177,22 @@ fn working_dir(container: &Container, image: &PinnedImage) -> Result<String, Pro
     let asked = container.working_dir.as_deref().unwrap_or(&image.working_dir);
     match asked {
         "" => Ok("/".to_owned()),
-        absolute if absolute.starts_with('/') && !absolute.contains('\0') => Ok(absolute.to_owned()),
+        absolute if absolute.starts_with('/') && !absolute.contains('\0') => Ok(clean(absolute)),
         other => Err(ProcessError::WorkingDir(dormouse_spec::printable(other))),
     }
+}
+
+/// As Docker has it, by the text alone: `..` takes away what stands before it, wherever that might lead.
+fn clean(absolute: &str) -> String {
+    let mut parts = Vec::new();
+    for part in absolute.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -295,6 +308,10 @@ mod tests {
         assert_eq!(payload_of(&nul, &image()), Err(ProcessError::Argument));
         let relative = Container { working_dir: Some("work".to_owned()), ..container() };
         assert_eq!(payload_of(&relative, &image()), Err(ProcessError::WorkingDir("work".to_owned())));
+        let winding = Container { working_dir: Some("/a/./b/../c//d/".to_owned()), ..container() };
+        assert_eq!(payload_of(&winding, &image()).unwrap().working_dir, "/a/c/d");
+        let climbing = PinnedImage { working_dir: "/cache/../../..".to_owned(), ..image() };
+        assert_eq!(payload_of(&container(), &climbing).unwrap().working_dir, "/");
         let layers = PinnedImage { layers: vec![Digest::from_sha256([2; 32]); LAYERS_MAX + 1], ..image() };
         assert_eq!(payload_of(&container(), &layers), Err(ProcessError::Layers(LAYERS_MAX + 1)));
     }

@@ -1,6 +1,9 @@
 //! Killing a group by its list of processes, where the kernel cannot kill it as a whole.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+};
 
 use rustix::{
     io::Errno,
@@ -12,6 +15,8 @@ use super::CgroupError;
 /// A process with SIGKILL pending cannot fork, so each pass finds only the children of those that
 /// an earlier pass had not seen. The pids limit bounds those.
 const PASSES_MAX: u32 = 256;
+/// Processes that are open at a time, each by a descriptor. Others wait for the next pass.
+const OPEN_MAX: usize = 64;
 
 /// Sends SIGKILL to every process that `list` names, until it names no new one.
 ///
@@ -19,26 +24,42 @@ const PASSES_MAX: u32 = 256;
 /// pidfd, and only when it is listed again after the pidfd was opened.
 pub(super) fn every_process(list: impl Fn() -> Result<Vec<i32>, CgroupError>) -> Result<(), CgroupError> {
     let mut opened = BTreeMap::<i32, OwnedFd>::new();
-    let mut killed = BTreeMap::<i32, OwnedFd>::new();
-    for _ in 0..PASSES_MAX {
-        let mut is_done = true;
-        for pid in list()? {
-            if killed.contains_key(&pid) {
-                continue;
-            }
+    let mut killed = BTreeSet::new();
+    let mut passes_left = PASSES_MAX;
+    while passes_left > 0 {
+        let (mut is_done, mut others_wait) = (true, false);
+        let mut next = BTreeMap::new();
+        for pid in list()?.into_iter().filter(|pid| !killed.contains(pid)).collect::<Vec<_>>() {
             is_done = false;
             if let Some(process) = opened.remove(&pid) {
                 send_kill(pid, &process)?;
-                killed.insert(pid, process);
-            } else if let Some(process) = open(pid)? {
-                opened.insert(pid, process);
+                killed.insert(pid);
+            } else if next.len() >= OPEN_MAX {
+                others_wait = true;
+            } else {
+                match open(pid) {
+                    Ok(process) => next.extend(process.map(|process| (pid, process))),
+                    // What is open is killed in the next pass, and its descriptor free.
+                    Err(CgroupError::Kill { source, .. }) if is_shortage(&source) && !next.is_empty() => {
+                        others_wait = true;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         if is_done {
             return Ok(());
         }
+        opened = next;
+        // One that leaves others to the next does not tell whether they fork.
+        passes_left -= u32::from(!others_wait);
     }
     Err(CgroupError::StillForking { passes: PASSES_MAX })
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|short| errno == Some(short.raw_os_error()))
 }
 
 /// None where the process has ended meanwhile.

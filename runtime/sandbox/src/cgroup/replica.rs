@@ -147,13 +147,16 @@ impl ReplicaGroup {
     /// # Errors
     /// Where a process cannot be killed, or new ones appear faster than they are.
     pub fn kill(&self) -> Result<(), CgroupError> {
-        if !self.kernel.kill_at_once()? {
-            kill::every_process(|| self.processes())?;
-        }
-        match self.freezer.as_ref().map(Freezer::thaw) {
+        let killed = match self.kernel.kill_at_once() {
+            Ok(false) => kill::every_process(|| self.processes()),
+            other => other.map(drop),
+        };
+        // Whoever is killed dies only then, also where others could not be.
+        let thawed = match self.freezer.as_ref().map(Freezer::thaw) {
             Some(Err(error)) if !error.is_gone() => Err(error),
             _ => Ok(()),
-        }
+        };
+        killed.and(thawed)
     }
 
     /// The processes in any part of the group, as this process numbers them.

@@ -7,13 +7,14 @@ mod network;
 mod root;
 mod sys;
 mod volumes;
+mod working_directory;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     net::Ipv4Addr,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -49,8 +50,6 @@ use crate::{
 const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 /// What is everybody's to write to, unless a volume is.
 const REPLACEABLE: [&str; 2] = ["/tmp", "/dev/shm"];
-/// What is not the image's whatever is in it.
-const OF_THE_KERNEL: [&str; 4] = ["/dev", "/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu"];
 
 /// What the container is made of; the spawner derived all but the payload, and has checked that.
 #[derive(Debug)]
@@ -113,7 +112,7 @@ impl ImageContents<'_> {
         let (uid, gid) = (self.range.base() + user.uid, self.range.base() + user.gid);
         let runner = Runner { uid, gid, root: self.range.base() };
         let volumes = self.place_volumes(scratch, opened, runner, places)?;
-        self.prepare_working_directory(&root, &volumes)?;
+        working_directory::prepare(self.payload, &root, &volumes, self.range.base())?;
         // So that it can open its standard output by name.
         fchown(&creation.log, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(failed("giving away the log of", named))?;
@@ -145,16 +144,6 @@ impl ImageContents<'_> {
             network: Some(network),
             helper,
         })
-    }
-
-    /// In the root, or in a volume that hides what the root has there.
-    fn prepare_working_directory(&self, root: &Path, volumes: &[Placed<'_>]) -> Result<(), CreationError> {
-        let (path, owner) = (&self.payload.working_dir, self.range.base());
-        let within = volumes.iter().rev().find(|volume| Path::new(path).starts_with(&volume.seen_at));
-        match within {
-            Some(volume) => volume.enter(path, owner),
-            None => enter_working_directory(root, path, self.payload.read_only_root, owner),
-        }
     }
 
     /// A volume takes the place of what every container has there.
@@ -197,6 +186,14 @@ fn open_inside(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<
     open()
 }
 
+/// Where in the image something is that is open, whose root is open too.
+fn place_of(opened: &OwnedFd, root: &OwnedFd) -> io::Result<PathBuf> {
+    let path = |opened: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let (path, root) = (path(opened)?, path(root)?);
+    let within = path.strip_prefix(root).map_err(|_| io::Error::other("it is not in the image"))?;
+    Ok(Path::new("/").join(within))
+}
+
 /// How often one name is looked up while others rename.
 const LOOKUPS_MAX: u32 = 1_000;
 
@@ -219,37 +216,4 @@ fn read_accounts(root: &OwnedFd, path: &'static str) -> Result<String, CreationE
         return Err(CreationError::LargeAccounts(path));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// As runc does, one that the image lacks is made, where its root can be written to. Of any other libcontainer would
-/// fail with a number alone.
-fn enter_working_directory(root: &Path, path: &str, is_root_read_only: bool, owner: u32) -> Result<(), CreationError> {
-    if OF_THE_KERNEL.iter().any(|place| Path::new(path).starts_with(place)) {
-        return Ok(());
-    }
-    let refused = |source: Errno| CreationError::WorkingDirectory { path: path.to_owned(), source: source.into() };
-    let root = open_root(root)?;
-    let directory = OFlags::PATH | OFlags::DIRECTORY;
-    match open_inside(&root, path, directory) {
-        Err(Errno::NOENT) if !is_root_read_only => {}
-        opened => return opened.map(drop).map_err(refused),
-    }
-    let mut parent = root.try_clone().map_err(failed("duplicating the root of", Path::new(path)))?;
-    let mut reached = String::new();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        reached = format!("{reached}/{part}");
-        parent = match open_inside(&root, &reached, directory) {
-            // A link that leads nowhere is in the way here, and told as such.
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)).map_err(refused)?;
-                let made = open_inside(&root, &reached, directory).map_err(refused)?;
-                let owner = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
-                nix::unistd::fchownat(&made, "", owner.0, owner.1, nix::fcntl::AtFlags::AT_EMPTY_PATH)
-                    .map_err(failed("giving away", Path::new(path)))?;
-                made
-            }
-            opened => opened.map_err(refused)?,
-        };
-    }
-    Ok(())
 }

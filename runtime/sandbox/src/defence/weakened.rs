@@ -159,3 +159,16 @@ pub(crate) fn keep_descriptors() -> io::Result<()> {
 pub(crate) fn opened_by_path(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
     rustix::fs::open(path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
 }
+
+/// Every part by its name, wherever it leads.
+pub(crate) fn make_by_name(place: &Path, below: &Path, owner: u32) -> io::Result<()> {
+    let mut made = place.to_owned();
+    for part in below.components() {
+        made.push(part);
+        if !made.exists() {
+            std::fs::create_dir(&made)?;
+        }
+        std::os::unix::fs::chown(&made, Some(owner), Some(owner))?;
+    }
+    Ok(())
+}

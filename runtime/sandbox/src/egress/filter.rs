@@ -76,25 +76,40 @@ pub(super) fn programs(resolver: Option<Ipv4Addr>) -> [(Hook, Vec<Instruction>);
 /// Where `struct bpf_sock_addr` has addresses, in network order.
 const ADDRESS_4: i16 = 4;
 const ADDRESS_6: i16 = 8;
+/// The third word of an address of version 4 that is written as one of version 6.
+const MAPPED: i32 = i32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
-/// Not 224.0.0.0/4, nor 255.255.255.255.
 fn addresses_4() -> Vec<Instruction> {
-    assemble(vec![
-        Step::Plain(load(VALUE, ADDRESS_4)),
-        Step::Plain(with_immediate(AND_K, VALUE, 0xf0)),
-        Step::EndIf(0xe0, End::Deny),
-        Step::Plain(load(VALUE, ADDRESS_4)),
-        Step::EndIf(-1, End::Deny),
-    ])
+    assemble(no_group_at(ADDRESS_4).into())
 }
 
-/// Not ff00::/8.
+/// Not 224.0.0.0/4, nor 255.255.255.255, where the context has an address.
+fn no_group_at(place: i16) -> [Step; 5] {
+    [
+        Step::Plain(load(VALUE, place)),
+        Step::Plain(with_immediate(AND_K, VALUE, 0xf0)),
+        Step::EndIf(0xe0, End::Deny),
+        Step::Plain(load(VALUE, place)),
+        Step::EndIf(-1, End::Deny),
+    ]
+}
+
+/// Not ff00::/8; nor the same of version 4 as ::ffff:0:0/96, of which the kernel asks here alone.
 fn addresses_6() -> Vec<Instruction> {
-    assemble(vec![
-        Step::Plain(load(VALUE, ADDRESS_6)),
+    let word = |number: i16| Step::Plain(load(VALUE, ADDRESS_6 + 4 * number));
+    let mut steps = vec![
+        word(0),
         Step::Plain(with_immediate(AND_K, VALUE, 0xff)),
         Step::EndIf(0xff, End::Deny),
-    ])
+        word(0),
+        Step::Unless(0, End::Allow),
+        word(1),
+        Step::Unless(0, End::Allow),
+        word(2),
+        Step::Unless(MAPPED, End::Allow),
+    ];
+    steps.extend(no_group_at(ADDRESS_6 + 12));
+    assemble(steps)
 }
 
 fn packets(resolver: Option<Ipv4Addr>) -> Vec<Instruction> {

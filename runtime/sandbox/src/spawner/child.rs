@@ -4,17 +4,29 @@ use std::{io, os::fd::RawFd};
 
 use nix::{
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
-    unistd::{ForkResult, Pid, fork},
+    unistd::{ForkResult, Pid, fork, setsid},
 };
 
 use crate::defence::Defence;
 
 /// Forks a child that keeps only standard streams and `keep`, gets every signal again, runs `body`
-/// and ends with the status it returns.
+/// and ends with the status it returns. It is in a session of its own: what a terminal sends to whom it
+/// started, as with Ctrl-C, is the spawner's to act on.
 ///
 /// # Errors
 /// Where the kernel makes no process, as at a limit of processes.
 pub(crate) fn fork_child(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    fork_at_terminal(keep, || match setsid() {
+        Ok(_) => body(),
+        Err(_) => 127,
+    })
+}
+
+/// The same for what stays with the terminal.
+///
+/// # Errors
+/// As above.
+pub(crate) fn fork_at_terminal(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
     // SAFETY: the spawner has one thread (design invariant, checked at its start), so the child may
     // allocate and call anything. It leaves by `_exit` below and never returns into the caller.
     match unsafe { fork() }? {

@@ -16,7 +16,7 @@ use nix::{
         prctl::set_no_new_privs,
         signal::{Signal, kill},
     },
-    unistd::{Gid, Pid, Uid, dup2_stdin, execve, setgroups, setresgid, setresuid, setsid},
+    unistd::{Gid, Pid, Uid, dup2_stdin, execve, setgroups, setresgid, setresuid},
 };
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -217,8 +217,6 @@ fn drop_rights_and_exec(
     group.join_self().map_err(io::Error::other)?;
     dup2_stdin(channel)?;
 
-    // A terminal's Ctrl-C is the spawner's to act on; the node is told to drain.
-    setsid()?;
     std::env::set_current_dir("/")?;
     drop_bounding_set()?;
     set_no_new_privs()?;

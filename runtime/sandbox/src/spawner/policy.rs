@@ -1,13 +1,17 @@
 //! The ceilings of what the node may ask for. The node keeps to them by itself: its ledger grants no
 //! memory beyond the budget. Here they hold for a node that does not.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Component, Path},
+};
 
 use dormouse_spec::{Bytes, MilliCpu, VOLUME_MOUNTS_MAX};
 
 use crate::{
     channel::MESSAGE_BYTES_MAX,
     commands::COMMANDS_MAX,
+    defence::Defence,
     messages::{ImagePayload, LAYERS_MAX, PROCESS_BYTES_MAX, Payload, ReplicaSpec, VolumeSource},
 };
 
@@ -104,6 +108,8 @@ fn admit_image(payload: &ImagePayload) -> Result<(), PolicyError> {
     let others = [payload.working_dir.as_str(), payload.user.of_image.as_str()];
     refused(texts().chain(others).any(|text| text.contains('\0')), "what an image's process is given holds no NUL")?;
     refused(!payload.working_dir.starts_with('/'), "an image's working directory is absolute")?;
+    let climbs = Path::new(&payload.working_dir).components().any(|part| part == Component::ParentDir);
+    refused(climbs && Defence::WorkingDirectoryStays.stands(), "an image's working directory has no `..`")?;
     within("a working directory in bytes", payload.working_dir.len(), PATH_BYTES_MAX)?;
     within("a user in bytes", payload.user.of_image.len(), USER_BYTES_MAX)?;
     // A node that is started again has to be told of it, in one message.
@@ -194,7 +200,7 @@ mod tests {
     fn what_an_images_process_is_given_has_an_end() {
         assert_eq!(POLICY.admit(&greatest_image(), Bytes::default()), Ok(()));
         type Change = fn(&mut ImagePayload);
-        let wrong: [(&str, Change); 13] = [
+        let wrong: [(&str, Change); 14] = [
             ("layer", |payload| payload.layers.clear()),
             ("layers", |payload| payload.layers.push(Digest::from_sha256([1; 32]))),
             ("program", |payload| payload.args.clear()),
@@ -206,6 +212,7 @@ mod tests {
             ("NUL", |payload| payload.args[0].replace_range(0..1, "\0")),
             ("NUL", |payload| payload.user.of_image = "\0".to_owned()),
             ("absolute", |payload| payload.working_dir = "a".to_owned()),
+            ("`..`", |payload| payload.working_dir = "/a/../b".to_owned()),
             ("directory", |payload| payload.working_dir.push('a')),
             ("user", |payload| payload.user.of_image.push('a')),
         ];

@@ -41,6 +41,8 @@ use crate::{
 const FREEZE_DEADLINE: Duration = Duration::from_secs(1);
 /// After an alarm the kernel's kill is looked for this long: an alarm may be of a group above this one.
 const MEMORY_LOOK_MAX: Duration = Duration::from_secs(1);
+/// Where killing failed, as for want of descriptors.
+const KILL_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between two attempts to kill a server that may have yet to join its group.
 const KILL_SERVER_EVERY: Duration = Duration::from_millis(50);
 /// What an end is told as that nobody saw.
@@ -453,7 +455,7 @@ impl Sandbox {
         if let Life::Creating { child: first, .. } | Life::Running { pid: first } = self.life {
             let _ = kill(first, Signal::SIGKILL);
         }
-        self.group.kill()
+        self.group.kill().inspect_err(|_| self.kill_at = Some(Instant::now() + KILL_AGAIN_AFTER))
     }
 
     pub(crate) fn was_told_to_stop(&self) -> bool {

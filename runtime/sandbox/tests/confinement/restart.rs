@@ -1,8 +1,10 @@
 //! Nodes that end, and nodes that are ended: replicas and listeners outlive both.
 
 use std::{
+    fs,
     net::{TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    process::Command,
 };
 
 use dormouse_sandbox::messages::{PROTOCOL_VERSION, Premade, ReplicaState, Request, Work};
@@ -62,6 +64,20 @@ pub(crate) fn a_killed_node_finds_its_replicas() {
         node.exit_cause(&spec.replica);
         assert_eq!(read_log(log), "still here\n", "its log reached the new node");
     }
+    daemon.end(node);
+}
+
+pub(crate) fn what_a_node_leaves_behind_ends_with_it() {
+    let mut daemon = Daemon::start();
+    let mut node = daemon.node();
+    // As what it forks would be: in its group, whoever its parent is.
+    let mut left = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(machine::list_of(&daemon.group(), "node"), left.id().to_string()).unwrap();
+    node.signal(Signal::KILL);
+    node.wait_until_closed();
+    drop(node);
+    let node = daemon.node();
+    assert_eq!(left.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     daemon.end(node);
 }
 

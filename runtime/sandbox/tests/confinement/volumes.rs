@@ -130,6 +130,15 @@ pub(crate) fn places_are_found_as_the_image_has_them() {
     let log = stage.node.start_image(&spec).log;
     assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::Code { code: 0 });
     assert_eq!(read_log(log), "/work/deep\n");
+    // Also where a link of the image's leads there, and what the image has below is hidden.
+    let in_linked = dormouse_driver::images::image("linked", 2, &[layer], &["sh", "-c", "pwd -P; ls /own"]);
+    let spec = with(with_volumes(in_linked, at(&["/run"])), |payload| {
+        payload.working_dir = "/var/up/deep/er".to_owned();
+        payload.read_only_root = true;
+    });
+    let log = stage.node.start_image(&spec).log;
+    assert_eq!(stage.node.exit_cause(&spec.replica), ExitCause::Code { code: 1 });
+    assert!(read_log(log).starts_with("/run/deep/er\n"));
     // In a read-only root too.
     let spec = with(with_volumes(dormouse_driver::images::web("ro", 1, &[layer]), at(&["/new/place"])), |payload| {
         payload.read_only_root = true;

@@ -134,22 +134,14 @@ pub(super) struct Runner {
 pub(super) struct Placed<'a> {
     volume: &'a ImageVolume,
     is_file: bool,
-    place: PathBuf,
+    pub(super) place: PathBuf,
     /// In the container.
     pub(super) seen_at: PathBuf,
 }
 
 impl Placed<'_> {
-    /// Makes a working directory in it, where nothing else is. In others it is or is not there.
-    pub(super) fn enter(&self, path: &str, owner: u32) -> Result<(), CreationError> {
-        let below = Path::new(path).strip_prefix(&self.seen_at).ok().and_then(Path::to_str).unwrap_or_default();
-        if below.is_empty() || !self.is_empty() {
-            return Ok(());
-        }
-        mount_points::make_all(&self.place, below, false, owner)
-    }
-
-    fn is_empty(&self) -> bool {
+    /// Whether it holds nothing but what is made here.
+    pub(super) fn is_empty(&self) -> bool {
         matches!(self.volume.source, VolumeSource::Memory { .. } | VolumeSource::Disk { .. })
     }
 }
@@ -236,8 +228,8 @@ fn make_places_within(placed: &[Placed<'_>], runner: Runner) -> Result<(), Creat
         let outer = placed.iter().take(index).rev().find(|outer| inner.seen_at.starts_with(&outer.seen_at));
         let Some(outer) = outer else { continue };
         let (one, other) = (inner.volume.at.clone(), outer.volume.at.clone());
-        let below = inner.seen_at.strip_prefix(&outer.seen_at).ok().and_then(Path::to_str).unwrap_or_default();
-        if below.is_empty() {
+        let below = inner.seen_at.strip_prefix(&outer.seen_at).unwrap_or(Path::new(""));
+        if below.as_os_str().is_empty() {
             return Err(CreationError::VolumesTogether { one, other, place: inner.seen_at.clone() });
         }
         if !outer.is_empty() {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error_chain,
     messages::{Event, ExitCause},
-    spawner::{SpawnerError, child::fork_child, node::Node, word::WORDS_MAX},
+    spawner::{SpawnerError, child::fork_at_terminal, node::Node, word::WORDS_MAX},
 };
 
 impl Loop<'_> {
@@ -214,6 +214,10 @@ impl Loop<'_> {
 
     fn on_node_ended(&mut self, status: WaitStatus) {
         self.node = None;
+        // One that was taken over may have left a process behind, with all that the node was given.
+        if let Err(error) = self.node_group.kill() {
+            tracing::error!("killing what a node process left failed: {}", error_chain::one_line(&error));
+        }
         self.layers.forget_who_asked();
         self.forget_undesired();
         if self.ending.has_begun() {
@@ -250,7 +254,7 @@ impl Loop<'_> {
             return;
         };
         self.companion_started = true;
-        let child = fork_child(&[], || {
+        let child = fork_at_terminal(&[], || {
             let error = Command::new(self.spawner.program).args(arguments).stdin(Stdio::null()).exec();
             eprintln!("dormouse: starting the deploy failed: {error}");
             127

@@ -9,7 +9,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -101,7 +101,8 @@ fn format(file: &File, owner: u32) -> Result<(), VolumeError> {
     // By what is open, and not by the number of a process that may have ended and be another by then.
     let opened = file.try_clone().map_err(io_failed("duplicating its file"))?;
     let options = format!("nodiscard,lazy_itable_init=1,root_owner={owner}:{owner}");
-    let output = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args([
             "-q",
             "-F",
@@ -116,9 +117,15 @@ fn format(file: &File, owner: u32) -> Result<(), VolumeError> {
             "/proc/self/fd/0",
         ])
         .env_clear()
-        .stdin(Stdio::from(opened))
-        .output()
-        .map_err(io_failed("running mkfs.ext4"))?;
+        .stdin(Stdio::from(opened));
+    // It is in no group of the replica's yet, and nothing of a replica outlives what makes it.
+    let ends_with_us = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: it takes numbers alone, as `prctl` there does, and allocates nothing.
+    unsafe { command.pre_exec(ends_with_us) };
+    let output = command.output().map_err(io_failed("running mkfs.ext4"))?;
     if output.status.success() {
         return Ok(());
     }

@@ -2,13 +2,10 @@
 //! ours above the image's, which looks as the image's own does where there is one.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::chown,
-    },
-    path::{Path, PathBuf},
+    os::{fd::OwnedFd, unix::fs::lchown},
+    path::{Component, Path, PathBuf},
 };
 
 use dormouse_spec::MountPath;
@@ -17,7 +14,7 @@ use rustix::{fs::OFlags, io::Errno};
 use super::{
     super::{
         super::{CreationError, failed},
-        furniture, open_inside, open_root,
+        furniture, open_inside, open_root, place_of,
     },
     create_dir,
 };
@@ -56,7 +53,7 @@ pub(crate) fn make(
                 found = next;
                 let made = furniture.join(below_root(&found));
                 make_one(&made, is_file)?;
-                chown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
+                lchown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
             }
             Err(source) => return Err(refused(source)),
         }
@@ -72,14 +69,17 @@ fn kind(is_file: bool) -> OFlags {
     if is_file { OFlags::PATH } else { OFlags::PATH | OFlags::DIRECTORY }
 }
 
-/// The same in a directory that holds nothing else.
-pub(crate) fn make_all(place: &Path, below: &str, is_file: bool, owner: u32) -> Result<(), CreationError> {
+/// The same in a directory that holds nothing else. No part of `below` may lead anywhere but down.
+pub(crate) fn make_all(place: &Path, below: &Path, is_file: bool, owner: u32) -> Result<(), CreationError> {
     let mut made = place.to_owned();
-    let mut parts = below.split('/').peekable();
+    let mut parts = below.components().peekable();
     while let Some(part) = parts.next() {
+        let Component::Normal(part) = part else {
+            return Err(failed("making", below)(io::Error::other("it leads out of its volume")));
+        };
         made.push(part);
         make_one(&made, is_file && parts.peek().is_none())?;
-        chown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
+        lchown(&made, Some(owner), Some(owner)).map_err(failed("giving away", &made))?;
     }
     Ok(())
 }
@@ -95,14 +95,6 @@ fn make_one(path: &Path, is_file: bool) -> Result<(), CreationError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("making", path)(error)),
         _ => Ok(()),
     }
-}
-
-/// Where in the image something is that is open.
-fn place_of(opened: &OwnedFd, root: &OwnedFd) -> io::Result<PathBuf> {
-    let path = |opened: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-    let (path, root) = (path(opened)?, path(root)?);
-    let within = path.strip_prefix(root).map_err(|_| io::Error::other("it is not in the image"))?;
-    Ok(Path::new("/").join(within))
 }
 
 /// Makes `found`, which is no link and behind none, and every directory on the way to it as the image has them.
