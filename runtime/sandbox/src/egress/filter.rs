@@ -94,7 +94,7 @@ fn no_group_at(place: i16) -> [Step; 5] {
     ]
 }
 
-/// Not ff00::/8; nor the same of version 4 as ::ffff:0:0/96, of which the kernel asks here alone.
+/// Not ff00::/8; nor the same of version 4 as ::ffff:0:0/96, of which the kernel asks here and not above.
 fn addresses_6() -> Vec<Instruction> {
     let word = |number: i16| Step::Plain(load(VALUE, ADDRESS_6 + 4 * number));
     let mut steps = vec![

@@ -132,22 +132,21 @@ fn helper_of(stage: &Stage, spec: &ReplicaSpec) -> i32 {
     *processes.iter().find(is_helper).unwrap_or_else(|| panic!("{processes:?}"))
 }
 
-/// Sends to a group of machines by an address of version 6, from the group of `process` if there is one, where that is let.
-fn send_to_group(process: Option<i32>) -> io::Result<()> {
+/// Connects to a group of machines by an address of version 6, in the control group of `process` if there is one.
+fn connect_to_group(process: Option<i32>) -> io::Result<()> {
     let list = process.map(|pid| {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
         let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
         machine::groups(path).into_iter().map(|group| group.join("cgroup.procs")).collect::<Vec<_>>()
     });
-    let send = move || {
+    let connect = move || {
         list.iter().flatten().try_for_each(|list| fs::write(list, "0"))?;
         let socket = UdpSocket::bind("[::]:0")?;
-        socket.connect("[::ffff:224.0.0.251]:5353")?;
-        socket.send(b"hello").map(drop)
+        socket.connect("[::ffff:224.0.0.251]:5353")
     };
     let mut command = Command::new("true");
     // SAFETY: no other thread of this process holds a lock meanwhile: it waits for this one.
-    unsafe { command.pre_exec(send) };
+    unsafe { command.pre_exec(connect) };
     command.status().map(|status| assert!(status.success()))
 }
 
@@ -156,8 +155,8 @@ pub(crate) fn its_helper_reaches_no_group_by_another_spelling() {
     let mut stage = Stage::set();
     let spec = outward(&stage, "outward");
     stage.node.start_image(&spec);
-    send_to_group(None).expect("whoever is on the node reaches the group");
-    let error = send_to_group(Some(helper_of(&stage, &spec))).unwrap_err();
+    connect_to_group(None).expect("whoever is on the node may");
+    let error = connect_to_group(Some(helper_of(&stage, &spec))).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
     drop(here);
     stage.end();
