@@ -79,3 +79,42 @@ fn send_kill(pid: i32, process: &OwnedFd) -> Result<(), CgroupError> {
         Err(error) => Err(CgroupError::Kill { pid, source: error.into() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{cell::RefCell, os::unix::process::ExitStatusExt, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn more_processes_than_are_open_at_a_time_are_killed() {
+        let begun = (0..OPEN_MAX + 6).map(|_| Command::new("sleep").arg("1000").spawn().unwrap());
+        let processes = RefCell::new(begun.collect::<Vec<_>>());
+        let most_open = RefCell::new(0);
+        let before = open_pidfds();
+        every_process(|| {
+            let mut most_open = most_open.borrow_mut();
+            *most_open = (*most_open).max(open_pidfds().saturating_sub(before));
+            let mut processes = processes.borrow_mut();
+            let living = processes.iter_mut().filter_map(|process| match process.try_wait().unwrap() {
+                None => Some(process.id().cast_signed()),
+                Some(_) => None,
+            });
+            Ok(living.collect())
+        })
+        .unwrap();
+        assert!((1..=OPEN_MAX).contains(&most_open.into_inner()));
+        for process in processes.borrow_mut().iter_mut() {
+            assert_eq!(process.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+        }
+    }
+
+    /// Of this process; other tests of this crate open none.
+    fn open_pidfds() -> usize {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        links
+            .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("pidfd")))
+            .count()
+    }
+}
