@@ -139,7 +139,9 @@ fn with_names(
     let count = images.len();
     if let Some(name) = name {
         let only = images.into_iter().next().filter(|_| count == 1);
-        return Ok(vec![(only.ok_or(ArchiveError::SeveralImages { count })?, [name].into())]);
+        let only = only.ok_or(ArchiveError::SeveralImages { count })?;
+        let name = only.called(name)?;
+        return Ok(vec![(only, [name].into())]);
     }
     let named = |image: ImportedImage| image.references().map(|names| (image, names));
     images.into_iter().map(named).collect()

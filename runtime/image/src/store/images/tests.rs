@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+mod archives;
+
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
@@ -345,6 +347,7 @@ async fn a_name_that_is_none_is_told_where_it_is_needed() {
     let named = |names: &[&str]| ImportedImage {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         manifest: manifest.clone(),
+        indexes: BTreeSet::new(),
     };
     assert!(matches!(named(&[]).references(), Err(ArchiveError::NoName(_))));
     assert!(matches!(named(&["Not A Name"]).references(), Err(ArchiveError::BadName { .. })));

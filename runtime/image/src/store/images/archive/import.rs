@@ -36,13 +36,15 @@ pub struct ImportedImage {
     /// What the archive calls it.
     pub names: Vec<String>,
     pub manifest: Descriptor,
+    /// Of the indexes that lead to it on this machine, as the archive has them.
+    pub indexes: BTreeSet<Digest>,
 }
 
 impl ImportedImage {
     /// Its names, where they are some.
     ///
     /// # Errors
-    /// Where it has none, too many, or one that is no reference.
+    /// Where it has none, too many, or one that is no reference or one of other content.
     pub fn references(&self) -> Result<BTreeSet<ImageReference>, ArchiveError> {
         if self.names.is_empty() {
             return Err(ArchiveError::NoName(self.manifest.digest));
@@ -50,8 +52,27 @@ impl ImportedImage {
         if self.names.len() > NAMES_OF_IMAGE_MAX {
             return Err(ArchiveError::TooMany { what: "names of one image", max: NAMES_OF_IMAGE_MAX });
         }
-        let parsed = |name: &String| name.parse().map_err(|_| ArchiveError::BadName { name: shown(name) });
+        let parsed = |name: &String| {
+            let reference = name.parse().map_err(|_| ArchiveError::BadName { name: shown(name) })?;
+            let of_other = || ArchiveError::NameOfOther { name: shown(name), image: self.manifest.digest };
+            self.may_be_called(&reference).then_some(reference).ok_or_else(of_other)
+        };
         self.names.iter().map(parsed).collect()
+    }
+
+    /// The name that it is given, whatever the archive calls it.
+    ///
+    /// # Errors
+    /// Where it is one of other content.
+    pub fn called(&self, name: ImageReference) -> Result<ImageReference, ArchiveError> {
+        let of_other = || ArchiveError::GivenNameOfOther { name: name.familiar(), image: self.manifest.digest };
+        if self.may_be_called(&name) { Ok(name) } else { Err(of_other()) }
+    }
+
+    /// A name with a digest can only ever mean that content, whoever wrote the archive.
+    fn may_be_called(&self, name: &ImageReference) -> bool {
+        let is_it = |digest| digest == self.manifest.digest || self.indexes.contains(&digest);
+        name.digest().is_none_or(is_it)
     }
 }
 

@@ -51,11 +51,18 @@ pub(super) fn images(
             continue;
         }
         let name = name_of(&annotations);
-        let (manifest, document) = manifest_of(images, found, descriptor, &machine)?;
+        let Led { manifest, document, index } = led_to(images, found, descriptor, &machine)?;
         check_blobs(found, &document)?;
         match imported.iter_mut().find(|image| image.manifest == manifest) {
-            Some(image) => image.names.extend(name),
-            None => imported.push(ImportedImage { names: name.into_iter().collect(), manifest }),
+            Some(image) => {
+                image.names.extend(name);
+                image.indexes.extend(index);
+            }
+            None => imported.push(ImportedImage {
+                names: name.into_iter().collect(),
+                manifest,
+                indexes: index.into_iter().collect(),
+            }),
         }
     }
     if imported.is_empty() && !other.is_empty() {
@@ -70,20 +77,30 @@ fn name_of(annotations: &BTreeMap<String, String>) -> Option<String> {
     annotations.get(index::CONTAINERD_NAME).or_else(of_tools).cloned()
 }
 
-/// The manifest for this machine that a descriptor leads to.
-fn manifest_of(
+/// What a descriptor led to.
+struct Led {
+    /// For this machine.
+    manifest: Descriptor,
+    document: ImageManifest,
+    /// The index on the way, where there was one.
+    index: Option<Digest>,
+}
+
+fn led_to(
     images: &Arc<Images>,
     found: &Found,
     descriptor: Descriptor,
     machine: &Platform,
-) -> Result<(Descriptor, ImageManifest), ArchiveError> {
+) -> Result<Led, ArchiveError> {
     match document(images, found, &descriptor)? {
-        Document::Manifest(manifest) => Ok((as_parsed(descriptor), manifest)),
+        Document::Manifest(document) => Ok(Led { manifest: as_parsed(descriptor), document, index: None }),
         Document::Index(index) => {
             let (chosen, _) = index.choose(machine)?;
             let chosen = chosen.clone();
             match document(images, found, &chosen)? {
-                Document::Manifest(manifest) => Ok((as_parsed(chosen), manifest)),
+                Document::Manifest(document) => {
+                    Ok(Led { manifest: as_parsed(chosen), document, index: Some(descriptor.digest) })
+                }
                 Document::Index(_) => Err(DocumentError::Nested.into()),
             }
         }

@@ -1,0 +1,111 @@
+//! What archives say of the images that they have, and whether it is believed.
+
+use super::*;
+use crate::oci::Platform;
+
+fn json(value: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap()
+}
+
+/// An index of manifests, each for a platform.
+fn index(manifests: &[(Descriptor, &Platform)]) -> Vec<u8> {
+    let entries: Vec<_> = manifests
+        .iter()
+        .map(|(manifest, platform)| {
+            serde_json::json!({
+                "mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size,
+                "platform": platform,
+            })
+        })
+        .collect();
+    json(&serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": entries,
+    }))
+}
+
+/// An archive of an image and of whatever documents lead to it; `listed` are those that it lists, and by what name.
+fn layout(sample: &Sample, documents: &[&[u8]], listed: &[(Descriptor, Option<&str>)]) -> OwnedFd {
+    let entries: Vec<_> = listed
+        .iter()
+        .map(|(entry, name)| {
+            let annotations: std::collections::BTreeMap<_, _> =
+                name.iter().map(|name| (index::REF_NAME, (*name).to_owned())).collect();
+            serde_json::json!({
+                "mediaType": entry.media_type, "digest": entry.digest, "size": entry.size,
+                "annotations": annotations,
+            })
+        })
+        .collect();
+    let listing = json(&serde_json::json!({ "schemaVersion": 2, "manifests": entries }));
+    let contents = sample.all().into_iter().chain(documents.iter().copied());
+    let blobs: Vec<_> = contents.map(|content| (blob_path(content), content)).collect();
+    let mut files: Vec<(&str, &[u8])> = blobs.iter().map(|(path, content)| (path.as_str(), *content)).collect();
+    files.push(("index.json", &listing));
+    archive(&files)
+}
+
+async fn imported(archive: OwnedFd) -> Result<Vec<ImportedImage>, ArchiveError> {
+    let place = tempfile::tempdir().unwrap();
+    Ok(opened(place.path()).import(archive, Arc::default(), |_| {}).await?.images)
+}
+
+/// The image of an archive that has one.
+async fn only(archive: OwnedFd) -> ImportedImage {
+    let mut images = imported(archive).await.unwrap();
+    assert_eq!(images.len(), 1, "{images:?}");
+    images.remove(0)
+}
+
+#[tokio::test]
+async fn a_name_with_a_digest_is_believed_only_of_that_content() {
+    let (sample, other) = (Sample::new("one"), Sample::new("other"));
+    let machine = Platform::of_this_machine();
+    let index = index(&[(sample.manifest(), &machine)]);
+    let of_index = descriptor(MediaType::OciIndex.as_str(), &index);
+    let named = |digest: Digest| format!("docker.io/library/app:1@{digest}");
+    for (listed, digest, is_right) in [
+        (sample.manifest(), sample.manifest().digest, true),
+        (sample.manifest(), other.manifest().digest, false),
+        // Nothing was seen of this index.
+        (sample.manifest(), of_index.digest, false),
+        (of_index.clone(), of_index.digest, true),
+        (of_index.clone(), sample.manifest().digest, true),
+        (of_index.clone(), other.manifest().digest, false),
+    ] {
+        let name = named(digest);
+        let image = only(layout(&sample, &[&index], &[(listed, Some(&name))])).await;
+        assert_eq!(image.manifest, sample.manifest());
+        assert_eq!(image.called(reference(&name)).is_ok(), is_right, "{name}");
+        match image.references() {
+            Ok(references) => assert!(is_right && references == [reference(&name)].into(), "{name}"),
+            Err(error) => {
+                let told = error.to_string();
+                let is = sample.manifest().digest.to_string();
+                assert!(!is_right && [&name, &is, "--name"].iter().all(|word| told.contains(*word)), "{told}");
+            }
+        }
+    }
+    let both = layout(&sample, &[&index], &[(sample.manifest(), Some(&named(of_index.digest))), (of_index, None)]);
+    assert!(only(both).await.references().is_ok(), "one entry has the index, and another one the name");
+}
+
+#[tokio::test]
+async fn an_image_that_was_pulled_by_the_digest_of_its_index_is_exported_by_that_of_its_manifest() {
+    let place = tempfile::tempdir().unwrap();
+    let store = opened(place.path());
+    let sample = Sample::new("one");
+    let (of_index, manifest) = (digest(b"an index"), sample.manifest().digest);
+    for (name, exported) in [
+        (format!("example.org/app@{of_index}"), format!("example.org/app@{manifest}")),
+        (format!("example.org/app:1@{of_index}"), format!("example.org/app:1@{manifest}")),
+        (format!("example.org/app:1@{manifest}"), format!("example.org/app:1@{manifest}")),
+        ("example.org/app:1".to_owned(), "example.org/app:1".to_owned()),
+    ] {
+        sample.store(&store, &name).await;
+        let mut file = tempfile::tempfile().unwrap();
+        let names = [reference(&name)].into();
+        store.export(&names, file.try_clone().unwrap().into(), Arc::default()).await.unwrap();
+        file.rewind().unwrap();
+        assert_eq!(only(file.into()).await.references().unwrap(), [reference(&exported)].into());
+    }
+}
