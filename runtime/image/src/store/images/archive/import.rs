@@ -12,7 +12,7 @@ use super::{ArchiveError, FILES_MAX, LISTING_BYTES_MAX, caller::Caller, docker, 
 use crate::{
     oci::Descriptor,
     shown::shown,
-    store::images::{ImageStore, Images, StoredBlob, blob::Incoming, blocking},
+    store::images::{ImageStore, ImageStoreError, Images, StoredBlob, blob::Incoming, blocking},
 };
 
 /// Copied at a time.
@@ -204,7 +204,11 @@ impl<P: FnMut(u64)> Walk<'_, P> {
         if blob.bytes() != size {
             return Err(ArchiveError::file(path, &"the archive is cut off in it"));
         }
-        blob.place(expected.as_ref()).map_err(|error| ArchiveError::file(path, &error))
+        blob.place(expected.as_ref()).map_err(|error| match error {
+            // Nothing that the archive could do about.
+            ImageStoreError::Store(error) => error.into(),
+            wrong => ArchiveError::file(path, &wrong),
+        })
     }
 
     fn tell(&mut self, bytes: u64) {
