@@ -19,6 +19,8 @@ use crate::{
 const CHUNK_BYTES: usize = 256 << 10;
 /// Names of one image.
 const NAMES_OF_IMAGE_MAX: usize = 64;
+/// The largest size that an ordinary header can tell.
+const SIZE_MAX: u64 = 0o777_7777_7777;
 const INDEX: &str = "index.json";
 const DOCKER_MANIFEST: &str = "manifest.json";
 const BLOB: &str = "blobs/sha256/";
@@ -261,8 +263,11 @@ fn check_extension(path: &str, entry: &mut impl Read) -> Result<(), ArchiveError
     let extension = read_listing(path, entry)?;
     for record in tar::PaxExtensions::new(&extension) {
         let record = record.map_err(ArchiveError::Read)?;
-        if record.key_bytes() == b"size" && record.value_bytes().len() > 10 {
-            return Err(ArchiveError::file(path, &"it belongs to a file of more than 8 GiB"));
+        let is_beyond =
+            || record.value().ok().and_then(|size| size.parse().ok()).is_none_or(|size: u64| size > SIZE_MAX);
+        if record.key_bytes() == b"size" && is_beyond() {
+            let what = "it belongs to a file of 8 GiB or more, and those are not read: push the image to a registry, and pull it";
+            return Err(ArchiveError::file(path, &what));
         }
     }
     Ok(())

@@ -109,3 +109,35 @@ async fn an_image_that_was_pulled_by_the_digest_of_its_index_is_exported_by_that
         assert_eq!(only(file.into()).await.references().unwrap(), [reference(&exported)].into());
     }
 }
+
+#[tokio::test]
+async fn a_size_that_no_ordinary_header_can_tell_is_refused_and_one_that_it_can_is_not() {
+    for (size, is_refused) in [
+        ("5", false),
+        ("0000000000005", false),
+        ("8589934591", false),
+        ("8589934592", true),
+        ("9999999999", true),
+        ("10000000000", true),
+        ("99999999999999999999999", true),
+        ("many", true),
+    ] {
+        let sample = Sample::new("layer");
+        let index = json(&serde_json::json!({ "schemaVersion": 2, "manifests": [sample.manifest()] }));
+        let mut builder = tar::Builder::new(tempfile::tempfile().unwrap());
+        builder.append_pax_extensions([("size", size.as_bytes())]).unwrap();
+        let paths = sample.all().map(blob_path);
+        let files = paths.iter().map(String::as_str).zip(sample.all()).chain([("index.json", index.as_slice())]);
+        for (path, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, path, content).unwrap();
+        }
+        let mut file = builder.into_inner().unwrap();
+        file.rewind().unwrap();
+        match imported(file.into()).await {
+            Ok(images) => assert!(!is_refused && images.len() == 1, "{size}"),
+            Err(error) => assert!(is_refused && error.to_string().contains("pull it"), "{size}: {error}"),
+        }
+    }
+}
