@@ -149,7 +149,7 @@ async fn a_blob_that_was_changed_on_disk_is_not_read() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "CONTENT").unwrap();
     let error = store.read(digest(b"content"), 100).await.unwrap_err();
-    assert!(matches!(error, ImageStoreError::Digest { .. }), "{error}");
+    assert!(matches!(error, ImageStoreError::Rotted { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -331,10 +331,20 @@ async fn what_rotted_on_disk_is_not_exported_and_an_import_mends_it() {
     let path = place.path().join("images").join(blob_path(&sample.layer));
     fs::remove_file(&path).unwrap();
     fs::write(&path, "LAYER").unwrap();
-    assert!(matches!(store.verify(digest(&sample.layer)).await, Err(ImageStoreError::Digest { .. })));
+    assert!(matches!(store.verify(digest(&sample.layer)).await, Err(ImageStoreError::Rotted { .. })));
     let nowhere = || tempfile::tempfile().unwrap().into();
+    let layer = descriptor("", &sample.layer);
+    let is_rotted = |exported: &Result<Exported, ArchiveError>| {
+        let told = exported.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        told.contains("damaged on this node: pull or import") && told.contains(&layer.digest.to_string())
+    };
+    let held = store.find(layer.clone()).await.unwrap();
     let exported = store.export(&names, nowhere(), Arc::default()).await;
-    assert!(matches!(exported, Err(ArchiveError::Store(ImageStoreError::Digest { .. }))), "{exported:?}");
+    assert!(is_rotted(&exported) && path.exists(), "{exported:?}");
+    drop(held);
+    let exported = store.export(&names, nowhere(), Arc::default()).await;
+    assert!(is_rotted(&exported), "{exported:?}");
+    assert!(store.find(layer).await.is_none(), "whoever pulls the image finds that it is there, and does not fetch it");
     archive.rewind().unwrap();
     store.import(archive.into(), Arc::default(), |_| {}).await.unwrap();
     store.verify(digest(&sample.layer)).await.unwrap();

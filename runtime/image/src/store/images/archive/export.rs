@@ -101,9 +101,12 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: Caller) -> Result<
         });
     }
     let listing = Listing { schema_version: 2, media_type: MediaType::OciIndex.as_str(), manifests: entries };
-    let bytes = write_archive(images, archive, &blobs, &listing, &docker)?;
+    let written = write_archive(images, archive, &blobs, &listing, &docker);
     drop::<Vec<StoredBlob>>(held);
-    Ok(Exported { images: named.len(), bytes })
+    if let Err(ArchiveError::Store(ImageStoreError::Rotted { digest })) = &written {
+        images.discard_rotted(digest);
+    }
+    Ok(Exported { images: named.len(), bytes: written? })
 }
 
 /// The name in full. Where its digest is that of an index, which is not stored and not exported, it is that of the
