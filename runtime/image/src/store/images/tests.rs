@@ -167,8 +167,23 @@ async fn names_outlive_the_process_and_lead_to_what_they_were_given() {
     assert_eq!((found("a:1"), found("a:2"), found("a:3")), (Some(one.manifest()), Some(other.manifest()), None));
     let by_digest = |repository: &str| found(&format!("{repository}@{}", one.manifest().digest));
     assert_eq!((by_digest("a"), by_digest("b")), (Some(one.manifest()), None));
-    let taken = store.unname([reference("a:1"), reference("a:3")].into()).await.unwrap();
-    assert_eq!(taken, [reference("a:1")].into());
+    let goes = |name: &str| {
+        let images = store.all_named(&reference(name)).unwrap_or_default();
+        images.iter().map(|image| image.reference.familiar()).collect::<Vec<_>>().join(" ")
+    };
+    one.store(&store, "a:4").await;
+    let pinned = |name: &str| format!("{name}@{}", one.manifest().digest);
+    assert_eq!((goes("a:1"), goes("a:3"), goes(&pinned("a"))), ("a:1".into(), String::new(), "a:1 a:4".into()));
+    assert_eq!(
+        (goes(&pinned("a:4")), goes(&pinned("a:2")), goes(&pinned("b"))),
+        ("a:4".into(), String::new(), String::new())
+    );
+    one.store(&store, &pinned("a:1")).await;
+    assert_eq!(goes(&pinned("a:1")), pinned("a:1"), "the one that is called so");
+
+    let seen = ["a:1", "a:2", "a:3", "a:4", &pinned("a:1")].map(|name| (reference(name), one.manifest().digest));
+    let taken = store.unname(seen.into()).await.unwrap();
+    assert_eq!(taken, ["a:1", "a:4", &pinned("a:1")].map(reference).into(), "and not what means something else by now");
     assert_eq!(store.names().unwrap().iter().map(|image| image.reference.familiar()).collect::<Vec<_>>(), ["a:2"]);
 }
 
