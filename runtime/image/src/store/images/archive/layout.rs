@@ -42,16 +42,25 @@ pub(super) fn images(
     }
     let machine = Platform::of_this_machine();
     let mut imported: Vec<ImportedImage> = Vec::new();
-    let mut other = Vec::new();
+    let (mut other, mut has_other) = (Vec::new(), false);
     for Entry { media_type, digest, size, annotations, platform } in listing.manifests {
         let descriptor = Descriptor { media_type, digest, size };
         // Of one image's manifests for several platforms, which some tools list side by side.
         if let Some(platform) = platform.filter(|platform| machine.rank(platform).is_none()) {
             other.push(platform);
+            has_other = true;
             continue;
         }
         let name = name_of(&annotations);
-        let Led { manifest, document, index } = led_to(images, found, descriptor, &machine)?;
+        let Led { manifest, document, index } = match led_to(images, found, descriptor, &machine) {
+            // The archive may have others that are.
+            Err(ArchiveError::Document(DocumentError::NoPlatform { available, .. })) => {
+                other.extend(available);
+                has_other = true;
+                continue;
+            }
+            led => led?,
+        };
         check_blobs(found, &document)?;
         match imported.iter_mut().find(|image| image.manifest == manifest) {
             Some(image) => {
@@ -65,7 +74,7 @@ pub(super) fn images(
             }),
         }
     }
-    if imported.is_empty() && !other.is_empty() {
+    if imported.is_empty() && has_other {
         return Err(DocumentError::NoPlatform { machine, available: other }.into());
     }
     Ok(imported)

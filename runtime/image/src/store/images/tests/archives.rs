@@ -141,3 +141,26 @@ async fn a_size_that_no_ordinary_header_can_tell_is_refused_and_one_that_it_can_
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_not_for_this_machine_is_passed_over_where_something_else_is() {
+    let sample = Sample::new("layer");
+    let machine = Platform::of_this_machine();
+    let other = Platform { architecture: "riscv128".to_owned(), ..machine.clone() };
+    let elsewhere = descriptor(MediaType::OciManifest.as_str(), b"of another machine");
+    let foreign = index(&[(elsewhere, &other)]);
+    let of_foreign = descriptor(MediaType::OciIndex.as_str(), &foreign);
+    let listed = [(of_foreign.clone(), Some("example.org/foreign:1")), (sample.manifest(), Some("example.org/app:1"))];
+    let image = only(layout(&sample, &[&foreign], &listed)).await;
+    assert_eq!(image.references().unwrap(), [reference("example.org/app:1")].into());
+
+    let told = imported(layout(&sample, &[&foreign], &[(of_foreign.clone(), None)])).await.unwrap_err();
+    let told = std::error::Error::source(&told).map(ToString::to_string).unwrap_or_default();
+    assert!(told.contains("not made for this machine") && told.contains("riscv128"), "{told}");
+
+    let nested = index(&[(of_foreign, &machine)]);
+    let of_nested = descriptor(MediaType::OciIndex.as_str(), &nested);
+    let told = imported(layout(&sample, &[&foreign, &nested], &[(of_nested, None)])).await.unwrap_err();
+    let told = std::error::Error::source(&told).map(ToString::to_string).unwrap_or_default();
+    assert!(told.contains("another index, which is not supported"), "{told}");
+}
