@@ -18,7 +18,7 @@ mod watermark;
 use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{
-    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage, StoreError,
+    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage,
     oci::{self, DocumentError},
     registry::{ClientError, CredentialsError, RegistryClient, RegistryError, RegistrySettings},
 };
@@ -118,7 +118,7 @@ impl ImageError {
             _ => return None,
         };
         match stored {
-            ImageStoreError::Store(StoreError::DiskFull { needs, .. }) => Some(*needs),
+            ImageStoreError::Store(error) => error.without_room(),
             _ => None,
         }
     }
@@ -244,7 +244,12 @@ fn compression(of_layer: oci::Compression) -> Compression {
 
 #[cfg(test)]
 mod tests {
-    use dormouse_image::registry::{Content, Failure};
+    use std::io::ErrorKind;
+
+    use dormouse_image::{
+        StoreError,
+        registry::{Content, Failure},
+    };
 
     use super::*;
 
@@ -260,5 +265,10 @@ mod tests {
         let full = StoreError::DiskFull { path: "/data".into(), needs: Bytes::new(7), free: Bytes::new(1) };
         assert_eq!(sink(full.into()).without_room(), Some(Bytes::new(7)));
         assert_eq!(sink(ImageStoreError::GivenUp).without_room(), None);
+        let failed =
+            |kind: ErrorKind| StoreError::Io { operation: "writing", path: "/data".into(), source: kind.into() };
+        assert!(sink(failed(ErrorKind::StorageFull).into()).without_room().is_some());
+        assert!(ImageError::from(ImageStoreError::from(failed(ErrorKind::StorageFull))).without_room().is_some());
+        assert_eq!(sink(failed(ErrorKind::PermissionDenied).into()).without_room(), None);
     }
 }

@@ -99,12 +99,7 @@ impl Incoming {
     }
 
     fn failed(&self, operation: &'static str, source: std::io::Error) -> StoreError {
-        let store = &self.images.store;
-        if source.kind() == std::io::ErrorKind::StorageFull {
-            let (path, needs) = (store.path.clone(), Bytes::new(SPACE_CHECKED_EVERY));
-            return StoreError::DiskFull { path, needs, free: Bytes::default() };
-        }
-        StoreError::io(operation, &store.path.join(&self.name), source)
+        StoreError::io(operation, &self.images.store.path.join(&self.name), source)
     }
 }
 
@@ -124,22 +119,4 @@ pub(super) fn create_unfinished(store: &Inner) -> Result<(String, OwnedFd), Stor
     store.with_unique_name(INCOMING, "creating", |name| {
         retry_on_intr(|| rustix::fs::openat(&store.root, name, flags, mode))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::{StoreLimits, store::images::ImageStore};
-
-    #[test]
-    fn a_disk_without_room_is_told_as_one_whoever_finds_out() {
-        let place = tempfile::tempdir().unwrap();
-        let store =
-            ImageStore::open(place.path(), StoreLimits { free_bytes_min: Bytes::new(0), ..StoreLimits::default() });
-        let mut incoming = Incoming::create(store.unwrap().inner).unwrap();
-        incoming.file = File::options().write(true).open("/dev/full").unwrap();
-        let error = incoming.write(b"content").unwrap_err();
-        assert!(matches!(error, ImageStoreError::Store(StoreError::DiskFull { .. })), "{error}");
-    }
 }

@@ -144,6 +144,11 @@ impl<P: FnMut(u64)> Walk<'_, P> {
             }
             let mut entry =
                 entry.map_err(|error| if count == 0 { ArchiveError::NoImages } else { ArchiveError::Read(error) })?;
+            // Whatever it is called, and be it nothing: it is about the next one.
+            if entry.header().entry_type() == EntryType::XHeader {
+                check_extension(&mut entry)?;
+                continue;
+            }
             let Some(path) = path_of(&entry.path_bytes()) else { continue };
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => self.file(&mut found, path, &mut entry)?,
@@ -154,7 +159,6 @@ impl<P: FnMut(u64)> Walk<'_, P> {
                         .links
                         .extend(target.and_then(|target| resolved(&path, &target, is_symbolic)).map(|to| (path, to)));
                 }
-                EntryType::XHeader => check_extension(&path, &mut entry)?,
                 _ => {}
             }
         }
@@ -259,15 +263,16 @@ fn read_listing(path: &str, entry: &mut impl Read) -> Result<Vec<u8>, ArchiveErr
 }
 
 /// A size that no ordinary header can tell would be read as another one.
-fn check_extension(path: &str, entry: &mut impl Read) -> Result<(), ArchiveError> {
-    let extension = read_listing(path, entry)?;
+fn check_extension(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ArchiveError> {
+    let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let extension = read_listing(&path, entry)?;
     for record in tar::PaxExtensions::new(&extension) {
         let record = record.map_err(ArchiveError::Read)?;
         let is_beyond =
             || record.value().ok().and_then(|size| size.parse().ok()).is_none_or(|size: u64| size > SIZE_MAX);
         if record.key_bytes() == b"size" && is_beyond() {
             let what = "it belongs to a file of 8 GiB or more, and those are not read: push the image to a registry, and pull it";
-            return Err(ArchiveError::file(path, &what));
+            return Err(ArchiveError::file(&path, &what));
         }
     }
     Ok(())
