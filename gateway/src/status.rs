@@ -212,6 +212,7 @@ fn of_image_store(error: &ImageStoreError) -> StatusCode {
         ImageStoreError::Full { .. } | ImageStoreError::IndexFull { .. } => StatusCode::CONFLICT,
         ImageStoreError::Store(_)
         | ImageStoreError::Damaged(_)
+        | ImageStoreError::Rotted { .. }
         | ImageStoreError::Missing { .. }
         | ImageStoreError::Index(_)
         | ImageStoreError::GivenUp => StatusCode::INTERNAL_SERVER_ERROR,

@@ -5,6 +5,7 @@ mod look;
 mod progress;
 mod remove;
 mod transfer;
+mod unfinished;
 
 pub(super) use transfer::pull;
 

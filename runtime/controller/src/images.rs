@@ -18,7 +18,7 @@ mod watermark;
 use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use dormouse_image::{
-    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage, StoreError,
+    ArchiveError, Exported, ImageStore, ImageStoreError, NamedImage,
     oci::{self, DocumentError},
     registry::{ClientError, CredentialsError, RegistryClient, RegistryError, RegistrySettings},
 };
@@ -110,6 +110,7 @@ impl ImageError {
         let stored = match self {
             Self::Store(error) => error,
             Self::Stored { source, .. } => source,
+            Self::Registry(error) => error.of_sink()?,
             Self::Archive(error) => match &**error {
                 ArchiveError::Store(error) => error,
                 _ => return None,
@@ -117,7 +118,7 @@ impl ImageError {
             _ => return None,
         };
         match stored {
-            ImageStoreError::Store(StoreError::DiskFull { needs, .. }) => Some(*needs),
+            ImageStoreError::Store(error) => error.without_room(),
             _ => None,
         }
     }
@@ -238,5 +239,36 @@ fn compression(of_layer: oci::Compression) -> Compression {
         oci::Compression::None => Compression::None,
         oci::Compression::Gzip => Compression::Gzip,
         oci::Compression::Zstd => Compression::Zstd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use dormouse_image::{
+        StoreError,
+        registry::{Content, Failure},
+    };
+
+    use super::*;
+
+    fn sink(stored: ImageStoreError) -> ImageError {
+        let content = Content::Blob(Digest::from_sha256([1; 32]));
+        let failure = Box::new(Failure::Sink { source: Box::new(stored) });
+        let (image, host) = ("app:1".to_owned(), "example.org".to_owned());
+        ImageError::Registry(RegistryError { content, image, host, attempts: 1, failure })
+    }
+
+    #[test]
+    fn a_disk_that_fills_while_something_comes_has_no_room_either() {
+        let full = StoreError::DiskFull { path: "/data".into(), needs: Bytes::new(7), free: Bytes::new(1) };
+        assert_eq!(sink(full.into()).without_room(), Some(Bytes::new(7)));
+        assert_eq!(sink(ImageStoreError::GivenUp).without_room(), None);
+        let failed =
+            |kind: ErrorKind| StoreError::Io { operation: "writing", path: "/data".into(), source: kind.into() };
+        assert!(sink(failed(ErrorKind::StorageFull).into()).without_room().is_some());
+        assert!(ImageError::from(ImageStoreError::from(failed(ErrorKind::StorageFull))).without_room().is_some());
+        assert_eq!(sink(failed(ErrorKind::PermissionDenied).into()).without_room(), None);
     }
 }

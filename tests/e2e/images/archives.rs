@@ -7,12 +7,12 @@ use std::{
 };
 
 use dormouse_tests::{
-    Daemon, Told, cli,
+    Daemon, Fault, Told, cli,
     oci_image::{ImageBuilder, Layout, damage},
     skopeo,
 };
 
-use super::{built, check_no_garbage, home, inspect, names};
+use super::{built, check_no_garbage, home, inspect, names, pull, serving, store};
 
 /// An image of set-up as a file that skopeo writes; `form` is how skopeo calls it, and `name` the image in it.
 fn archive(form: &str, file: &Path, image: &str, name: &str) {
@@ -120,6 +120,23 @@ fn a_bad_archive_is_refused_and_leaves_nothing() {
     let blob = image.layers()[0].blob.digest();
     refused(&damaged("flipped", &|layout| damage::flip_bit(&layout.blob(&blob))), &[&blob]);
     refused(&damaged("gone", &|layout| fs::remove_file(layout.blob(&blob)).unwrap()), &[&blob, "not in it"]);
+}
+
+#[test]
+fn what_rotted_is_not_exported_until_it_is_pulled_again() {
+    let image = ImageBuilder::of_file("a", "one").build();
+    let (_layout, registry) = serving(&image, Fault::Nothing);
+    let daemon = home(&[registry.address()]).start();
+    let reference = registry.reference("app:a");
+    pull(&daemon, &reference);
+    damage::flip_bit(&store(daemon.home()).blob(&image.layers()[0].blob.digest()));
+    let file = daemon.home().path().join("exported");
+    let export = || daemon.cli(&["image", "export", &reference, "-o", file.to_str().unwrap()]);
+    let told = export().failed(1);
+    assert!(told.contains("damaged on this node: pull or import") && !file.exists(), "{told}");
+    pull(&daemon, &reference);
+    let _ = export().ok();
+    check_no_garbage(&daemon);
 }
 
 #[test]

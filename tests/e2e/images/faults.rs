@@ -144,6 +144,18 @@ fn a_layer_that_stalls_is_asked_for_again() {
 }
 
 #[test]
+fn what_a_pull_had_fetched_that_failed_is_taken_away_by_its_name() {
+    let served = Served::new(&image(), Fault::CutsLayer(Times::Always));
+    let daemon = home(&[served.address()]).start();
+    let _ = daemon.cli(&["image", "pull", &served.by_tag()]).failed(1);
+    assert_ne!(super::store(daemon.home()).blobs().len(), 0, "it waits for another attempt");
+    let _ = daemon.cli(&["image", "rm", &served.by_tag()]).ok();
+    check_no_garbage(&daemon);
+    let told = daemon.cli(&["image", "rm", &served.by_tag()]).failed(1);
+    assert!(told.contains(&served.by_tag()), "{told}");
+}
+
+#[test]
 fn an_image_that_contradicts_itself_is_refused() {
     let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
     let rows: [(Image, &[&str]); 6] = [

@@ -7,6 +7,10 @@ use crate::{admin::api::images::ImageEvent, commands::output::size};
 
 /// Cells of the bar.
 const CELLS: u64 = 24;
+/// Of a terminal that does not tell its width.
+const WIDTH: usize = 80;
+/// Characters of a name that a line has at least.
+const NAME_CHARS_MIN: usize = 8;
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -30,9 +34,9 @@ impl Progress {
             total => format!("{} of {}", size(*bytes_done), size(*total)),
         };
         if self.is_terminal {
-            let line = format!("\r\x1b[K{} {}{bytes}, {layers}", self.name, bar(*bytes_done, *bytes_total));
+            let line = line(&self.name, &bar(*bytes_done, *bytes_total), &format!("{bytes}, {layers}"), width());
             // Whoever does not see it still gets the result.
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            let _ = std::io::stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
             self.told = Some(Instant::now());
         } else if self.told.is_none_or(|told| told.elapsed() >= LINE_EVERY) {
             eprintln!("{}: {bytes}, {layers}", self.name);
@@ -49,6 +53,33 @@ impl Drop for Progress {
     }
 }
 
+/// Of the terminal, in characters.
+fn width() -> usize {
+    let told = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if told == 0 { WIDTH } else { told }
+}
+
+/// A line that fits: one that wraps is never cleared again. The bar goes first, then the middle of the name, whose end
+/// tells images apart.
+fn line(name: &str, bar: &str, numbers: &str, width: usize) -> String {
+    // The last column stays empty: some terminals wrap as soon as it is written to.
+    let room = width.saturating_sub(numbers.chars().count() + 2);
+    let chars = name.chars().count();
+    let bar = if chars + bar.chars().count() <= room { bar } else { "" };
+    let line = format!("{} {bar}{numbers}", shortened(name, room.max(NAME_CHARS_MIN)));
+    line.chars().take(width.saturating_sub(1)).collect()
+}
+
+fn shortened(name: &str, chars_max: usize) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= chars_max {
+        return name.to_owned();
+    }
+    let kept = chars_max.saturating_sub(1);
+    let (beginning, end) = (kept / 2, chars.len() - (kept - kept / 2));
+    chars.iter().take(beginning).chain(&['…']).chain(chars.iter().skip(end)).collect()
+}
+
 fn bar(done: u64, total: u64) -> String {
     if total == 0 {
         return String::new();
@@ -60,6 +91,23 @@ fn bar(done: u64, total: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_fits_whatever_is_called_how() {
+        let (bar, numbers) = (bar(1, 2), "512.0 MiB of 1.0 GiB, 3/12 layers unpacked");
+        let name = "registry.example.com/team/project/model-server:2024.06-cuda";
+        for width in 0..200 {
+            let line = line(name, &bar, numbers, width);
+            assert!(line.chars().count() < width.max(1), "{width}: {line}");
+            if width > 60 {
+                assert!(line.ends_with(numbers) && line.contains("cuda"), "{width}: {line}");
+            }
+        }
+        assert_eq!(line("app:1", &bar, numbers, 80), format!("app:1 {bar}{numbers}"));
+        assert_eq!(line(name, &bar, numbers, 80), format!("registry.example.…erver:2024.06-cuda {numbers}"));
+        assert_eq!(line(name, &bar, numbers, 200), format!("{name} {bar}{numbers}"));
+        assert_eq!(shortened("äöüäöü", 3), "ä…ü");
+    }
 
     #[test]
     fn a_bar_is_full_when_all_is_there_and_not_before() {

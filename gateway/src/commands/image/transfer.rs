@@ -1,15 +1,14 @@
 use std::{
     fs::File,
     io::IsTerminal,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use dormouse_spec::ImageReference;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::{credentials, progress::Progress, reference};
+use super::{credentials, progress::Progress, reference, unfinished::Unfinished};
 use crate::{
     admin::{
         Client,
@@ -124,22 +123,10 @@ async fn to_file(client: &Client, order: &ExportOrder, path: &Path) -> Result<Im
         let target = File::options().write(true).open(path).map_err(failed)?;
         return Ok(client.export(order, target.into()).await?);
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Without a name until it is whole, so that nothing is left of one that is interrupted.
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file =
-        File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666)).map_err(|e| failed(e.into()))?);
-    let exported = client.export(order, file.try_clone().map_err(failed)?.into()).await?;
-    file.sync_all().and_then(|()| give_name(&file, path)).map_err(failed)?;
+    let unfinished = Unfinished::create(path).map_err(failed)?;
+    let exported = client.export(order, unfinished.file().try_clone().map_err(failed)?.into()).await?;
+    unfinished.finish().map_err(failed)?;
     Ok(exported)
-}
-
-/// In place of what has the name: a link cannot replace, and a rename can.
-fn give_name(file: &File, path: &Path) -> std::io::Result<()> {
-    let unfinished = PathBuf::from(format!("{}.{}.partial", path.display(), std::process::id()));
-    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::linkat(CWD, itself, CWD, &unfinished, AtFlags::SYMLINK_FOLLOW)?;
-    std::fs::rename(&unfinished, path).inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
 }
 
 fn open(archive: &Path) -> Result<OwnedFd, CommandError> {

@@ -40,7 +40,7 @@ struct FailedPull {
 
 impl FailedPulls {
     /// An attempt that did not come to know what it wanted changes nothing of what the one before had fetched.
-    fn note(&self, reference: ImageReference, reason: String, wanted: Option<Reachable>) {
+    pub(super) fn note(&self, reference: ImageReference, reason: String, wanted: Option<Reachable>) {
         let mut remembered = self.lock();
         let before = remembered.pulls.iter().position(|pull| pull.reference == reference);
         let before = before.and_then(|index| remembered.pulls.remove(index));

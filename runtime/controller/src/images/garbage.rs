@@ -1,14 +1,14 @@
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     error::Error,
     sync::Arc,
 };
 
-use dormouse_image::{Freed, oci::Descriptor};
+use dormouse_image::{Freed, ImageStore, ImageStoreError, oci::Descriptor};
 use dormouse_spec::{Bytes, Digest, EndpointName, ImageReference};
 use tokio::sync::RwLockWriteGuard;
 
-use super::{ImageError, Images, Inner, content::Content};
+use super::{ImageError, Images, Inner, content::Content, failed::FailedPulls};
 
 /// What was taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,16 +54,15 @@ impl Images {
         tokio::spawn(async move { self.inner.make_room(Bytes::default()).await });
     }
 
-    /// Takes names away, and what no other name leads to.
+    /// Takes names away, and what no other name leads to, or what a pull of such a name had fetched that failed.
     ///
     /// # Errors
     /// Where one of the names is none; then none is taken away.
     pub async fn remove(&self, references: Vec<ImageReference>) -> Result<Removed, ImageError> {
-        let store = &self.inner.store;
-        let named = references.iter().map(|reference| Ok(store.named(reference)?.reference));
-        let named = named.collect::<Result<BTreeSet<_>, ImageError>>()?;
-        named.iter().for_each(|reference| self.inner.failed.forget(reference));
-        self.take_away(named).await
+        let Inner { store, failed, .. } = &*self.inner;
+        let seen = seen(store, failed, &references)?;
+        seen.keys().chain(&references).for_each(|reference| failed.forget(reference));
+        self.take_away(seen).await
     }
 
     /// Takes every image away that no endpoint runs, and what pulls that failed had fetched.
@@ -71,21 +70,41 @@ impl Images {
     /// # Errors
     /// See [`ImageError`].
     pub async fn prune(&self) -> Result<Removed, ImageError> {
+        // In this order: what is deployed in between is run, and a name that means something else by then stays.
+        let named = self.inner.store.names()?;
         let run = self.inner.run_by_endpoints().await?;
         self.inner.failed.let_go();
-        let unused = self.inner.store.names()?.into_iter().filter(|named| !run.contains(&named.manifest.digest));
-        self.take_away(unused.map(|named| named.reference).collect()).await
+        let named = named.into_iter().map(|named| (named.reference, named.manifest.digest));
+        self.take_away(named.filter(|(_, manifest)| !run.contains(manifest)).collect()).await
     }
 
     /// In a task of its own: who asked may go away, and must not leave it half done.
-    async fn take_away(&self, references: BTreeSet<ImageReference>) -> Result<Removed, ImageError> {
+    async fn take_away(&self, seen: BTreeMap<ImageReference, Digest>) -> Result<Removed, ImageError> {
         let inner = Arc::clone(&self.inner);
         let taking_away = tokio::spawn(async move {
-            let images = inner.store.unname(references).await?;
+            let images = inner.store.unname(seen).await?;
             Ok(Removed { images, freed: inner.collect().await })
         });
         taking_away.await.map_err(ImageError::Task)?
     }
+}
+
+/// The names that are to go, and what they mean now. One that is none, but that of a pull that failed, has nothing else to
+/// be taken away.
+fn seen(
+    store: &ImageStore,
+    failed: &FailedPulls,
+    references: &[ImageReference],
+) -> Result<BTreeMap<ImageReference, Digest>, ImageError> {
+    let mut seen = BTreeMap::new();
+    for reference in references {
+        match store.all_named(reference) {
+            Ok(images) => seen.extend(images.into_iter().map(|image| (image.reference, image.manifest.digest))),
+            Err(ImageStoreError::NotFound(_)) if failed.reason(reference).is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(seen)
 }
 
 impl Inner {
@@ -190,5 +209,35 @@ impl Inner {
             Some((name, Descriptor { media_type: image.media_type.clone(), digest: image.manifest, size: 0 }))
         });
         Ok(images.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dormouse_image::StoreLimits;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_pull_fetched_that_failed_is_taken_away_by_its_name_and_no_name_is_none() {
+        let data = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(data.path(), StoreLimits::default()).unwrap();
+        let reference = |name: &str| name.parse::<ImageReference>().unwrap();
+        let manifest = Descriptor { media_type: String::new(), digest: Digest::from_sha256([1; 32]), size: 1 };
+        for name in ["app:1", "app:2", "other:1"] {
+            store.name(reference(name), manifest.clone(), None, Arc::default()).await.unwrap();
+        }
+        let failed = FailedPulls::default();
+        failed.note(reference("broken:1"), "cut off".to_owned(), None);
+        let seen = |names: &[&str]| {
+            let references: Vec<_> = names.iter().map(|name| reference(name)).collect();
+            let seen = seen(&store, &failed, &references).map_err(|error| error.to_string());
+            seen.map(|seen| seen.keys().map(ImageReference::familiar).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(seen(&["broken:1"]), Ok(String::new()));
+        assert_eq!(seen(&["broken:1", "app:1"]), Ok("app:1".to_owned()));
+        assert_eq!(seen(&[&format!("app@{}", manifest.digest)]), Ok("app:1 app:2".to_owned()));
+        assert!(seen(&["app:1", "none:1"]).unwrap_err().contains("none:1"));
     }
 }

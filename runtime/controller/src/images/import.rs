@@ -139,8 +139,35 @@ fn with_names(
     let count = images.len();
     if let Some(name) = name {
         let only = images.into_iter().next().filter(|_| count == 1);
-        return Ok(vec![(only.ok_or(ArchiveError::SeveralImages { count })?, [name].into())]);
+        let only = only.ok_or(ArchiveError::SeveralImages { count })?;
+        let name = only.called(name)?;
+        return Ok(vec![(only, [name].into())]);
     }
     let named = |image: ImportedImage| image.references().map(|names| (image, names));
     images.into_iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dormouse_image::oci::Descriptor;
+    use dormouse_spec::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_given_is_no_name_of_other_content_either() {
+        let [is, other] = [1, 2].map(|byte| Digest::from_sha256([byte; 32]));
+        let manifest = Descriptor { media_type: String::new(), digest: is, size: 1 };
+        let image = ImportedImage { names: Vec::new(), manifest, indexes: BTreeSet::new() };
+        let named = |name: String| {
+            let named = with_names(vec![image.clone()], Some(name.parse().unwrap()));
+            named.map(|mut named| named.remove(0).1).map_err(|error| error.to_string())
+        };
+        for name in ["app:1".to_owned(), format!("app@{is}")] {
+            assert_eq!(named(name.clone()).unwrap(), [name.parse().unwrap()].into());
+        }
+        let told = named(format!("app:1@{other}")).unwrap_err();
+        assert!(told.contains(&is.to_string()) && told.contains("without a digest"), "{told}");
+    }
 }

@@ -11,14 +11,17 @@ use dormouse_image::{
     oci::{self, CONFIG_BYTES_MAX, Descriptor, Document, DocumentError, ImageManifest, Layer, MediaType, Platform},
     registry::{self, BlobSink, Keyring, RemoteImage},
 };
-use dormouse_spec::{Digest, ImageReference};
+use dormouse_spec::{Bytes, Digest, ImageReference};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
 use super::{
-    ImageError, ImageProgress, ImageView, Images, Inner, Unnamed, garbage::Reachable, progress::Progress, room::Room,
+    ImageError, ImageProgress, ImageView, Images, Inner, Unnamed,
+    garbage::Reachable,
+    progress::Progress,
+    room::{self, Room},
     transfer::Caller,
 };
 
@@ -162,7 +165,8 @@ impl Pull {
         let bytes = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.blob.size));
         self.progress.expect(bytes, layers.len());
         let stored = |source: StoreError| self.stored(source.into());
-        self.room.check(&self.images.store, &layers).await.map_err(stored)?;
+        let needs = self.room.needs(&self.images.store, &layers).await;
+        room::check(&self.images.store, needs).map_err(stored)?;
         let mut tasks = JoinSet::new();
         let mut begun = HashSet::new();
         for layer in layers {
@@ -176,9 +180,17 @@ impl Pull {
         }
         // The first failure ends the others, which are dropped with the set.
         while let Some(done) = tasks.join_next().await {
-            held.push(done.map_err(ImageError::Task)??);
+            held.push(done.map_err(ImageError::Task)?.map_err(|error| self.with_needs(needs, error))?);
         }
         Ok(Fetched { manifest, source, held })
+    }
+
+    /// Where others filled the disk meanwhile, what came is let go, so the next attempt needs room for all of it again.
+    fn with_needs(&self, needs: Bytes, error: ImageError) -> ImageError {
+        match error.without_room().map(|_| room::check(&self.images.store, needs)) {
+            Some(Err(full)) => self.stored(full.into()),
+            _ => error,
+        }
     }
 
     /// The documents of the image for this machine, verified and stored.

@@ -20,13 +20,10 @@ pub(super) enum Room {
 }
 
 impl Room {
-    /// Whether there is room for those of these layers that are not in the store.
-    ///
-    /// # Errors
-    /// [`StoreError::DiskFull`].
-    pub(super) async fn check(self, store: &ImageStore, layers: &[Layer]) -> Result<(), StoreError> {
+    /// What those of these layers take that are not in the store; nothing where it is not looked for all of them.
+    pub(super) async fn needs(self, store: &ImageStore, layers: &[Layer]) -> Bytes {
         if self == Self::ForEach {
-            return Ok(());
+            return Bytes::default();
         }
         let (mut needs, mut seen) = (0_u64, HashSet::new());
         for layer in layers.iter().filter(|layer| seen.insert(layer.blob.digest)) {
@@ -34,9 +31,17 @@ impl Room {
                 needs = needs.saturating_add(needs_of(layer));
             }
         }
-        // Where nothing is to be stored a full disk does not matter.
-        if needs == 0 { Ok(()) } else { store.check_free_space(Bytes::new(needs)) }
+        Bytes::new(needs)
     }
+}
+
+/// Whether there is room for so much.
+///
+/// # Errors
+/// [`StoreError::DiskFull`].
+pub(super) fn check(store: &ImageStore, needs: Bytes) -> Result<(), StoreError> {
+    // Where nothing is to be stored a full disk does not matter.
+    if needs == Bytes::default() { Ok(()) } else { store.check_free_space(needs) }
 }
 
 fn needs_of(layer: &Layer) -> u64 {

@@ -5,7 +5,7 @@ mod known;
 mod thresholds;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     error::Error,
     sync::{
         Arc,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use dormouse_image::DiskUse;
-use dormouse_spec::{Bytes, ImageReference};
+use dormouse_spec::{Bytes, Digest, ImageReference};
 use prometheus::IntCounter;
 
 pub use thresholds::{GcThresholds, NoThresholds};
@@ -124,8 +124,9 @@ impl Inner {
         let known = self.known().await?;
         self.watermark.is_unknown_told.store(false, Ordering::Relaxed);
         let chosen = choose_for(&known.images, &known.needed, (short, excess), thresholds.minimum_age());
-        let names: BTreeSet<ImageReference> =
-            chosen.iter().filter_map(|chosen| known.names.get(&chosen.manifest)).flatten().cloned().collect();
+        let names_of = |chosen: &Chosen| known.names.get(&chosen.manifest).into_iter().flatten().cloned();
+        let names: BTreeMap<ImageReference, Digest> =
+            chosen.iter().flat_map(|chosen| names_of(chosen).map(|name| (name, chosen.manifest))).collect();
         let mut is_complete = true;
         if !names.is_empty() {
             self.store.unname(names).await?;

@@ -37,7 +37,7 @@ pub enum DocumentError {
     Port { port: String },
     #[error("the layer {layer} is `{media_type}`: expected a tar archive, as it is or compressed by gzip or zstd")]
     Layer { layer: Digest, media_type: String },
-    #[error("an index leads to another index, which that of one image does not")]
+    #[error("an index leads to another index, which is not supported: that of one image leads to its manifests")]
     Nested,
     #[error("it is no container image but `{media_type}`")]
     Unknown { media_type: String },

@@ -15,6 +15,8 @@ const INDEX: &str = "image index";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageIndex {
     entries: Vec<Entry>,
+    /// It leads to other indexes, whatever else it leads to.
+    is_nested: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +58,9 @@ impl ImageIndex {
         document::absent(INDEX, "config", document.config.as_ref())?;
         document::absent(INDEX, "layers", document.layers.as_ref())?;
         document::at_most(INDEX, "entries", document.manifests.len(), INDEX_ENTRIES_MAX)?;
-        Ok(Self { entries: document.manifests.into_iter().filter_map(Entry::read).collect() })
+        let is_index = |entry: &DocumentEntry| MediaType::parse(&entry.media_type).is_some_and(MediaType::is_index);
+        let is_nested = document.manifests.iter().any(is_index);
+        Ok(Self { entries: document.manifests.into_iter().filter_map(Entry::read).collect(), is_nested })
     }
 
     /// The manifest for `machine` and its media type: the best that runs there, the first of
@@ -64,14 +68,18 @@ impl ImageIndex {
     /// the image's configuration then tells whether it fits.
     ///
     /// # Errors
-    /// [`DocumentError::NoPlatform`] with the platforms that there are.
+    /// [`DocumentError::NoPlatform`] with the platforms that there are; [`DocumentError::Nested`] where it leads to nothing
+    /// but other indexes.
     pub fn choose(&self, machine: &Platform) -> Result<(&Descriptor, MediaType), DocumentError> {
         self.entries
             .iter()
             .filter_map(|entry| Some((entry.rank(machine)?, entry)))
             .min_by_key(|(rank, _)| *rank)
             .map(|(_, entry)| (&entry.manifest, entry.media_type))
-            .ok_or_else(|| DocumentError::NoPlatform { machine: machine.clone(), available: self.platforms() })
+            .ok_or_else(|| match self.entries.is_empty() && self.is_nested {
+                true => DocumentError::Nested,
+                false => DocumentError::NoPlatform { machine: machine.clone(), available: self.platforms() },
+            })
     }
 
     fn platforms(&self) -> Vec<Platform> {

@@ -30,7 +30,7 @@ const NOTHING_FOUND: &str = "credentials not found";
 /// Why a credential helper told nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
-    #[error("`{name}` is not the name of a helper: use a-z, 0-9 and `-`, as in `secretservice`")]
+    #[error("`{name}` is not the name of a helper: use a-z, 0-9, `-`, `.` and `_`, as in `secretservice`")]
     Name { name: String },
     #[error("`{PROGRAM_PREFIX}{name}` cannot be run: is it installed and on the PATH?")]
     Run {
@@ -57,7 +57,8 @@ struct Answer {
 
 /// What the helper `docker-credential-<name>` keeps for a registry.
 pub(super) fn ask_helper(name: &str, registry: &Registry) -> Result<Option<Credentials>, HelperError> {
-    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // Nothing that leads to another directory.
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
     if name.is_empty() || !name.bytes().all(inside) {
         return Err(HelperError::Name { name: name.to_owned() });
     }

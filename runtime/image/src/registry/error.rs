@@ -23,6 +23,15 @@ impl RegistryError {
     pub fn is_wrong_content(&self) -> bool {
         matches!(*self.failure, Failure::WrongDigest { .. })
     }
+
+    /// Why what came could not be stored, where that is what went wrong.
+    #[must_use]
+    pub fn of_sink<E: Error + 'static>(&self) -> Option<&E> {
+        match &*self.failure {
+            Failure::Sink { source } => source.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What was to be read.

@@ -8,6 +8,9 @@ use tokio::task::JoinError;
 
 use crate::{MODEL_FILE, MODEL_FILES_MAX, RelativePath};
 
+/// What is taken to be missing where the disk is full and says no more: enough to see whether it still is.
+const NEEDS_MIN: Bytes = Bytes::from_mebibytes(1);
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -47,6 +50,16 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { operation, path: path.to_owned(), source: source.into() }
+    }
+
+    /// What room was missing on the disk, where that is what went wrong, whoever found out.
+    #[must_use]
+    pub fn without_room(&self) -> Option<Bytes> {
+        match self {
+            Self::DiskFull { needs, .. } => Some(*needs),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(NEEDS_MIN),
+            _ => None,
+        }
     }
 
     /// Whether what was handed in is at fault, rather than this node.

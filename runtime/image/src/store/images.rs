@@ -258,7 +258,7 @@ impl Images {
             return Err(ImageStoreError::Long { digest: *digest, max: Bytes::new(bytes_max as u64) });
         }
         let found = Digest::from_sha256(Sha256::digest(&content).into());
-        if found == *digest { Ok(content) } else { Err(ImageStoreError::Digest { expected: *digest, found }) }
+        if found == *digest { Ok(content) } else { Err(ImageStoreError::Rotted { digest: *digest }) }
     }
 
     fn verify(&self, digest: &Digest) -> Result<(), ImageStoreError> {
@@ -267,6 +267,21 @@ impl Images {
         let failed = |source| StoreError::io("reading", &self.blob_path(digest), source);
         while blob.read(&mut buffer).map_err(failed)? > 0 {}
         blob.finish()
+    }
+
+    /// Deletes a blob that was found to be damaged, so that the next pull fetches it, but not while somebody holds it.
+    fn discard_rotted(&self, digest: &Digest) {
+        // What was read once may have been the memory's fault.
+        if !matches!(self.verify(digest), Err(ImageStoreError::Rotted { .. })) {
+            return;
+        }
+        match self.store.pins.unless_pinned(digest, || self.unlink(digest)) {
+            Ok(Ok(())) => tracing::warn!(blob = %digest, "a stored blob is damaged, and was deleted"),
+            Ok(Err(error)) => {
+                tracing::warn!(blob = %digest, error = &error as &dyn std::error::Error, "a damaged blob is kept");
+            }
+            Err(_) => tracing::warn!(blob = %digest, "a stored blob is damaged, and is kept while it is used"),
+        }
     }
 
     /// Deletes a blob; one that is not there is no error.
@@ -293,7 +308,7 @@ impl Verified {
     /// Whether all that was read is what it was to be.
     fn finish(self) -> Result<(), ImageStoreError> {
         let found = Digest::from_sha256(self.hasher.finalize().into());
-        if found == self.expected { Ok(()) } else { Err(ImageStoreError::Digest { expected: self.expected, found }) }
+        if found == self.expected { Ok(()) } else { Err(ImageStoreError::Rotted { digest: self.expected }) }
     }
 }
 

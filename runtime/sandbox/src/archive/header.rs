@@ -141,14 +141,15 @@ fn number(header: &Header) -> (u32, u32) {
 }
 
 fn attributes(header: &Header, said: &Said) -> Result<Attributes, EntryError> {
-    let uid = said.pax.uid.map_or_else(|| header.uid(), Ok).map_err(|_| EntryError::Number("user"))?;
-    let gid = said.pax.gid.map_or_else(|| header.gid(), Ok).map_err(|_| EntryError::Number("group"))?;
+    let fields = header.as_old();
+    let uid = || or_nothing(&fields.uid, "user", || header.uid());
+    let gid = || or_nothing(&fields.gid, "group", || header.gid());
     let (extended, left_out): (Vec<_>, Vec<_>) =
         said.pax.attributes.iter().cloned().partition(super::entry::ExtendedAttribute::is_kept);
     Ok(Attributes {
-        uid: ImageId::new("user", uid)?,
-        gid: ImageId::new("group", gid)?,
-        mode: header.mode().map_err(|_| EntryError::Number("mode"))? & 0o7777,
+        uid: ImageId::new("user", said.pax.uid.map_or_else(uid, Ok)?)?,
+        gid: ImageId::new("group", said.pax.gid.map_or_else(gid, Ok)?)?,
+        mode: or_nothing(&fields.mode, "mode", || header.mode())? & 0o7777,
         modified: said.pax.modified.map_or_else(|| modified(header), Ok)?,
         extended,
         left_out: said.pax.attributes_left_out + left_out.len() as u64,
@@ -156,7 +157,54 @@ fn attributes(header: &Header, said: &Said) -> Result<Attributes, EntryError> {
 }
 
 fn modified(header: &Header) -> Result<Timestamp, EntryError> {
-    let wrong = EntryError::Number("time");
-    let seconds = header.mtime().map_err(|_| wrong.clone())?;
-    Ok(Timestamp { seconds: i64::try_from(seconds).map_err(|_| wrong)?, nanoseconds: 0 })
+    let seconds = or_nothing(&header.as_old().mtime, "time", || header.mtime())?;
+    Ok(Timestamp { seconds: i64::try_from(seconds).map_err(|_| EntryError::Number("time"))?, nanoseconds: 0 })
+}
+
+/// A number, 0 where its field is left empty, as other readers take it.
+fn or_nothing<T: Default>(
+    field: &[u8],
+    name: &'static str,
+    read: impl FnOnce() -> std::io::Result<T>,
+) -> Result<T, EntryError> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        return Ok(T::default());
+    }
+    read().map_err(|_| EntryError::Number(name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read_with(change: impl FnOnce(&mut tar::OldHeader)) -> Result<Attributes, EntryError> {
+        let mut header = Header::new_gnu();
+        header.set_path("directory/").unwrap();
+        header.set_entry_type(EntryType::Directory);
+        header.set_size(0);
+        header.set_uid(7);
+        header.set_gid(7);
+        header.set_mode(0o7);
+        header.set_mtime(7);
+        change(header.as_old_mut());
+        let found = read(header.as_bytes(), &Said::default())?;
+        let Found::Entry { entry: Entry { what: What::Directory { attributes }, .. }, .. } = found else { panic!() };
+        Ok(attributes)
+    }
+
+    #[test]
+    fn a_number_that_is_left_empty_is_nothing_and_one_that_is_none_is_refused() {
+        for empty in [b'\0', b' '] {
+            let found = read_with(|header| {
+                (header.uid, header.gid, header.mode) = ([empty; 8], [empty; 8], [empty; 8]);
+                (header.mtime, header.size) = ([empty; 12], [empty; 12]);
+            });
+            let Attributes { uid, gid, mode, modified, .. } = found.unwrap();
+            assert_eq!((uid.get(), gid.get(), mode, modified.seconds), (0, 0, 0, 0));
+        }
+        assert_eq!(read_with(|_| {}).unwrap().uid.get(), 7);
+        assert!(matches!(read_with(|header| header.uid = *b" x      "), Err(EntryError::Number("user"))));
+        assert!(matches!(read_with(|header| header.mtime = [b'9'; 12]), Err(EntryError::Number("time"))));
+    }
 }

@@ -71,9 +71,15 @@ fn entries_that_are_no_images_are_left_out() {
     nested["mediaType"] = json!(MediaType::OciIndex.as_str());
     let mut artifact = entry(1, "linux/amd64");
     artifact["mediaType"] = json!("application/vnd.in-toto+json");
-    let index = parse(&json!({"schemaVersion": 2, "manifests": [nested, artifact]})).unwrap();
-    let error = index.choose(&machine("amd64")).unwrap_err();
+    let refused = |entries: &[&Value]| {
+        let index = parse(&json!({"schemaVersion": 2, "manifests": entries})).unwrap();
+        index.choose(&machine("amd64")).unwrap_err()
+    };
+    let error = refused(&[&artifact]);
     assert!(error.to_string().ends_with("none"), "{error}");
+    assert!(matches!(refused(&[&nested, &artifact]), DocumentError::Nested), "there is something, out of reach");
+    let error = refused(&[&nested, &entry(2, "linux/arm64")]);
+    assert!(error.to_string().ends_with("linux/arm64"), "{error}");
 }
 
 #[test]

@@ -89,6 +89,12 @@ fn the_helper_of_a_registry_goes_before_that_of_all() {
 }
 
 #[test]
+fn a_helper_may_have_any_name_that_leads_nowhere_else() {
+    let error = found(r#"{"credsStore":"no-such.helper_2"}"#, "a.io").unwrap_err();
+    assert!(matches!(error, CredentialsError::Helper { source: HelperError::Run { .. }, .. }), "{error:?}");
+}
+
+#[test]
 fn nothing_secret_is_printed() {
     for credentials in [password("me", "secret"), Credentials::IdentityToken("secret".into())] {
         assert!(!format!("{credentials:?}").contains("secret"));

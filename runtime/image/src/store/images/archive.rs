@@ -56,6 +56,10 @@ pub enum ArchiveError {
     NoName(Digest),
     #[error("the archive calls an image `{name}`, which is no reference: pass a name with --name")]
     BadName { name: String },
+    #[error("the archive calls the image {image} `{name}`, which is a name of other content: pass a name with --name")]
+    NameOfOther { name: String, image: Digest },
+    #[error("the image of the archive is {image}, and `{name}` is a name of other content: pass one without a digest")]
+    GivenNameOfOther { name: String, image: Digest },
     #[error(
         "the archive has {count} images, and one name was given: leave --name out, or import an archive of one image"
     )]

@@ -131,7 +131,7 @@ impl Experiment for Remove {
     fn act(&self, place: &Path) -> Result<(), Box<dyn Error>> {
         let store = opened(place)?;
         runtime().block_on(async {
-            store.unname(["removed:1".parse().unwrap()].into()).await?;
+            store.unname([("removed:1".parse().unwrap(), descriptor(MANIFEST).digest)].into()).await?;
             let kept = [b"layer".as_slice(), b"before"].map(|content| descriptor(content).digest);
             store.collect_garbage(kept.into()).await
         })?;

@@ -13,6 +13,10 @@ pub enum ImageStoreError {
     NotFound(ImageReference),
     #[error("the blob {expected} came with other bytes, of the digest {found}: it was damaged or exchanged on its way")]
     Digest { expected: Digest, found: Digest },
+    #[error(
+        "the blob {digest} has other bytes than were stored, so it is damaged on this node: pull or import its image again"
+    )]
+    Rotted { digest: Digest },
     #[error("the content has {found} bytes, and not {expected}: it is cut off or was exchanged")]
     Size { expected: u64, found: u64 },
     #[error("the blob {digest} is longer than {max}")]

@@ -25,6 +25,16 @@ pub struct NamedImage {
     pub named_at: u64,
 }
 
+impl NamedImage {
+    /// Whether it is of the same repository, and what the digest of this reference means.
+    fn has_digest_of(&self, reference: &ImageReference) -> bool {
+        let same_repository =
+            self.reference.registry() == reference.registry() && self.reference.repository() == reference.repository();
+        let is_it = |wanted| self.source == Some(wanted) || self.manifest.digest == wanted;
+        same_repository && reference.digest().is_some_and(is_it)
+    }
+}
+
 /// What the index says.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -79,14 +89,26 @@ impl ImageStore {
     pub fn named(&self, reference: &ImageReference) -> Result<NamedImage, ImageStoreError> {
         self.inner.names.with(|known| {
             let known = known.as_ref().map_err(|damage| ImageStoreError::Damaged(damage.clone()))?;
-            let has_digest = |image: &&NamedImage| {
-                let same_repository = image.reference.registry() == reference.registry()
-                    && image.reference.repository() == reference.repository();
-                let is_it = |wanted| image.source == Some(wanted) || image.manifest.digest == wanted;
-                same_repository && reference.digest().is_some_and(is_it)
-            };
-            let found = known.get(reference).or_else(|| known.values().find(has_digest));
+            let found = known.get(reference).or_else(|| known.values().find(|image| image.has_digest_of(reference)));
             found.cloned().ok_or_else(|| ImageStoreError::NotFound(reference.clone()))
+        })
+    }
+
+    /// The images whose names go where this one is to go: that of this name, or else all of its repository that have its
+    /// digest, and its tag where it has one.
+    ///
+    /// # Errors
+    /// [`ImageStoreError::NotFound`], [`ImageStoreError::Damaged`].
+    pub fn all_named(&self, reference: &ImageReference) -> Result<Vec<NamedImage>, ImageStoreError> {
+        self.inner.names.with(|known| {
+            let known = known.as_ref().map_err(|damage| ImageStoreError::Damaged(damage.clone()))?;
+            if let Some(found) = known.get(reference) {
+                return Ok(vec![found.clone()]);
+            }
+            let has_tag = |image: &&NamedImage| reference.tag().is_none_or(|tag| image.reference.tag() == Some(tag));
+            let found = known.values().filter(|image| image.has_digest_of(reference)).filter(has_tag);
+            let found: Vec<_> = found.cloned().collect();
+            if found.is_empty() { Err(ImageStoreError::NotFound(reference.clone())) } else { Ok(found) }
         })
     }
 
@@ -125,20 +147,26 @@ impl ImageStore {
         .await
     }
 
-    /// Takes names away; their blobs go with the next [`ImageStore::collect_garbage`]. Names that are none
-    /// are passed over. Returns those that were.
+    /// Takes names away, each from the manifest that it was seen to have; their blobs go with the next
+    /// [`ImageStore::collect_garbage`]. Names that are none, or mean something else by now, are passed over. Returns those
+    /// that were.
     ///
     /// # Errors
     /// Where the disk fails.
     pub async fn unname(
         &self,
-        references: BTreeSet<ImageReference>,
+        seen: BTreeMap<ImageReference, Digest>,
     ) -> Result<BTreeSet<ImageReference>, ImageStoreError> {
         let images = Arc::clone(&self.inner);
         blocking(move || {
             let mut taken = BTreeSet::new();
             images.change_names(|names| {
-                taken.extend(references.into_iter().filter(|reference| names.remove(reference).is_some()));
+                for (reference, manifest) in seen {
+                    if names.get(&reference).is_some_and(|image| image.manifest.digest == manifest) {
+                        names.remove(&reference);
+                        taken.insert(reference);
+                    }
+                }
                 Ok(())
             })?;
             Ok(taken)

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+mod archives;
+
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
@@ -147,7 +149,7 @@ async fn a_blob_that_was_changed_on_disk_is_not_read() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "CONTENT").unwrap();
     let error = store.read(digest(b"content"), 100).await.unwrap_err();
-    assert!(matches!(error, ImageStoreError::Digest { .. }), "{error}");
+    assert!(matches!(error, ImageStoreError::Rotted { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -165,8 +167,23 @@ async fn names_outlive_the_process_and_lead_to_what_they_were_given() {
     assert_eq!((found("a:1"), found("a:2"), found("a:3")), (Some(one.manifest()), Some(other.manifest()), None));
     let by_digest = |repository: &str| found(&format!("{repository}@{}", one.manifest().digest));
     assert_eq!((by_digest("a"), by_digest("b")), (Some(one.manifest()), None));
-    let taken = store.unname([reference("a:1"), reference("a:3")].into()).await.unwrap();
-    assert_eq!(taken, [reference("a:1")].into());
+    let goes = |name: &str| {
+        let images = store.all_named(&reference(name)).unwrap_or_default();
+        images.iter().map(|image| image.reference.familiar()).collect::<Vec<_>>().join(" ")
+    };
+    one.store(&store, "a:4").await;
+    let pinned = |name: &str| format!("{name}@{}", one.manifest().digest);
+    assert_eq!((goes("a:1"), goes("a:3"), goes(&pinned("a"))), ("a:1".into(), String::new(), "a:1 a:4".into()));
+    assert_eq!(
+        (goes(&pinned("a:4")), goes(&pinned("a:2")), goes(&pinned("b"))),
+        ("a:4".into(), String::new(), String::new())
+    );
+    one.store(&store, &pinned("a:1")).await;
+    assert_eq!(goes(&pinned("a:1")), pinned("a:1"), "the one that is called so");
+
+    let seen = ["a:1", "a:2", "a:3", "a:4", &pinned("a:1")].map(|name| (reference(name), one.manifest().digest));
+    let taken = store.unname(seen.into()).await.unwrap();
+    assert_eq!(taken, ["a:1", "a:4", &pinned("a:1")].map(reference).into(), "and not what means something else by now");
     assert_eq!(store.names().unwrap().iter().map(|image| image.reference.familiar()).collect::<Vec<_>>(), ["a:2"]);
 }
 
@@ -329,10 +346,20 @@ async fn what_rotted_on_disk_is_not_exported_and_an_import_mends_it() {
     let path = place.path().join("images").join(blob_path(&sample.layer));
     fs::remove_file(&path).unwrap();
     fs::write(&path, "LAYER").unwrap();
-    assert!(matches!(store.verify(digest(&sample.layer)).await, Err(ImageStoreError::Digest { .. })));
+    assert!(matches!(store.verify(digest(&sample.layer)).await, Err(ImageStoreError::Rotted { .. })));
     let nowhere = || tempfile::tempfile().unwrap().into();
+    let layer = descriptor("", &sample.layer);
+    let is_rotted = |exported: &Result<Exported, ArchiveError>| {
+        let told = exported.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        told.contains("damaged on this node: pull or import") && told.contains(&layer.digest.to_string())
+    };
+    let held = store.find(layer.clone()).await.unwrap();
     let exported = store.export(&names, nowhere(), Arc::default()).await;
-    assert!(matches!(exported, Err(ArchiveError::Store(ImageStoreError::Digest { .. }))), "{exported:?}");
+    assert!(is_rotted(&exported) && path.exists(), "{exported:?}");
+    drop(held);
+    let exported = store.export(&names, nowhere(), Arc::default()).await;
+    assert!(is_rotted(&exported), "{exported:?}");
+    assert!(store.find(layer).await.is_none(), "whoever pulls the image finds that it is there, and does not fetch it");
     archive.rewind().unwrap();
     store.import(archive.into(), Arc::default(), |_| {}).await.unwrap();
     store.verify(digest(&sample.layer)).await.unwrap();
@@ -345,6 +372,7 @@ async fn a_name_that_is_none_is_told_where_it_is_needed() {
     let named = |names: &[&str]| ImportedImage {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         manifest: manifest.clone(),
+        indexes: BTreeSet::new(),
     };
     assert!(matches!(named(&[]).references(), Err(ArchiveError::NoName(_))));
     assert!(matches!(named(&["Not A Name"]).references(), Err(ArchiveError::BadName { .. })));

@@ -1,6 +1,6 @@
 //! `manifest.json` of `docker save`, which has no manifests: one is written that says the same.
 
-use std::{io::Read, sync::Arc};
+use std::{collections::BTreeSet, io::Read, sync::Arc};
 
 use bytes::Bytes as Chunk;
 use dormouse_spec::Digest;
@@ -82,7 +82,7 @@ fn image(images: &Arc<Images>, found: &mut Found, entry: Entry) -> Result<Import
     let manifest =
         Descriptor { media_type: MediaType::OciManifest.as_str().to_owned(), digest: stored.digest, size: stored.size };
     found.blobs.insert(stored.digest, stored);
-    Ok(ImportedImage { names: entry.repo_tags.unwrap_or_default(), manifest })
+    Ok(ImportedImage { names: entry.repo_tags.unwrap_or_default(), manifest, indexes: BTreeSet::new() })
 }
 
 /// The blob that a file became, through links.

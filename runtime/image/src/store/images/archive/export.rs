@@ -82,7 +82,7 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: Caller) -> Result<
             held.push(images.find(blob).ok_or_else(missing)?);
             blobs.insert(blob.digest);
         }
-        let name = image.reference.to_string();
+        let name = name_of(image);
         entries.push(Entry {
             manifest: image.manifest.clone(),
             annotations: BTreeMap::from([(index::CONTAINERD_NAME, name.clone()), (index::REF_NAME, name.clone())]),
@@ -101,9 +101,22 @@ fn write(images: &Arc<Images>, named: &[NamedImage], archive: Caller) -> Result<
         });
     }
     let listing = Listing { schema_version: 2, media_type: MediaType::OciIndex.as_str(), manifests: entries };
-    let bytes = write_archive(images, archive, &blobs, &listing, &docker)?;
+    let written = write_archive(images, archive, &blobs, &listing, &docker);
     drop::<Vec<StoredBlob>>(held);
-    Ok(Exported { images: named.len(), bytes })
+    if let Err(ArchiveError::Store(ImageStoreError::Rotted { digest })) = &written {
+        images.discard_rotted(digest);
+    }
+    Ok(Exported { images: named.len(), bytes: written? })
+}
+
+/// The name in full. Where its digest is that of an index, which is not stored and not exported, it is that of the
+/// manifest, so that whoever imports the archive can see that the name is right.
+fn name_of(NamedImage { reference, manifest, .. }: &NamedImage) -> String {
+    let (name, digest) = (reference.to_string(), reference.digest().filter(|digest| *digest != manifest.digest));
+    match (digest, name.split_once('@')) {
+        (Some(_), Some((without, _))) => format!("{without}@{}", manifest.digest),
+        _ => name,
+    }
 }
 
 fn write_archive(

@@ -12,13 +12,15 @@ use super::{ArchiveError, FILES_MAX, LISTING_BYTES_MAX, caller::Caller, docker, 
 use crate::{
     oci::Descriptor,
     shown::shown,
-    store::images::{ImageStore, Images, StoredBlob, blob::Incoming, blocking},
+    store::images::{ImageStore, ImageStoreError, Images, StoredBlob, blob::Incoming, blocking},
 };
 
 /// Copied at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Names of one image.
 const NAMES_OF_IMAGE_MAX: usize = 64;
+/// The largest size that an ordinary header can tell.
+const SIZE_MAX: u64 = 0o777_7777_7777;
 const INDEX: &str = "index.json";
 const DOCKER_MANIFEST: &str = "manifest.json";
 const BLOB: &str = "blobs/sha256/";
@@ -36,13 +38,15 @@ pub struct ImportedImage {
     /// What the archive calls it.
     pub names: Vec<String>,
     pub manifest: Descriptor,
+    /// Of the indexes that lead to it on this machine, as the archive has them.
+    pub indexes: BTreeSet<Digest>,
 }
 
 impl ImportedImage {
     /// Its names, where they are some.
     ///
     /// # Errors
-    /// Where it has none, too many, or one that is no reference.
+    /// Where it has none, too many, or one that is no reference or one of other content.
     pub fn references(&self) -> Result<BTreeSet<ImageReference>, ArchiveError> {
         if self.names.is_empty() {
             return Err(ArchiveError::NoName(self.manifest.digest));
@@ -50,8 +54,27 @@ impl ImportedImage {
         if self.names.len() > NAMES_OF_IMAGE_MAX {
             return Err(ArchiveError::TooMany { what: "names of one image", max: NAMES_OF_IMAGE_MAX });
         }
-        let parsed = |name: &String| name.parse().map_err(|_| ArchiveError::BadName { name: shown(name) });
+        let parsed = |name: &String| {
+            let reference = name.parse().map_err(|_| ArchiveError::BadName { name: shown(name) })?;
+            let of_other = || ArchiveError::NameOfOther { name: shown(name), image: self.manifest.digest };
+            self.may_be_called(&reference).then_some(reference).ok_or_else(of_other)
+        };
         self.names.iter().map(parsed).collect()
+    }
+
+    /// The name that it is given, whatever the archive calls it.
+    ///
+    /// # Errors
+    /// Where it is one of other content.
+    pub fn called(&self, name: ImageReference) -> Result<ImageReference, ArchiveError> {
+        let of_other = || ArchiveError::GivenNameOfOther { name: name.familiar(), image: self.manifest.digest };
+        if self.may_be_called(&name) { Ok(name) } else { Err(of_other()) }
+    }
+
+    /// A name with a digest can only ever mean that content, whoever wrote the archive.
+    fn may_be_called(&self, name: &ImageReference) -> bool {
+        let is_it = |digest| digest == self.manifest.digest || self.indexes.contains(&digest);
+        name.digest().is_none_or(is_it)
     }
 }
 
@@ -121,6 +144,11 @@ impl<P: FnMut(u64)> Walk<'_, P> {
             }
             let mut entry =
                 entry.map_err(|error| if count == 0 { ArchiveError::NoImages } else { ArchiveError::Read(error) })?;
+            // Whatever it is called, and be it nothing: it is about the next one.
+            if entry.header().entry_type() == EntryType::XHeader {
+                check_extension(&mut entry)?;
+                continue;
+            }
             let Some(path) = path_of(&entry.path_bytes()) else { continue };
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => self.file(&mut found, path, &mut entry)?,
@@ -131,7 +159,6 @@ impl<P: FnMut(u64)> Walk<'_, P> {
                         .links
                         .extend(target.and_then(|target| resolved(&path, &target, is_symbolic)).map(|to| (path, to)));
                 }
-                EntryType::XHeader => check_extension(&path, &mut entry)?,
                 _ => {}
             }
         }
@@ -183,7 +210,11 @@ impl<P: FnMut(u64)> Walk<'_, P> {
         if blob.bytes() != size {
             return Err(ArchiveError::file(path, &"the archive is cut off in it"));
         }
-        blob.place(expected.as_ref()).map_err(|error| ArchiveError::file(path, &error))
+        blob.place(expected.as_ref()).map_err(|error| match error {
+            // Nothing that the archive could do about.
+            ImageStoreError::Store(error) => error.into(),
+            wrong => ArchiveError::file(path, &wrong),
+        })
     }
 
     fn tell(&mut self, bytes: u64) {
@@ -232,12 +263,16 @@ fn read_listing(path: &str, entry: &mut impl Read) -> Result<Vec<u8>, ArchiveErr
 }
 
 /// A size that no ordinary header can tell would be read as another one.
-fn check_extension(path: &str, entry: &mut impl Read) -> Result<(), ArchiveError> {
-    let extension = read_listing(path, entry)?;
+fn check_extension(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ArchiveError> {
+    let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let extension = read_listing(&path, entry)?;
     for record in tar::PaxExtensions::new(&extension) {
         let record = record.map_err(ArchiveError::Read)?;
-        if record.key_bytes() == b"size" && record.value_bytes().len() > 10 {
-            return Err(ArchiveError::file(path, &"it belongs to a file of more than 8 GiB"));
+        let is_beyond =
+            || record.value().ok().and_then(|size| size.parse().ok()).is_none_or(|size: u64| size > SIZE_MAX);
+        if record.key_bytes() == b"size" && is_beyond() {
+            let what = "it belongs to a file of 8 GiB or more, and those are not read: push the image to a registry, and pull it";
+            return Err(ArchiveError::file(&path, &what));
         }
     }
     Ok(())

@@ -42,23 +42,39 @@ pub(super) fn images(
     }
     let machine = Platform::of_this_machine();
     let mut imported: Vec<ImportedImage> = Vec::new();
-    let mut other = Vec::new();
+    let (mut other, mut has_other) = (Vec::new(), false);
     for Entry { media_type, digest, size, annotations, platform } in listing.manifests {
         let descriptor = Descriptor { media_type, digest, size };
         // Of one image's manifests for several platforms, which some tools list side by side.
         if let Some(platform) = platform.filter(|platform| machine.rank(platform).is_none()) {
             other.push(platform);
+            has_other = true;
             continue;
         }
         let name = name_of(&annotations);
-        let (manifest, document) = manifest_of(images, found, descriptor, &machine)?;
+        let Led { manifest, document, index } = match led_to(images, found, descriptor, &machine) {
+            // The archive may have others that are.
+            Err(ArchiveError::Document(DocumentError::NoPlatform { available, .. })) => {
+                other.extend(available);
+                has_other = true;
+                continue;
+            }
+            led => led?,
+        };
         check_blobs(found, &document)?;
         match imported.iter_mut().find(|image| image.manifest == manifest) {
-            Some(image) => image.names.extend(name),
-            None => imported.push(ImportedImage { names: name.into_iter().collect(), manifest }),
+            Some(image) => {
+                image.names.extend(name);
+                image.indexes.extend(index);
+            }
+            None => imported.push(ImportedImage {
+                names: name.into_iter().collect(),
+                manifest,
+                indexes: index.into_iter().collect(),
+            }),
         }
     }
-    if imported.is_empty() && !other.is_empty() {
+    if imported.is_empty() && has_other {
         return Err(DocumentError::NoPlatform { machine, available: other }.into());
     }
     Ok(imported)
@@ -70,20 +86,30 @@ fn name_of(annotations: &BTreeMap<String, String>) -> Option<String> {
     annotations.get(index::CONTAINERD_NAME).or_else(of_tools).cloned()
 }
 
-/// The manifest for this machine that a descriptor leads to.
-fn manifest_of(
+/// What a descriptor led to.
+struct Led {
+    /// For this machine.
+    manifest: Descriptor,
+    document: ImageManifest,
+    /// The index on the way, where there was one.
+    index: Option<Digest>,
+}
+
+fn led_to(
     images: &Arc<Images>,
     found: &Found,
     descriptor: Descriptor,
     machine: &Platform,
-) -> Result<(Descriptor, ImageManifest), ArchiveError> {
+) -> Result<Led, ArchiveError> {
     match document(images, found, &descriptor)? {
-        Document::Manifest(manifest) => Ok((as_parsed(descriptor), manifest)),
+        Document::Manifest(document) => Ok(Led { manifest: as_parsed(descriptor), document, index: None }),
         Document::Index(index) => {
             let (chosen, _) = index.choose(machine)?;
             let chosen = chosen.clone();
             match document(images, found, &chosen)? {
-                Document::Manifest(manifest) => Ok((as_parsed(chosen), manifest)),
+                Document::Manifest(document) => {
+                    Ok(Led { manifest: as_parsed(chosen), document, index: Some(descriptor.digest) })
+                }
                 Document::Index(_) => Err(DocumentError::Nested.into()),
             }
         }
