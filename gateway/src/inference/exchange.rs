@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
@@ -29,8 +30,30 @@ pub(super) const CAUSE_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum ExchangeError {
     /// The replica got no byte of it, so that another one may be asked.
-    Unsent(Box<(Request<RequestBody>, UnsentCause)>),
+    Unsent(Box<Unsent>),
     Failed(InferenceError),
+}
+
+/// A request that was not sent.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) request: Request<RequestBody>,
+    pub(super) cause: UnsentCause,
+    replica: ReplicaId,
+}
+
+impl Unsent {
+    /// For those who try it again.
+    pub(super) fn tried(&self) -> Tried {
+        Tried { refused_by: self.cause.is_refusal().then(|| self.replica.clone()) }
+    }
+}
+
+/// What became of the same request before.
+#[derive(Debug)]
+pub(super) struct Tried {
+    /// The replica in which nothing listened.
+    refused_by: Option<ReplicaId>,
 }
 
 impl From<InferenceError> for ExchangeError {
@@ -39,23 +62,24 @@ impl From<InferenceError> for ExchangeError {
     }
 }
 
-/// Sends `request`, perhaps for the second time, and waits for the head of the answer; its body is still to come.
+/// Sends `request`, which was perhaps `tried` before, and waits for the head of the answer; its body is still to come.
 pub(super) async fn exchange(
     pool: &Arc<Pool>,
     mut grant: Grant,
     request: Request<RequestBody>,
     deadline: Instant,
     body_bytes_max: u64,
-    is_retry: bool,
+    tried: Option<Tried>,
 ) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
     let mut connection = match connect(pool, &mut grant, deadline).await? {
         Ok(connection) => connection,
         Err(cause) => {
-            // On its loopback that is proof that nothing listens any more, whatever else runs in it.
-            if is_retry && grant.payload.is_image() && cause.is_refusal() {
-                (grant.tell_silent)();
+            // On its loopback twice is proof that nothing listens any more, whatever else runs in it.
+            let refused_before = tried.and_then(|tried| tried.refused_by).is_some_and(|by| by == grant.replica);
+            if refused_before && grant.payload.is_image() && cause.is_refusal() {
+                (grant.tell_deaf)();
             }
-            return Err(unsent(request, cause));
+            return Err(unsent(request, cause, &grant.replica));
         }
     };
     let progress = request.body().progress();
@@ -87,7 +111,7 @@ pub(super) async fn exchange(
             Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
         }
         Err(mut error) => Err(match error.take_message() {
-            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error())),
+            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error()), &grant.replica),
             None => {
                 let broken = Broken { error: error.into_error(), of_stream: connection.outlives_its_exchanges() };
                 failure(broken, &progress, &mut grant, body_bytes_max).await.into()
@@ -137,8 +161,8 @@ fn pass_back(response: &mut Response<Incoming>, payload: Payload, is_upgrade: bo
     }
 }
 
-fn unsent(request: Request<RequestBody>, cause: UnsentCause) -> ExchangeError {
-    ExchangeError::Unsent(Box::new((request, cause)))
+fn unsent(request: Request<RequestBody>, cause: UnsentCause, replica: &ReplicaId) -> ExchangeError {
+    ExchangeError::Unsent(Box::new(Unsent { request, cause, replica: replica.clone() }))
 }
 
 /// An exchange that broke off.

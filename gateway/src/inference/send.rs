@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     Gateway, InferenceError,
     end_to_end::{self, Kept},
-    exchange::{ExchangeError, exchange},
+    exchange::{ExchangeError, Tried, exchange},
     grant::{Grant, Payload},
     headers,
     infer::Caller,
@@ -77,7 +77,7 @@ impl Gateway {
         if upgrade.is_some() && payload.protocol() == AppProtocol::H2c {
             return Err(InferenceError::NotServed("an upgrade of a connection to an image that speaks HTTP/2"));
         }
-        let mut retried = false;
+        let mut tried: Option<Tried> = None;
         loop {
             let (name, until) = (&view.endpoint.name, deadline.into_std());
             let lease = match expectation.take() {
@@ -88,14 +88,15 @@ impl Gateway {
                 // From here on nobody knows who waits for whom.
                 under_way.is_theirs();
             }
-            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, retried).await {
+            let is_last = tried.is_some();
+            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, tried).await {
                 Ok((response, exchange)) => return Ok(Answered { response, exchange, under_way, deadline, upgrade }),
                 Err(ExchangeError::Failed(error)) => return Err(error),
-                Err(ExchangeError::Unsent(unsent)) if !retried => {
-                    retried = true;
-                    request = unsent.0;
+                Err(ExchangeError::Unsent(unsent)) if is_last => return Err(InferenceError::Unreachable(unsent.cause)),
+                Err(ExchangeError::Unsent(unsent)) => {
+                    tried = Some(unsent.tried());
+                    request = unsent.request;
                 }
-                Err(ExchangeError::Unsent(unsent)) => return Err(InferenceError::Unreachable(unsent.1)),
             }
         }
     }

@@ -212,6 +212,7 @@ async fn an_image_that_does_not_answer_in_time_is_504_and_is_not_asked_whether_i
     front.given_back().await;
     assert_eq!(front.connections_made(), 1);
     assert!(!front.was_told_silent());
+    assert_eq!(front.told_deaf(), 0);
 }
 
 #[tokio::test]
@@ -226,6 +227,28 @@ async fn a_client_that_leaves_within_a_stream_ends_its_work() {
     drop(client);
     front.given_back().await;
     replica.read_to_end().await;
+}
+
+#[tokio::test]
+async fn only_a_replica_that_refused_a_request_twice_has_nothing_that_listens() {
+    let mut front = Front::image().await;
+    let mut streaming = front.client().await;
+    streaming.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(0).await;
+    front.refuse_connections().await;
+    for (replicas, told) in [([1, 1], 1), ([2, 1], 0)] {
+        front.grant_next(replicas);
+        let mut client = front.client().await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let response = front::response(&mut client).await;
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+        assert_eq!(front.told_deaf(), told, "{replicas:?}");
+        drop(client);
+    }
+    assert!(!front.was_told_silent());
+    replica.write(ANSWER).await;
+    assert!(front::response(&mut streaming).await.ends_with("answer"), "it was at work all the while");
 }
 
 /// What a client gets of an answer that is none. The image goes away after it.

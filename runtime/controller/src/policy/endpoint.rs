@@ -162,6 +162,7 @@ impl EndpointPolicy {
             Event::Unexpect { expectation } => self.expectations.remove(expectation),
             Event::Release { replica } => self.released(now, replica),
             Event::Silent { replica } => self.silent(now, replica, actions),
+            Event::Deaf { replica } => self.deaf(now, replica, actions),
             Event::Unwell { replica, cause } => self.unwell(now, replica, cause, actions),
             Event::Unready { replica, cause } => self.unready(replica, cause, actions),
             Event::ReadyAgain { replica } => self.ready_again(replica, actions),

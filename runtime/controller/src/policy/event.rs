@@ -46,6 +46,10 @@ pub(crate) enum Event {
     Silent {
         replica: ReplicaKey,
     },
+    /// Nothing listens in it any more, though it runs. It may be at work on the requests that it has.
+    Deaf {
+        replica: ReplicaKey,
+    },
     /// It was looked at while it served, and is to end for what was seen: the cause.
     Unwell {
         replica: ReplicaKey,
@@ -159,6 +163,7 @@ impl Event {
             | Self::Unexpect { .. }
             | Self::Release { .. }
             | Self::Silent { .. }
+            | Self::Deaf { .. }
             | Self::Unwell { .. }
             | Self::Unready { .. }
             | Self::ReadyAgain { .. }
@@ -305,6 +310,10 @@ pub(crate) enum Note {
     Crashed {
         replica: ReplicaKey,
         cause: String,
+    },
+    /// It takes no more requests, and ends once those that it has are over.
+    Deaf {
+        replica: ReplicaKey,
     },
     /// It took requests, and takes none for now.
     Unready {

@@ -136,6 +136,14 @@ impl EndpointPolicy {
         }
     }
 
+    /// As it is where a server ends in good order: it finishes what it has, and is told to end after that.
+    pub(super) fn deaf(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        if self.replicas.get(&key).is_some_and(|replica| replica.state.runs()) {
+            self.retire(key, Some(now.after(self.settings.drain_deadline)), actions);
+            actions.push(Action::Note(Note::Deaf { replica: key }));
+        }
+    }
+
     /// It may have something to put down, and is told to end before it is killed; its requests are over already.
     pub(super) fn unwell(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };

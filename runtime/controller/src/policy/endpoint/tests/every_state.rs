@@ -48,6 +48,10 @@ enum Step {
     Silent {
         index: usize,
     },
+    /// Somebody's request was refused in it.
+    Deaf {
+        index: usize,
+    },
     /// Its liveness probe fails.
     Unwell {
         index: usize,
@@ -125,6 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
+        2 => any::<usize>().prop_map(|index| Step::Deaf { index }),
         2 => any::<usize>().prop_map(|index| Step::Unwell { index }),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(index, well)| Step::Look { index, well }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
@@ -400,6 +405,11 @@ impl World {
             Step::Silent { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
                     self.happen(Event::Silent { replica });
+                }
+            }
+            Step::Deaf { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.happen(Event::Deaf { replica });
                 }
             }
             Step::Unwell { index } => {
