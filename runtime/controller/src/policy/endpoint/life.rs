@@ -319,9 +319,9 @@ impl EndpointPolicy {
         for (key, replica) in &mut self.replicas {
             let grace = match replica.state {
                 State::Draining { .. } if replica.leases == 0 => STOP_GRACE,
-                State::Draining { until: Some(at) } | State::Stopping { again: Some(at) } if at <= now => {
-                    Duration::ZERO
-                }
+                // What it has is lost in any case, but it may have something to put down.
+                State::Draining { until: Some(at) } if at <= now => STOP_GRACE,
+                State::Stopping { again: Some(at) } if at <= now => Duration::ZERO,
                 State::Creating { since } | State::Loading { since }
                     if since.after(self.settings.start_deadline) <= now =>
                 {
