@@ -6,6 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use dormouse_controller::LossCause;
+use dormouse_spec::AppProtocol;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    body_end::was_reset,
     connection::Connection,
     grant::Grant,
     liveness,
@@ -30,6 +32,8 @@ use crate::{defence::Defence, status::chain};
 /// longer; dropping it earlier, as when the client goes away, ends the exchange.
 pub(super) struct Reply {
     incoming: Incoming,
+    /// It comes over HTTP/2.
+    is_stream: bool,
     held: Slot,
     /// Its last byte was handed over.
     is_whole: bool,
@@ -111,6 +115,8 @@ pub(super) enum ReplyError {
     ReplicaDied(LossCause),
     #[error("the replica broke off within its answer")]
     ReplicaBroke(#[source] hyper::Error),
+    #[error("the replica reset its stream within its answer")]
+    ReplicaReset,
     #[error("the deadline passed within the answer")]
     Deadline,
     #[error("the client took the answer too slowly")]
@@ -125,9 +131,11 @@ impl Reply {
         deadline: Instant,
         pace: PaceLimit,
     ) -> Self {
+        let is_stream = exchange.grant.payload.protocol() == AppProtocol::H2c;
         let held = Held { exchange, under_way };
         let mut reply = Self {
             incoming,
+            is_stream,
             held: Slot(Arc::new(Mutex::new(Some(held)))),
             is_whole: false,
             deadline: Box::pin(sleep_until(deadline)),
@@ -243,6 +251,9 @@ impl Body for Reply {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.cut_off(ReplyError::ReplicaBroke(error))))),
+            Poll::Ready(None) if this.is_stream && was_reset(&this.incoming) => {
+                Poll::Ready(Some(Err(this.cut_off(ReplyError::ReplicaReset))))
+            }
             Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)

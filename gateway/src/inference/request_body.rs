@@ -16,7 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::pace::{ClientClock, PaceLimit};
+use super::{
+    body_end::was_reset,
+    pace::{ClientClock, PaceLimit},
+};
 use crate::defence::Defence;
 
 /// How long the rest of a body is read and thrown away after it was answered early. A client that
@@ -35,6 +38,8 @@ pub(super) struct RequestBody {
     clock: Option<ClientClock>,
     progress: Arc<Progress>,
     linger: Linger,
+    /// It comes over HTTP/2.
+    is_stream: bool,
 }
 
 /// Whether a client may be sending a body that nobody reads.
@@ -64,6 +69,8 @@ pub(super) enum RequestBodyError {
     TooSlow,
     #[error("reading the client's body failed")]
     Client(#[source] hyper::Error),
+    #[error("the client reset its stream within the body")]
+    Reset,
 }
 
 impl Progress {
@@ -90,6 +97,7 @@ impl Progress {
 impl RequestBody {
     pub(super) fn of(request: Request<Incoming>, bytes_max: u64, pace: PaceLimit) -> Request<Self> {
         let linger = linger(request.version(), request.headers());
+        let is_stream = request.version() == Version::HTTP_2;
         request.map(|incoming| {
             let progress = Progress { finished: incoming.is_end_stream().into(), ..Progress::default() };
             Self {
@@ -99,6 +107,7 @@ impl RequestBody {
                 clock: Some(ClientClock::new(pace)),
                 progress: Arc::new(progress),
                 linger,
+                is_stream,
             }
         })
     }
@@ -126,7 +135,7 @@ impl RequestBody {
         if self.linger == Linger::OnceRead {
             self.linger = Linger::Always;
         }
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if Defence::BodyPace.stands()
                 && let Some(clock) = &mut self.clock
                 && clock.poll_used_up(cx).is_ready()
@@ -137,6 +146,10 @@ impl RequestBody {
             return Poll::Pending;
         };
         Poll::Ready(match frame {
+            None if self.is_stream && was_reset(incoming) => {
+                self.progress.broken.store(true, Ordering::Release);
+                Some(Err(RequestBodyError::Reset))
+            }
             None => {
                 self.incoming = None;
                 None
@@ -238,3 +251,6 @@ impl Drop for RequestBody {
 async fn throw_away(mut incoming: Incoming) {
     while let Some(Ok(_)) = incoming.frame().await {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ impl Gateway {
                 InferenceError::BodyTooLarge { limit: Bytes::new(self.settings.body_bytes_max) }
             }
             RequestBodyError::TooSlow => InferenceError::BodyTooSlow,
-            RequestBodyError::Client(_) => InferenceError::BodyBroken,
+            RequestBodyError::Client(_) | RequestBodyError::Reset => InferenceError::BodyBroken,
         })
     }
 }

@@ -182,6 +182,7 @@ async fn read_document(body: RequestBody) -> Result<Bytes, InferenceError> {
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(match error.downcast::<RequestBodyError>().map(|error| *error) {
             Ok(RequestBodyError::Client(error)) => InferenceError::BodyUnreadable(error),
+            Ok(RequestBodyError::Reset) => InferenceError::BodyBroken,
             Ok(RequestBodyError::TooSlow) => InferenceError::BodyTooSlow,
             _ => too_large(),
         }),

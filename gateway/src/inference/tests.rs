@@ -1,6 +1,7 @@
 //! Exchanges between a real client, a real server and a replica that does what the test wants.
 #![allow(clippy::unwrap_used)]
 
+pub(super) mod frames;
 mod front;
 mod h2c;
 mod image;
