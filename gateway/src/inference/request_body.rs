@@ -1,5 +1,4 @@
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -17,6 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
+    ahead::Ahead,
     body_end::was_reset,
     pace::{ClientClock, PaceLimit},
 };
@@ -32,7 +32,7 @@ pub(super) struct RequestBody {
     /// `None` where its end was read.
     incoming: Option<Incoming>,
     /// What came of it and was not passed on yet.
-    ahead: VecDeque<Frame<Bytes>>,
+    ahead: Ahead,
     bytes_left: u64,
     /// None where it is not known that the client is who is waited for.
     clock: Option<ClientClock>,
@@ -102,7 +102,7 @@ impl RequestBody {
             let progress = Progress { finished: incoming.is_end_stream().into(), ..Progress::default() };
             Self {
                 incoming: Some(incoming),
-                ahead: VecDeque::new(),
+                ahead: Ahead::default(),
                 bytes_left: bytes_max,
                 clock: Some(ClientClock::new(pace)),
                 progress: Arc::new(progress),
@@ -119,12 +119,9 @@ impl RequestBody {
 
     /// Reads until all of it is here, or so many bytes.
     pub(super) async fn read_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
-        let mut read = 0;
-        while read < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
+        while self.ahead.bytes() < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
             let Some(frame) = poll_fn(|cx| self.poll_incoming(cx)).await else { break };
-            let frame = frame?;
-            read += frame.data_ref().map_or(0, Bytes::len);
-            self.ahead.push_back(frame);
+            self.ahead.push(frame?);
         }
         Ok(())
     }
@@ -201,7 +198,7 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let frame = match this.ahead.pop_front() {
+        let frame = match this.ahead.pop() {
             Some(frame) => Some(Ok(frame)),
             None => std::task::ready!(this.poll_incoming(cx)),
         };
@@ -216,11 +213,11 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead: u64 = self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.bytes() as u64;
         let rest = match &self.incoming {
             Some(incoming) => incoming.size_hint(),
             // Trailers need a body in chunks, which has no length.
-            None if self.ahead.iter().any(Frame::is_trailers) => SizeHint::default(),
+            None if self.ahead.has_trailers() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();

@@ -55,3 +55,13 @@ async fn a_body_that_is_reset_without_an_error_is_broken_and_one_that_had_ended_
     assert!(body.frame().await.is_none());
     assert!(progress.is_finished() && !progress.is_broken());
 }
+
+#[tokio::test]
+async fn what_was_read_ahead_of_many_small_chunks_is_passed_on_as_one_part() {
+    let head = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n".as_slice();
+    let (mut body, _client) = begun(&[head, &b"1\r\nx\r\n".repeat(10_000), b"0\r\n\r\n"].concat()).await;
+    body.read_ahead(BYTES_MAX as usize).await.unwrap();
+    assert_eq!(body.size_hint().exact(), Some(10_000));
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), vec![b'x'; 10_000]);
+    assert!(body.is_end_stream() && body.frame().await.is_none());
+}
