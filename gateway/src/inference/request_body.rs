@@ -14,6 +14,7 @@ use http::{HeaderMap, Request, Version, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     ahead::Ahead,
@@ -117,8 +118,17 @@ impl RequestBody {
         self.clock = None;
     }
 
-    /// Reads until all of it is here, or so many bytes.
-    pub(super) async fn read_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
+    /// Reads until all of it is here, or so many bytes: for as long as its client keeps its pace, and its request has
+    /// time.
+    pub(super) async fn read_ahead(&mut self, bytes: usize, deadline: Instant) -> Result<(), RequestBodyError> {
+        let read = timeout_at(deadline, self.read_so_much_ahead(bytes)).await;
+        read.unwrap_or_else(|_| {
+            self.progress.too_slow.store(true, Ordering::Release);
+            Err(RequestBodyError::TooSlow)
+        })
+    }
+
+    async fn read_so_much_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
         while self.ahead.bytes() < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
             let Some(frame) = poll_fn(|cx| self.poll_incoming(cx)).await else { break };
             self.ahead.push(frame?);

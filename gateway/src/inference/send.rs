@@ -70,7 +70,7 @@ impl Gateway {
             request.body_mut().has_no_pace();
             None
         } else {
-            self.read_ahead(&view.endpoint.name, request.body_mut()).await?
+            self.read_ahead(&view.endpoint.name, request.body_mut(), deadline).await?
         };
         under_way.is_ours();
         let upgrade = prepare(&mut request, caller, payload);
@@ -107,16 +107,17 @@ impl Gateway {
         &self,
         endpoint: &EndpointName,
         body: &mut RequestBody,
+        deadline: Instant,
     ) -> Result<Option<Expectation>, InferenceError> {
         if body.is_end_stream() || !Defence::BodyReadAhead.stands() {
             return Ok(None);
         }
-        let until = Instant::now() + self.settings.client_wait;
+        let until = deadline.min(Instant::now() + self.settings.client_wait);
         let expectation = self.controller.expect(endpoint, until.into_std());
         let place = self.bodies_read_ahead.take().await;
         let read = tokio::select! {
             biased;
-            read = body.read_ahead(READ_AHEAD_BYTES) => read,
+            read = body.read_ahead(READ_AHEAD_BYTES, deadline) => read,
             () = place.called_back() => Err(RequestBodyError::TooSlow),
         };
         read.map(|()| expectation).map_err(|error| match error {

@@ -60,8 +60,16 @@ async fn a_body_that_is_reset_without_an_error_is_broken_and_one_that_had_ended_
 async fn what_was_read_ahead_of_many_small_chunks_is_passed_on_as_one_part() {
     let head = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n".as_slice();
     let (mut body, _client) = begun(&[head, &b"1\r\nx\r\n".repeat(10_000), b"0\r\n\r\n"].concat()).await;
-    body.read_ahead(BYTES_MAX as usize).await.unwrap();
+    body.read_ahead(BYTES_MAX as usize, Instant::now() + PACE.wait).await.unwrap();
     assert_eq!(body.size_hint().exact(), Some(10_000));
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), vec![b'x'; 10_000]);
     assert!(body.is_end_stream() && body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_waited_for_no_longer_than_its_request_may_take() {
+    let (mut body, _client) = begun(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nbe").await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert!(matches!(body.read_ahead(5, deadline).await, Err(RequestBodyError::TooSlow)));
+    assert!(Instant::now() < deadline + Duration::from_secs(1) && body.progress().is_too_slow());
 }
