@@ -40,7 +40,16 @@ pub(super) struct Reply {
     deadline: Pin<Box<Sleep>>,
     clock: ClientClock,
     watchdog: Option<Watchdog>,
+    /// What the watchdog ended it for, if it did.
+    late: Late,
     watched: Option<Watched>,
+}
+
+/// Which time ends first while the client is waited for: its own, or the endpoint's.
+#[derive(Debug, Clone, Copy)]
+enum Late {
+    Client,
+    Endpoint,
 }
 
 struct Watched {
@@ -141,6 +150,7 @@ impl Reply {
             deadline: Box::pin(sleep_until(deadline)),
             clock: ClientClock::new(pace),
             watchdog: None,
+            late: Late::Client,
             watched: None,
         };
         // Nobody polls a body that is empty.
@@ -203,8 +213,9 @@ impl Reply {
         if !Defence::AnswerPace.stands() {
             return;
         }
-        let until = self.clock.wait().min(self.deadline.deadline());
-        self.watchdog.get_or_insert_with(|| Watchdog::of(&self.held)).set(Some(until));
+        let (used_up, deadline) = (self.clock.wait(), self.deadline.deadline());
+        self.late = if used_up < deadline { Late::Client } else { Late::Endpoint };
+        self.watchdog.get_or_insert_with(|| Watchdog::of(&self.held)).set(Some(used_up.min(deadline)));
     }
 
     /// The client took what it was given.
@@ -235,7 +246,11 @@ impl Body for Reply {
             return Poll::Ready(None);
         }
         if this.held.lock().is_none() {
-            return Poll::Ready(Some(Err(this.cut_off(ReplyError::TooSlow))));
+            let error = match this.late {
+                Late::Client => ReplyError::TooSlow,
+                Late::Endpoint => ReplyError::Deadline,
+            };
+            return Poll::Ready(Some(Err(this.cut_off(error))));
         }
         this.taken();
         if let Some(held) = &mut *this.held.lock() {
