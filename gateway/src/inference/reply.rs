@@ -177,7 +177,7 @@ impl Reply {
         if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, .. }) = held
             && progress.is_finished()
         {
-            pool.put(&grant.replica, connection);
+            pool.put(&grant.replica, &grant.address, connection);
         }
         self.watched = None;
     }
