@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dormouse_controller::LossCause;
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, UPGRADE},
 };
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::TrySendError,
+};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
@@ -71,7 +75,9 @@ pub(super) async fn exchange(
     body_bytes_max: u64,
     tried: Option<Tried>,
 ) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
-    let mut connection = match connect(pool, &mut grant, deadline).await? {
+    // Who tries again does so on a connection that nobody is closing.
+    let reuse = tried.is_none();
+    let connection = match connect(pool, &mut grant, deadline, reuse).await? {
         Ok(connection) => connection,
         Err(cause) => {
             // On its loopback twice is proof that nothing listens any more, whatever else runs in it.
@@ -84,19 +90,9 @@ pub(super) async fn exchange(
     };
     let progress = request.body().progress();
     let asks_upgrade = request.headers().contains_key(UPGRADE);
-    let sent = connection.send(request);
-    let answered = tokio::select! {
-        biased;
-        answered = sent => answered,
-        cause = &mut grant.lost => {
-            pool.forget(&grant.replica);
-            return Err(InferenceError::ReplicaDied(cause).into());
-        }
-        () = sleep_until(deadline) => {
-            let payload = grant.payload;
-            liveness::look(grant);
-            return Err(deadline_passed(payload).into());
-        }
+    let (answered, connection) = match ask(pool, &mut grant, connection, request, deadline).await {
+        Ok(asked) => asked,
+        Err(interruption) => return Err(interruption.end(grant).into()),
     };
     match answered {
         Ok(mut response) => {
@@ -120,18 +116,98 @@ pub(super) async fn exchange(
     }
 }
 
+/// Why an answer is not waited for any longer.
+enum Interruption {
+    Lost(LossCause),
+    Deadline,
+}
+
+impl Interruption {
+    fn end(self, grant: Grant) -> InferenceError {
+        match self {
+            Self::Lost(cause) => InferenceError::ReplicaDied(cause),
+            Self::Deadline => {
+                let payload = grant.payload;
+                liveness::look(grant);
+                deadline_passed(payload)
+            }
+        }
+    }
+}
+
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Sends a request and waits for the head of its answer: on a new connection where the replica closes a kept one in the
+/// moment in which it is used again, if the request is one that does no harm twice.
+async fn ask(
+    pool: &Arc<Pool>,
+    grant: &mut Grant,
+    mut connection: Connection,
+    request: Request<RequestBody>,
+    deadline: Instant,
+) -> Result<(Answered, Connection), Interruption> {
+    let spare = if connection.is_used() { once_more(&request) } else { None };
+    let answered = answer(pool, grant, &mut connection, request, deadline).await?;
+    let is_lost = matches!(&answered, Err(error) if error.message().is_none()) && connection.was_closed_unanswered();
+    let Some(spare) = spare.filter(|_| is_lost) else { return Ok((answered, connection)) };
+    match connect(pool, grant, deadline, false).await {
+        Ok(Ok(mut fresh)) => Ok((answer(pool, grant, &mut fresh, spare, deadline).await?, fresh)),
+        Ok(Err(UnsentCause::Died(cause))) => Err(Interruption::Lost(cause)),
+        // It closed more than this connection: what became of that one is told.
+        Ok(Err(_)) => Ok((answered, connection)),
+        Err(_) => Err(Interruption::Deadline),
+    }
+}
+
+/// The same request, where it may be sent once more without harm (RFC 9110, 9.2.2).
+fn once_more(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = request.method().is_idempotent().then(|| request.body().empty_again()).flatten()?;
+    let mut again = Request::new(body);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    *again.version_mut() = request.version();
+    Some(again)
+}
+
+async fn answer(
+    pool: &Pool,
+    grant: &mut Grant,
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    deadline: Instant,
+) -> Result<Answered, Interruption> {
+    tokio::select! {
+        biased;
+        answered = connection.send(request) => Ok(answered),
+        cause = &mut grant.lost => {
+            pool.forget(&grant.replica);
+            Err(Interruption::Lost(cause))
+        }
+        () = sleep_until(deadline) => Err(Interruption::Deadline),
+    }
+}
+
 async fn connect(
     pool: &Arc<Pool>,
     grant: &mut Grant,
     deadline: Instant,
+    reuse: bool,
 ) -> Result<Result<Connection, UnsentCause>, InferenceError> {
+    let (replica, address, protocol) = (&grant.replica, &grant.address, grant.payload.protocol());
+    let connecting = async {
+        match reuse {
+            true => pool.connect(replica, address, protocol).await,
+            false => pool.connect_anew(replica, address, protocol).await,
+        }
+    };
     tokio::select! {
         biased;
         cause = &mut grant.lost => {
             pool.forget(&grant.replica);
             Ok(Err(UnsentCause::Died(cause)))
         }
-        connected = pool.connect(&grant.replica, &grant.address, grant.payload.protocol()) => Ok(connected),
+        connected = connecting => Ok(connected),
         () = sleep_until(deadline) => Err(deadline_passed(grant.payload)),
     }
 }

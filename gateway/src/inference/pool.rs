@@ -67,6 +67,16 @@ impl Pool {
                 return Ok(connection);
             }
         }
+        self.connect_anew(replica, address, protocol).await
+    }
+
+    /// A connection that nobody used before.
+    pub(super) async fn connect_anew(
+        self: &Arc<Self>,
+        replica: &ReplicaId,
+        address: &Address,
+        protocol: AppProtocol,
+    ) -> Result<Connection, UnsentCause> {
         let stream = address.connect().await.map_err(UnsentCause::Connect)?;
         let (pool, of) = (Arc::clone(self), replica.clone());
         Connection::begin(stream, protocol, move || pool.sweep(&of)).await.map_err(UnsentCause::Handshake)

@@ -113,6 +113,22 @@ impl RequestBody {
         })
     }
 
+    /// One that is as empty as this one, for who sends its request once more.
+    pub(super) fn empty_again(&self) -> Option<Self> {
+        self.is_end_stream().then(|| {
+            self.progress.finished.store(true, Ordering::Release);
+            Self {
+                incoming: None,
+                ahead: Ahead::default(),
+                bytes_left: 0,
+                clock: None,
+                progress: self.progress(),
+                linger: Linger::Never,
+                is_stream: false,
+            }
+        })
+    }
+
     /// From now on its client may take its time.
     pub(super) fn has_no_pace(&mut self) {
         self.clock = None;
