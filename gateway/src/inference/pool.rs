@@ -165,7 +165,7 @@ fn idle_max(address: &Address) -> Duration {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use dormouse_controller::Stream;
-    use tokio::{io::AsyncReadExt, net::UnixStream};
+    use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
     use super::*;
 
@@ -183,7 +183,8 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         for other in &mut others {
-            assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+            let read = timeout(IDLE_MAX * 2, other.read(&mut [0; 1])).await.unwrap();
+            assert_eq!(read.unwrap(), 0, "closed");
         }
         assert!(began.elapsed() >= IDLE_MAX);
         let shelf = pool.lock();

@@ -166,6 +166,7 @@ impl EndpointPolicy {
             Event::Unwell { replica, cause } => self.unwell(now, replica, cause, actions),
             Event::Unready { replica, cause } => self.unready(replica, cause, actions),
             Event::ReadyAgain { replica } => self.ready_again(replica, actions),
+            Event::Doubted { replica, doubted } => self.doubted(replica, doubted),
             Event::MemoryGranted { replica } => self.memory_granted(now, replica, actions),
             Event::MemoryShort { replica, short } => self.memory_short(replica, short),
             Event::Evict { replica } => self.retire(replica, None, actions),

@@ -65,6 +65,12 @@ pub(crate) enum Event {
     ReadyAgain {
         replica: ReplicaKey,
     },
+    /// A look at it while it serves is under way, or the last one failed: what comes of it is to be awaited. Or not any
+    /// more.
+    Doubted {
+        replica: ReplicaKey,
+        doubted: bool,
+    },
     MemoryGranted {
         replica: ReplicaKey,
     },
@@ -167,6 +173,7 @@ impl Event {
             | Self::Unwell { .. }
             | Self::Unready { .. }
             | Self::ReadyAgain { .. }
+            | Self::Doubted { .. }
             | Self::Adopt { .. }
             | Self::AdoptTemplate { .. }
             | Self::Prepared { .. }

@@ -116,6 +116,9 @@ impl EndpointTask {
             Fact::Looked(replica, look) => self.looked(&replica, look),
             Fact::Unwell(replica, seen) => self.members.key(&replica).and_then(|key| self.unwell(key, seen)),
             Fact::Unready(replica, seen) => self.members.key(&replica).and_then(|key| self.unready(key, seen)),
+            Fact::Doubts(replica, of, doubts) => {
+                self.members.key(&replica).and_then(|key| self.doubted(key, of, doubts))
+            }
             Fact::ReadyAgain(replica) => self.members.key(&replica).map(|replica| Event::ReadyAgain { replica }),
         };
         if let Some(event) = event {
