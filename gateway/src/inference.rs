@@ -6,6 +6,8 @@
 //!
 //! What is for an image is passed on as it is, whatever it asks: the image speaks HTTP for itself.
 
+mod ahead;
+mod body_end;
 mod client_stream;
 mod connection;
 mod destination;

@@ -2,7 +2,13 @@
 
 mod h2c;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use dormouse_controller::Stream;
 use dormouse_spec::AppProtocol;
@@ -26,6 +32,10 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     sender: Sender,
     _driver: Driver,
+    /// A request was sent on it.
+    is_used: bool,
+    /// The replica said something since the last one was.
+    heard: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -57,10 +67,12 @@ impl Connection {
         protocol: AppProtocol,
         closed: impl FnOnce() + Send + 'static,
     ) -> hyper::Result<Self> {
-        let stream = TokioIo::new(ReplicaStream::new(stream));
+        let stream = ReplicaStream::new(stream);
+        let heard = stream.heard();
+        let stream = TokioIo::new(stream);
         if protocol == AppProtocol::H2c {
             let (sender, driver) = h2c::begin(stream, closed).await?;
-            return Ok(Self { sender: Sender::H2c(sender), _driver: Driver::H2c(driver) });
+            return Ok(Self { sender: Sender::H2c(sender), _driver: Driver::H2c(driver), is_used: false, heard });
         }
         let (sender, connection) = http1::Builder::new().max_buf_size(REPLY_HEAD_BYTES_MAX).handshake(stream).await?;
         let driver = tokio::spawn(async move {
@@ -68,7 +80,8 @@ impl Connection {
             let _ = connection.with_upgrades().await;
             closed();
         });
-        Ok(Self { sender: Sender::Http1(sender), _driver: Driver::Http1(driver.abort_handle()) })
+        let driver = Driver::Http1(driver.abort_handle());
+        Ok(Self { sender: Sender::Http1(sender), _driver: driver, is_used: false, heard })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -81,6 +94,19 @@ impl Connection {
     /// Whether an exchange can break off and leave it as it was.
     pub(super) fn outlives_its_exchanges(&self) -> bool {
         matches!(self.sender, Sender::H2c(_)) && !self.is_closed()
+    }
+
+    /// Whether it carried a request before: then its replica may be closing it at any time.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// Whether its replica closed it and had nothing to say to the last request.
+    pub(super) fn was_closed_unanswered(&self) -> bool {
+        match self.sender {
+            Sender::Http1(_) => !self.heard.load(Ordering::Acquire),
+            Sender::H2c(_) => self.is_closed(),
+        }
     }
 
     /// Waits until it can carry a request.
@@ -97,6 +123,8 @@ impl Connection {
         &mut self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.is_used = true;
+        self.heard.store(false, Ordering::Release);
         match &mut self.sender {
             Sender::Http1(sender) => {
                 h2c::take_back(&mut request);

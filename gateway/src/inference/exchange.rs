@@ -2,12 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dormouse_controller::LossCause;
+use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, UPGRADE},
 };
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::TrySendError,
+};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
@@ -29,8 +34,30 @@ pub(super) const CAUSE_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum ExchangeError {
     /// The replica got no byte of it, so that another one may be asked.
-    Unsent(Box<(Request<RequestBody>, UnsentCause)>),
+    Unsent(Box<Unsent>),
     Failed(InferenceError),
+}
+
+/// A request that was not sent.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) request: Request<RequestBody>,
+    pub(super) cause: UnsentCause,
+    replica: ReplicaId,
+}
+
+impl Unsent {
+    /// For those who try it again.
+    pub(super) fn tried(&self) -> Tried {
+        Tried { refused_by: self.cause.is_refusal().then(|| self.replica.clone()) }
+    }
+}
+
+/// What became of the same request before.
+#[derive(Debug)]
+pub(super) struct Tried {
+    /// The replica in which nothing listened.
+    refused_by: Option<ReplicaId>,
 }
 
 impl From<InferenceError> for ExchangeError {
@@ -39,40 +66,33 @@ impl From<InferenceError> for ExchangeError {
     }
 }
 
-/// Sends `request`, perhaps for the second time, and waits for the head of the answer; its body is still to come.
+/// Sends `request`, which was perhaps `tried` before, and waits for the head of the answer; its body is still to come.
 pub(super) async fn exchange(
     pool: &Arc<Pool>,
     mut grant: Grant,
     request: Request<RequestBody>,
     deadline: Instant,
     body_bytes_max: u64,
-    is_retry: bool,
+    tried: Option<Tried>,
 ) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
-    let mut connection = match connect(pool, &mut grant, deadline).await? {
+    // Who tries again does so on a connection that nobody is closing.
+    let reuse = tried.is_none();
+    let connection = match connect(pool, &mut grant, deadline, reuse).await? {
         Ok(connection) => connection,
         Err(cause) => {
-            // On its loopback that is proof that nothing listens any more, whatever else runs in it.
-            if is_retry && grant.payload.is_image() && cause.is_refusal() {
-                (grant.tell_silent)();
+            // On its loopback twice is proof that nothing listens any more, whatever else runs in it.
+            let refused_before = tried.and_then(|tried| tried.refused_by).is_some_and(|by| by == grant.replica);
+            if refused_before && grant.payload.is_image() && cause.is_refusal() {
+                (grant.tell_deaf)();
             }
-            return Err(unsent(request, cause));
+            return Err(unsent(request, cause, &grant.replica));
         }
     };
     let progress = request.body().progress();
     let asks_upgrade = request.headers().contains_key(UPGRADE);
-    let sent = connection.send(request);
-    let answered = tokio::select! {
-        biased;
-        answered = sent => answered,
-        cause = &mut grant.lost => {
-            pool.forget(&grant.replica);
-            return Err(InferenceError::ReplicaDied(cause).into());
-        }
-        () = sleep_until(deadline) => {
-            let payload = grant.payload;
-            liveness::look(grant);
-            return Err(deadline_passed(payload).into());
-        }
+    let (answered, connection) = match ask(pool, &mut grant, connection, request, deadline).await {
+        Ok(asked) => asked,
+        Err(interruption) => return Err(interruption.end(grant).into()),
     };
     match answered {
         Ok(mut response) => {
@@ -87,7 +107,7 @@ pub(super) async fn exchange(
             Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
         }
         Err(mut error) => Err(match error.take_message() {
-            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error())),
+            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error()), &grant.replica),
             None => {
                 let broken = Broken { error: error.into_error(), of_stream: connection.outlives_its_exchanges() };
                 failure(broken, &progress, &mut grant, body_bytes_max).await.into()
@@ -96,18 +116,98 @@ pub(super) async fn exchange(
     }
 }
 
+/// Why an answer is not waited for any longer.
+enum Interruption {
+    Lost(LossCause),
+    Deadline,
+}
+
+impl Interruption {
+    fn end(self, grant: Grant) -> InferenceError {
+        match self {
+            Self::Lost(cause) => InferenceError::ReplicaDied(cause),
+            Self::Deadline => {
+                let payload = grant.payload;
+                liveness::look(grant);
+                deadline_passed(payload)
+            }
+        }
+    }
+}
+
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Sends a request and waits for the head of its answer: on a new connection where the replica closes a kept one in the
+/// moment in which it is used again, if the request is one that does no harm twice.
+async fn ask(
+    pool: &Arc<Pool>,
+    grant: &mut Grant,
+    mut connection: Connection,
+    request: Request<RequestBody>,
+    deadline: Instant,
+) -> Result<(Answered, Connection), Interruption> {
+    let spare = if connection.is_used() { once_more(&request) } else { None };
+    let answered = answer(pool, grant, &mut connection, request, deadline).await?;
+    let is_lost = matches!(&answered, Err(error) if error.message().is_none()) && connection.was_closed_unanswered();
+    let Some(spare) = spare.filter(|_| is_lost) else { return Ok((answered, connection)) };
+    match connect(pool, grant, deadline, false).await {
+        Ok(Ok(mut fresh)) => Ok((answer(pool, grant, &mut fresh, spare, deadline).await?, fresh)),
+        Ok(Err(UnsentCause::Died(cause))) => Err(Interruption::Lost(cause)),
+        // It closed more than this connection: what became of that one is told.
+        Ok(Err(_)) => Ok((answered, connection)),
+        Err(_) => Err(Interruption::Deadline),
+    }
+}
+
+/// The same request, where it may be sent once more without harm (RFC 9110, 9.2.2).
+fn once_more(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = request.method().is_idempotent().then(|| request.body().empty_again()).flatten()?;
+    let mut again = Request::new(body);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    *again.version_mut() = request.version();
+    Some(again)
+}
+
+async fn answer(
+    pool: &Pool,
+    grant: &mut Grant,
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    deadline: Instant,
+) -> Result<Answered, Interruption> {
+    tokio::select! {
+        biased;
+        answered = connection.send(request) => Ok(answered),
+        cause = &mut grant.lost => {
+            pool.forget(&grant.replica);
+            Err(Interruption::Lost(cause))
+        }
+        () = sleep_until(deadline) => Err(Interruption::Deadline),
+    }
+}
+
 async fn connect(
     pool: &Arc<Pool>,
     grant: &mut Grant,
     deadline: Instant,
+    reuse: bool,
 ) -> Result<Result<Connection, UnsentCause>, InferenceError> {
+    let (replica, address, protocol) = (&grant.replica, &grant.address, grant.payload.protocol());
+    let connecting = async {
+        match reuse {
+            true => pool.connect(replica, address, protocol).await,
+            false => pool.connect_anew(replica, address, protocol).await,
+        }
+    };
     tokio::select! {
         biased;
         cause = &mut grant.lost => {
             pool.forget(&grant.replica);
             Ok(Err(UnsentCause::Died(cause)))
         }
-        connected = pool.connect(&grant.replica, &grant.address, grant.payload.protocol()) => Ok(connected),
+        connected = connecting => Ok(connected),
         () = sleep_until(deadline) => Err(deadline_passed(grant.payload)),
     }
 }
@@ -137,8 +237,8 @@ fn pass_back(response: &mut Response<Incoming>, payload: Payload, is_upgrade: bo
     }
 }
 
-fn unsent(request: Request<RequestBody>, cause: UnsentCause) -> ExchangeError {
-    ExchangeError::Unsent(Box::new((request, cause)))
+fn unsent(request: Request<RequestBody>, cause: UnsentCause, replica: &ReplicaId) -> ExchangeError {
+    ExchangeError::Unsent(Box::new(Unsent { request, cause, replica: replica.clone() }))
 }
 
 /// An exchange that broke off.

@@ -42,6 +42,8 @@ pub(super) struct Grant {
     pub(super) lost: Pin<Box<dyn Future<Output = LossCause> + Send>>,
     /// Says that it answers nothing at all any more.
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
+    /// Says that nothing listens in it any more.
+    pub(super) tell_deaf: Box<dyn FnOnce() + Send>,
     /// Where the answer ends a wake: says that its head is here.
     pub(super) tell_answered: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -55,13 +57,15 @@ impl std::fmt::Debug for Grant {
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
         let lease = Arc::new(lease);
-        let (silent, answered) = (Arc::clone(&lease), lease.ends_a_wake().then(|| Arc::clone(&lease)));
+        let (silent, deaf) = (Arc::clone(&lease), Arc::clone(&lease));
+        let answered = lease.ends_a_wake().then(|| Arc::clone(&lease));
         Self {
             replica: lease.replica().clone(),
             address: lease.address().clone(),
             payload: Payload::behind(lease.address()),
             lost: Box::pin(async move { lease.lost().await }),
             tell_silent: Box::new(move || silent.tell_silent()),
+            tell_deaf: Box::new(move || deaf.tell_deaf()),
             tell_answered: answered
                 .map(|lease| -> Box<dyn FnOnce() + Send> { Box::new(move || lease.tell_answered()) }),
         }

@@ -1,12 +1,17 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dormouse_controller::Address;
 use dormouse_sandbox::messages::ReplicaId;
 use dormouse_spec::AppProtocol;
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{connection::Connection, error::UnsentCause};
 
@@ -21,13 +26,32 @@ const IDLE_MAX_INSIDE: Duration = Duration::from_secs(1);
 /// Idle connections to replicas. A replica's id is never another's later, so it is the key.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: Mutex<HashMap<ReplicaId, Vec<Idle>>>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: HashMap<ReplicaId, Vec<Idle>>,
+    /// Closes what is too old, as long as there is anything.
+    tender: Option<AbortHandle>,
+}
+
+impl Shelf {
+    /// Nobody is woken for what is not there.
+    fn rest_if_empty(&mut self) {
+        if self.idle.is_empty()
+            && let Some(tender) = self.tender.take()
+        {
+            tender.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    since: Instant,
+    /// When it is too old.
+    until: Instant,
 }
 
 impl Pool {
@@ -38,59 +62,95 @@ impl Pool {
         address: &Address,
         protocol: AppProtocol,
     ) -> Result<Connection, UnsentCause> {
-        while let Some(mut connection) = self.take(replica, idle_max(address)) {
+        while let Some(mut connection) = self.take(replica) {
             if connection.ready().await.is_ok() {
                 return Ok(connection);
             }
         }
+        self.connect_anew(replica, address, protocol).await
+    }
+
+    /// A connection that nobody used before.
+    pub(super) async fn connect_anew(
+        self: &Arc<Self>,
+        replica: &ReplicaId,
+        address: &Address,
+        protocol: AppProtocol,
+    ) -> Result<Connection, UnsentCause> {
         let stream = address.connect().await.map_err(UnsentCause::Connect)?;
         let (pool, of) = (Arc::clone(self), replica.clone());
         Connection::begin(stream, protocol, move || pool.sweep(&of)).await.map_err(UnsentCause::Handshake)
     }
 
-    pub(super) fn put(&self, replica: &ReplicaId, connection: Connection) {
-        let mut idle = self.lock();
+    pub(super) fn put(self: &Arc<Self>, replica: &ReplicaId, address: &Address, connection: Connection) {
+        // Without a runtime the process is ending.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut shelf = self.lock();
         // Looked at under the lock: one that closes after this is swept after this.
         if connection.is_closed() {
             return;
         }
-        let connections = idle.entry(replica.clone()).or_default();
+        let connections = shelf.idle.entry(replica.clone()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
-            connections.push(Idle { connection, since: Instant::now() });
+            connections.push(Idle { connection, until: Instant::now() + idle_max(address) });
         }
+        if shelf.tender.is_none() {
+            shelf.tender = Some(runtime.spawn(Arc::clone(self).tend()).abort_handle());
+        }
+    }
+
+    /// Closes what is too old, also where nobody asks for it any more: a frozen replica would keep it, and a server that
+    /// serves one connection at a time waits on it.
+    async fn tend(self: Arc<Self>) {
+        while let Some(next) = self.close_old() {
+            sleep_until(next).await;
+        }
+    }
+
+    /// When the next one is too old.
+    fn close_old(&self) -> Option<Instant> {
+        let mut shelf = self.lock();
+        let now = Instant::now();
+        shelf.idle.retain(|_, connections| {
+            connections.retain(|idle| idle.until > now);
+            !connections.is_empty()
+        });
+        let next = shelf.idle.values().flatten().map(|idle| idle.until).min();
+        if next.is_none() {
+            shelf.tender = None;
+        }
+        next
     }
 
     /// For a replica that is lost: connections to it may never tell.
     pub(super) fn forget(&self, replica: &ReplicaId) {
-        let connections = self.lock().remove(replica);
+        let mut shelf = self.lock();
+        let connections = shelf.idle.remove(replica);
+        shelf.rest_if_empty();
+        drop(shelf);
         drop(connections);
     }
 
     /// The connection used last. Where that is too old, so are all the others.
-    fn take(&self, replica: &ReplicaId, idle_max: Duration) -> Option<Connection> {
-        let mut idle = self.lock();
-        let connections = idle.get_mut(replica)?;
-        let last = connections.pop()?;
-        if last.since.elapsed() < idle_max {
-            return Some(last.connection);
-        }
-        connections.clear();
-        None
+    fn take(&self, replica: &ReplicaId) -> Option<Connection> {
+        let last = self.lock().idle.get_mut(replica)?.pop()?;
+        (last.until > Instant::now()).then_some(last.connection)
     }
 
     /// Drops what was closed by the other side, as all connections are when a replica ends.
     fn sweep(&self, replica: &ReplicaId) {
-        let mut idle = self.lock();
-        if let Some(connections) = idle.get_mut(replica) {
+        let mut shelf = self.lock();
+        if let Some(connections) = shelf.idle.get_mut(replica) {
             connections.retain(|idle| !idle.connection.is_closed());
             if connections.is_empty() {
-                idle.remove(replica);
+                shelf.idle.remove(replica);
+                shelf.rest_if_empty();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ReplicaId, Vec<Idle>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,5 +158,54 @@ fn idle_max(address: &Address) -> Duration {
     match address {
         Address::Unix(_) => IDLE_MAX,
         Address::Inside(_) => IDLE_MAX_INSIDE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dormouse_controller::Stream;
+    use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_asks_for_is_closed_in_time_and_then_nothing_wakes() {
+        let pool = Arc::new(Pool::default());
+        let address = Address::Unix("/nowhere".into());
+        let mut others = Vec::new();
+        let began = Instant::now();
+        for number in 1..=3 {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let connection = Connection::begin(Stream::Unix(ours), AppProtocol::Http1, || {}).await.unwrap();
+            pool.put(&ReplicaId::new(&"m".parse().unwrap(), 1, number), &address, connection);
+            others.push(theirs);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        for other in &mut others {
+            let read = timeout(IDLE_MAX * 2, other.read(&mut [0; 1])).await.unwrap();
+            assert_eq!(read.unwrap(), 0, "closed");
+        }
+        assert!(began.elapsed() >= IDLE_MAX);
+        let shelf = pool.lock();
+        assert!(shelf.idle.is_empty() && shelf.tender.is_none(), "{shelf:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_wakes_for_what_the_other_side_closed() {
+        let (pool, replica) = (Arc::new(Pool::default()), ReplicaId::new(&"m".parse().unwrap(), 1, 1));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (swept, of) = (Arc::clone(&pool), replica.clone());
+        let closed = move || {
+            swept.sweep(&of);
+            tell.send(()).unwrap();
+        };
+        let connection = Connection::begin(Stream::Unix(ours), AppProtocol::Http1, closed).await.unwrap();
+        pool.put(&replica, &Address::Unix("/nowhere".into()), connection);
+        assert!(pool.lock().tender.is_some());
+        drop(theirs);
+        told.await.unwrap();
+        assert!(pool.lock().tender.is_none());
     }
 }

@@ -1,6 +1,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -15,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct ReplicaStream {
     stream: Stream,
+    heard: Arc<AtomicBool>,
 }
 
 /// Both kinds of streams do the same.
@@ -29,13 +34,23 @@ macro_rules! on_stream {
 
 impl ReplicaStream {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream }
+        Self { stream, heard: Arc::default() }
+    }
+
+    /// Becomes true with the next byte that the replica says.
+    pub(super) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
     }
 }
 
 impl AsyncRead for ReplicaStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buffer))
+        let before = buffer.filled().len();
+        let read = on_stream!(&mut self.stream, stream => Pin::new(stream).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Release);
+        }
+        read
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use dormouse_controller::LossCause;
+use dormouse_spec::AppProtocol;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    body_end::was_reset,
     connection::Connection,
     grant::Grant,
     liveness,
@@ -30,13 +32,24 @@ use crate::{defence::Defence, status::chain};
 /// longer; dropping it earlier, as when the client goes away, ends the exchange.
 pub(super) struct Reply {
     incoming: Incoming,
+    /// It comes over HTTP/2.
+    is_stream: bool,
     held: Slot,
     /// Its last byte was handed over.
     is_whole: bool,
     deadline: Pin<Box<Sleep>>,
     clock: ClientClock,
     watchdog: Option<Watchdog>,
+    /// What the watchdog ended it for, if it did.
+    late: Late,
     watched: Option<Watched>,
+}
+
+/// Which time ends first while the client is waited for: its own, or the endpoint's.
+#[derive(Debug, Clone, Copy)]
+enum Late {
+    Client,
+    Endpoint,
 }
 
 struct Watched {
@@ -111,6 +124,8 @@ pub(super) enum ReplyError {
     ReplicaDied(LossCause),
     #[error("the replica broke off within its answer")]
     ReplicaBroke(#[source] hyper::Error),
+    #[error("the replica reset its stream within its answer")]
+    ReplicaReset,
     #[error("the deadline passed within the answer")]
     Deadline,
     #[error("the client took the answer too slowly")]
@@ -125,14 +140,17 @@ impl Reply {
         deadline: Instant,
         pace: PaceLimit,
     ) -> Self {
+        let is_stream = exchange.grant.payload.protocol() == AppProtocol::H2c;
         let held = Held { exchange, under_way };
         let mut reply = Self {
             incoming,
+            is_stream,
             held: Slot(Arc::new(Mutex::new(Some(held)))),
             is_whole: false,
             deadline: Box::pin(sleep_until(deadline)),
             clock: ClientClock::new(pace),
             watchdog: None,
+            late: Late::Client,
             watched: None,
         };
         // Nobody polls a body that is empty.
@@ -159,7 +177,7 @@ impl Reply {
         if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, .. }) = held
             && progress.is_finished()
         {
-            pool.put(&grant.replica, connection);
+            pool.put(&grant.replica, &grant.address, connection);
         }
         self.watched = None;
     }
@@ -195,8 +213,9 @@ impl Reply {
         if !Defence::AnswerPace.stands() {
             return;
         }
-        let until = self.clock.wait().min(self.deadline.deadline());
-        self.watchdog.get_or_insert_with(|| Watchdog::of(&self.held)).set(Some(until));
+        let (used_up, deadline) = (self.clock.wait(), self.deadline.deadline());
+        self.late = if used_up < deadline { Late::Client } else { Late::Endpoint };
+        self.watchdog.get_or_insert_with(|| Watchdog::of(&self.held)).set(Some(used_up.min(deadline)));
     }
 
     /// The client took what it was given.
@@ -227,7 +246,11 @@ impl Body for Reply {
             return Poll::Ready(None);
         }
         if this.held.lock().is_none() {
-            return Poll::Ready(Some(Err(this.cut_off(ReplyError::TooSlow))));
+            let error = match this.late {
+                Late::Client => ReplyError::TooSlow,
+                Late::Endpoint => ReplyError::Deadline,
+            };
+            return Poll::Ready(Some(Err(this.cut_off(error))));
         }
         this.taken();
         if let Some(held) = &mut *this.held.lock() {
@@ -243,6 +266,9 @@ impl Body for Reply {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.cut_off(ReplyError::ReplicaBroke(error))))),
+            Poll::Ready(None) if this.is_stream && was_reset(&this.incoming) => {
+                Poll::Ready(Some(Err(this.cut_off(ReplyError::ReplicaReset))))
+            }
             Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)

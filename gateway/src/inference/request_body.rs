@@ -1,5 +1,4 @@
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -15,8 +14,13 @@ use http::{HeaderMap, Request, Version, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 
-use super::pace::{ClientClock, PaceLimit};
+use super::{
+    ahead::Ahead,
+    body_end::was_reset,
+    pace::{ClientClock, PaceLimit},
+};
 use crate::defence::Defence;
 
 /// How long the rest of a body is read and thrown away after it was answered early. A client that
@@ -29,12 +33,14 @@ pub(super) struct RequestBody {
     /// `None` where its end was read.
     incoming: Option<Incoming>,
     /// What came of it and was not passed on yet.
-    ahead: VecDeque<Frame<Bytes>>,
+    ahead: Ahead,
     bytes_left: u64,
     /// None where it is not known that the client is who is waited for.
     clock: Option<ClientClock>,
     progress: Arc<Progress>,
     linger: Linger,
+    /// It comes over HTTP/2.
+    is_stream: bool,
 }
 
 /// Whether a client may be sending a body that nobody reads.
@@ -64,6 +70,8 @@ pub(super) enum RequestBodyError {
     TooSlow,
     #[error("reading the client's body failed")]
     Client(#[source] hyper::Error),
+    #[error("the client reset its stream within the body")]
+    Reset,
 }
 
 impl Progress {
@@ -90,15 +98,33 @@ impl Progress {
 impl RequestBody {
     pub(super) fn of(request: Request<Incoming>, bytes_max: u64, pace: PaceLimit) -> Request<Self> {
         let linger = linger(request.version(), request.headers());
+        let is_stream = request.version() == Version::HTTP_2;
         request.map(|incoming| {
             let progress = Progress { finished: incoming.is_end_stream().into(), ..Progress::default() };
             Self {
                 incoming: Some(incoming),
-                ahead: VecDeque::new(),
+                ahead: Ahead::default(),
                 bytes_left: bytes_max,
                 clock: Some(ClientClock::new(pace)),
                 progress: Arc::new(progress),
                 linger,
+                is_stream,
+            }
+        })
+    }
+
+    /// One that is as empty as this one, for who sends its request once more.
+    pub(super) fn empty_again(&self) -> Option<Self> {
+        self.is_end_stream().then(|| {
+            self.progress.finished.store(true, Ordering::Release);
+            Self {
+                incoming: None,
+                ahead: Ahead::default(),
+                bytes_left: 0,
+                clock: None,
+                progress: self.progress(),
+                linger: Linger::Never,
+                is_stream: false,
             }
         })
     }
@@ -108,14 +134,20 @@ impl RequestBody {
         self.clock = None;
     }
 
-    /// Reads until all of it is here, or so many bytes.
-    pub(super) async fn read_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
-        let mut read = 0;
-        while read < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
+    /// Reads until all of it is here, or so many bytes: for as long as its client keeps its pace, and its request has
+    /// time.
+    pub(super) async fn read_ahead(&mut self, bytes: usize, deadline: Instant) -> Result<(), RequestBodyError> {
+        let read = timeout_at(deadline, self.read_so_much_ahead(bytes)).await;
+        read.unwrap_or_else(|_| {
+            self.progress.too_slow.store(true, Ordering::Release);
+            Err(RequestBodyError::TooSlow)
+        })
+    }
+
+    async fn read_so_much_ahead(&mut self, bytes: usize) -> Result<(), RequestBodyError> {
+        while self.ahead.bytes() < bytes && self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream()) {
             let Some(frame) = poll_fn(|cx| self.poll_incoming(cx)).await else { break };
-            let frame = frame?;
-            read += frame.data_ref().map_or(0, Bytes::len);
-            self.ahead.push_back(frame);
+            self.ahead.push(frame?);
         }
         Ok(())
     }
@@ -126,7 +158,7 @@ impl RequestBody {
         if self.linger == Linger::OnceRead {
             self.linger = Linger::Always;
         }
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if Defence::BodyPace.stands()
                 && let Some(clock) = &mut self.clock
                 && clock.poll_used_up(cx).is_ready()
@@ -137,6 +169,10 @@ impl RequestBody {
             return Poll::Pending;
         };
         Poll::Ready(match frame {
+            None if self.is_stream && was_reset(incoming) => {
+                self.progress.broken.store(true, Ordering::Release);
+                Some(Err(RequestBodyError::Reset))
+            }
             None => {
                 self.incoming = None;
                 None
@@ -188,7 +224,7 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let frame = match this.ahead.pop_front() {
+        let frame = match this.ahead.pop() {
             Some(frame) => Some(Ok(frame)),
             None => std::task::ready!(this.poll_incoming(cx)),
         };
@@ -203,11 +239,11 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead: u64 = self.ahead.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.bytes() as u64;
         let rest = match &self.incoming {
             Some(incoming) => incoming.size_hint(),
             // Trailers need a body in chunks, which has no length.
-            None if self.ahead.iter().any(Frame::is_trailers) => SizeHint::default(),
+            None if self.ahead.has_trailers() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
@@ -238,3 +274,6 @@ impl Drop for RequestBody {
 async fn throw_away(mut incoming: Incoming) {
     while let Some(Ok(_)) = incoming.frame().await {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     Gateway, InferenceError,
     end_to_end::{self, Kept},
-    exchange::{ExchangeError, exchange},
+    exchange::{ExchangeError, Tried, exchange},
     grant::{Grant, Payload},
     headers,
     infer::Caller,
@@ -70,14 +70,14 @@ impl Gateway {
             request.body_mut().has_no_pace();
             None
         } else {
-            self.read_ahead(&view.endpoint.name, request.body_mut()).await?
+            self.read_ahead(&view.endpoint.name, request.body_mut(), deadline).await?
         };
         under_way.is_ours();
         let upgrade = prepare(&mut request, caller, payload);
         if upgrade.is_some() && payload.protocol() == AppProtocol::H2c {
             return Err(InferenceError::NotServed("an upgrade of a connection to an image that speaks HTTP/2"));
         }
-        let mut retried = false;
+        let mut tried: Option<Tried> = None;
         loop {
             let (name, until) = (&view.endpoint.name, deadline.into_std());
             let lease = match expectation.take() {
@@ -88,14 +88,15 @@ impl Gateway {
                 // From here on nobody knows who waits for whom.
                 under_way.is_theirs();
             }
-            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, retried).await {
+            let is_last = tried.is_some();
+            match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, tried).await {
                 Ok((response, exchange)) => return Ok(Answered { response, exchange, under_way, deadline, upgrade }),
                 Err(ExchangeError::Failed(error)) => return Err(error),
-                Err(ExchangeError::Unsent(unsent)) if !retried => {
-                    retried = true;
-                    request = unsent.0;
+                Err(ExchangeError::Unsent(unsent)) if is_last => return Err(InferenceError::Unreachable(unsent.cause)),
+                Err(ExchangeError::Unsent(unsent)) => {
+                    tried = Some(unsent.tried());
+                    request = unsent.request;
                 }
-                Err(ExchangeError::Unsent(unsent)) => return Err(InferenceError::Unreachable(unsent.1)),
             }
         }
     }
@@ -106,16 +107,17 @@ impl Gateway {
         &self,
         endpoint: &EndpointName,
         body: &mut RequestBody,
+        deadline: Instant,
     ) -> Result<Option<Expectation>, InferenceError> {
         if body.is_end_stream() || !Defence::BodyReadAhead.stands() {
             return Ok(None);
         }
-        let until = Instant::now() + self.settings.client_wait;
+        let until = deadline.min(Instant::now() + self.settings.client_wait);
         let expectation = self.controller.expect(endpoint, until.into_std());
         let place = self.bodies_read_ahead.take().await;
         let read = tokio::select! {
             biased;
-            read = body.read_ahead(READ_AHEAD_BYTES) => read,
+            read = body.read_ahead(READ_AHEAD_BYTES, deadline) => read,
             () = place.called_back() => Err(RequestBodyError::TooSlow),
         };
         read.map(|()| expectation).map_err(|error| match error {
@@ -123,7 +125,7 @@ impl Gateway {
                 InferenceError::BodyTooLarge { limit: Bytes::new(self.settings.body_bytes_max) }
             }
             RequestBodyError::TooSlow => InferenceError::BodyTooSlow,
-            RequestBodyError::Client(_) => InferenceError::BodyBroken,
+            RequestBodyError::Client(_) | RequestBodyError::Reset => InferenceError::BodyBroken,
         })
     }
 }

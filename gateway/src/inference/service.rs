@@ -182,6 +182,7 @@ async fn read_document(body: RequestBody) -> Result<Bytes, InferenceError> {
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(match error.downcast::<RequestBodyError>().map(|error| *error) {
             Ok(RequestBodyError::Client(error)) => InferenceError::BodyUnreadable(error),
+            Ok(RequestBodyError::Reset) => InferenceError::BodyBroken,
             Ok(RequestBodyError::TooSlow) => InferenceError::BodyTooSlow,
             _ => too_large(),
         }),
@@ -229,8 +230,11 @@ fn refused(error: &InferenceError, path: &str, caller: &Caller) -> Answer {
     response
 }
 
+/// Not gRPC-Web, whose clients know statuses of HTTP, and have trailers in their bodies.
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(GRPC.as_bytes()));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The same for a client of gRPC, which takes every status of HTTP but 200 for one after which it may try again.
@@ -255,5 +259,18 @@ fn log(refusal: &Refusal, path: &str, caller: &Caller) {
         tracing::warn!(request_id, status, path, error = refusal.message, "request refused");
     } else {
         tracing::debug!(request_id, status, path, error = refusal.message, "request refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_begins_like_grpc_is_none() {
+        let is = |kind: &'static str| is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        assert!(["application/grpc", "application/grpc+proto", "application/grpc;x=1"].into_iter().all(is));
+        let others = ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text", "text/plain"];
+        assert!(!others.into_iter().any(is));
     }
 }

@@ -1,13 +1,18 @@
 //! Exchanges between a real client, a real server and a replica that does what the test wants.
 #![allow(clippy::unwrap_used)]
 
+pub(super) mod frames;
 mod front;
 mod h2c;
 mod image;
 mod replica;
 mod upgrade;
 
-use std::time::Duration;
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use dormouse_sandbox::messages::ExitCause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,6 +169,40 @@ async fn an_answer_that_is_not_taken_gives_the_replica_back() {
     replica.write_endlessly().await;
     front.given_back().await;
     drop(client);
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_the_deadline_ended_is_not_put_down_to_its_client() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let mut front = Front::with_timeout(Duration::from_millis(50)).await;
+    let mut client = front.client().await;
+    client.write_all(post("{}").as_bytes()).await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(2).await;
+    // The client takes nothing until it is over.
+    replica.write_endlessly().await;
+    front.given_back().await;
+    let _ = client.read_to_end(&mut Vec::new()).await;
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(lines.contains("answer cut off") && lines.contains("the deadline passed"), "{lines}");
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ pub(crate) struct Leased {
     address: Address,
     returned: AtomicU32,
     silent: AtomicBool,
+    deaf: AtomicBool,
     lost: watch::Sender<Option<LossCause>>,
     wake: Arc<Notify>,
 }
@@ -59,6 +60,7 @@ impl Leased {
             address,
             returned: AtomicU32::new(0),
             silent: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             lost: watch::Sender::new(None),
             wake,
         }
@@ -80,6 +82,11 @@ impl Leased {
     /// Whether a holder found the replica silent since this was last asked.
     pub(crate) fn take_silent(&self) -> bool {
         self.silent.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a holder found that nothing listens in it, since this was last asked.
+    pub(crate) fn take_deaf(&self) -> bool {
+        self.deaf.swap(false, Ordering::AcqRel)
     }
 
     /// Tells those who hold leases; the first cause stays.
@@ -125,6 +132,13 @@ impl Lease {
     /// Says that the replica answers nothing at all any more. It is killed, and another one serves.
     pub fn tell_silent(&self) {
         self.replica.silent.store(true, Ordering::Release);
+        self.replica.wake.notify_one();
+    }
+
+    /// Says that nothing listens in the replica any more. It gets no more requests, keeps those that it has, and ends
+    /// with the last of them.
+    pub fn tell_deaf(&self) {
+        self.replica.deaf.store(true, Ordering::Release);
         self.replica.wake.notify_one();
     }
 

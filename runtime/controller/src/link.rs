@@ -20,6 +20,7 @@ use crate::{
     probe::Seen,
     readiness::Look,
     registered::{self, register},
+    watch::LooksFor,
 };
 
 /// Requests that wait for the spawner; who asks more waits.
@@ -96,6 +97,8 @@ pub(crate) enum Fact {
     Unready(ReplicaId, Seen),
     /// It is seen to take requests, whether or not it did not before.
     ReadyAgain(ReplicaId),
+    /// Whether somebody who looks at one that served is yet to come to a verdict.
+    Doubts(ReplicaId, LooksFor, bool),
     Memory(MemoryFact),
 }
 

@@ -1,6 +1,7 @@
 //! Looks at a process of an image that took requests, where its manifest has them.
 //!
-//! Only one that is awake is looked at: a frozen one answers nothing and is well. Each thaw begins anew.
+//! Only one that is awake is looked at: a frozen one answers nothing and is well. Each thaw begins anew. So none is
+//! frozen within a look or after one that failed: with a request now and then it would never be seen to fail in a row.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,31 +18,50 @@ use crate::{
 
 /// Somebody who looks, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Watching(AbortHandle);
+pub(crate) struct Watching {
+    task: AbortHandle,
+    /// What it told last: whether it is yet to come to a verdict.
+    pub(crate) doubts: bool,
+}
 
 impl Watching {
     pub(crate) fn begin(watch: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(watch).abort_handle())
+        Self { task: tokio::spawn(watch).abort_handle(), doubts: false }
     }
 
     /// Its verdict was told, whether or not somebody heard it.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.is_finished()
+        self.task.is_finished()
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LooksFor {
+    Liveness,
+    Readiness,
+}
+
 /// One look after the other, a period apart.
-#[derive(Debug)]
 pub(crate) struct Looks {
     inside: Arc<Inside>,
     pub(crate) probe: Probe,
     next: Instant,
+    /// The last one did not go well.
+    failed: bool,
+    tell_doubts: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Looks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looks").field("probe", &self.probe).field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 impl Looks {
@@ -50,7 +70,13 @@ impl Looks {
         // One that has just begun to serve was looked at for that, and one that was thawed has a request to answer.
         let first = Instant::now() + period(&probe);
         let next = created.map_or(first, |created| first.max(created + probe.initial_delay));
-        Self { inside, probe, next }
+        Self { inside, probe, next, failed: false, tell_doubts: Box::new(|_| {}) }
+    }
+
+    /// With somebody who is told when a look begins, and at its end whether it is to be followed by another before
+    /// anything is certain: one that failed is no verdict yet.
+    pub(crate) fn telling_doubts(self, tell: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self { tell_doubts: Box::new(tell), ..self }
     }
 
     /// # Errors
@@ -59,10 +85,16 @@ impl Looks {
         loop {
             sleep_until(self.next).await;
             self.next = Instant::now() + period(&self.probe);
-            match look(&self.inside, &self.probe).await {
-                // How it is was not seen.
-                Err(ProbeFailure::NoSocket { .. }) => {}
-                seen => return seen,
+            (self.tell_doubts)(true);
+            let seen = look(&self.inside, &self.probe).await;
+            // Without a socket, how it is was not seen.
+            let was_seen = !matches!(seen, Err(ProbeFailure::NoSocket { .. }));
+            if was_seen {
+                self.failed = seen.is_err();
+            }
+            (self.tell_doubts)(self.failed);
+            if was_seen {
+                return seen;
             }
         }
     }

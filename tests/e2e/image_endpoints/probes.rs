@@ -56,6 +56,17 @@ fn a_replica_that_sleeps_is_not_looked_at() {
 }
 
 #[test]
+fn one_that_would_sleep_between_two_failures_is_ended_for_them() {
+    let daemon = real().endpoint("freeze_after", "\"5s\"").start();
+    bring(&daemon);
+    // It is looked at before it would be frozen, and ended long after that.
+    let probe = "livenessProbe: {httpGet: {path: /well}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 8}";
+    let hello = deploy_script(&daemon, "hello", &script(), &[], probe);
+    assert_eq!(ask(&daemon, "hello", "rm /tmp/www/well; echo gone").trim_end(), "gone");
+    until_true("it is ended", || hello.status()["last_failure"].to_string().contains("404 Not Found, 8 times"));
+}
+
+#[test]
 fn requests_wait_until_it_has_started_is_ready_and_listens() {
     let daemon = real().start();
     bring(&daemon);

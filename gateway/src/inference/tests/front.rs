@@ -3,7 +3,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -61,6 +61,8 @@ pub(super) struct Front {
     lost: watch::Sender<Option<LossCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
+    deaf: mpsc::UnboundedReceiver<()>,
+    replicas: Arc<Mutex<Vec<u32>>>,
     places: Places,
     listening: AbortHandle,
     _directory: tempfile::TempDir,
@@ -83,6 +85,8 @@ struct State {
     lost: watch::Receiver<Option<LossCause>>,
     given_back: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
+    deaf: mpsc::UnboundedSender<()>,
+    replicas: Arc<Mutex<Vec<u32>>>,
     places: Places,
     metrics: Metrics,
 }
@@ -113,6 +117,8 @@ impl Front {
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
+        let (telling_deaf, deaf) = mpsc::unbounded_channel();
+        let replicas = Arc::new(Mutex::new(Vec::new()));
         let places = Places::new(CONNECTIONS_MAX);
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let state = State {
@@ -123,6 +129,8 @@ impl Front {
             lost: losing,
             given_back: giving_back,
             silent: telling_silent,
+            deaf: telling_deaf,
+            replicas: Arc::clone(&replicas),
             places: places.clone(),
             metrics,
         };
@@ -137,6 +145,8 @@ impl Front {
             lost,
             given_back,
             silent,
+            deaf,
+            replicas,
             places,
             listening: listening.abort_handle(),
             _directory: directory,
@@ -192,6 +202,24 @@ impl Front {
         self.silent.try_recv().is_ok()
     }
 
+    /// How often it was said that nothing listens in the replica.
+    pub(super) fn told_deaf(&mut self) -> usize {
+        std::iter::from_fn(|| self.deaf.try_recv().ok()).count()
+    }
+
+    /// The replicas that the next grants are of, the last first. All are behind one socket.
+    pub(super) fn grant_next(&self, replicas: impl Into<Vec<u32>>) {
+        *self.replicas.lock().unwrap() = replicas.into();
+    }
+
+    /// As where a server ends in good order: what is connected goes on.
+    pub(super) async fn refuse_connections(&mut self) {
+        self.listening.abort();
+        while !self.listening.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(super) fn stop_listening(&mut self) {
         self.listening.abort();
         std::fs::remove_file(self._directory.path().join("replica.sock")).unwrap();
@@ -241,12 +269,18 @@ impl State {
         let tell_silent = Box::new(move || {
             let _ = silent.send(());
         });
+        let deaf = self.deaf.clone();
+        let tell_deaf = Box::new(move || {
+            let _ = deaf.send(());
+        });
+        let number = self.replicas.lock().unwrap().pop().unwrap_or(1);
         Grant {
-            replica: ReplicaId::new(&"m".parse().unwrap(), 1, 1),
+            replica: ReplicaId::new(&"m".parse().unwrap(), 1, number.into()),
             address: Address::Unix(self.socket.clone()),
             payload: self.payload,
             lost,
             tell_silent,
+            tell_deaf,
             tell_answered: None,
         }
     }
@@ -258,13 +292,21 @@ impl State {
         let caller = Caller { address, request_id: HeaderValue::from_static("id-1"), place };
         let upgrade = prepare(&mut request, &caller, self.payload);
         let deadline = Instant::now() + self.timeout;
-        let error = match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64, false).await {
-            Ok((response, exchange)) => {
-                let answered = Answered { response, exchange, under_way, deadline, upgrade };
-                return answered.deliver(self.metrics.watch(None), &caller, PACE);
+        let mut tried = None;
+        let error = loop {
+            let is_last = tried.is_some();
+            match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64, tried).await {
+                Ok((response, exchange)) => {
+                    let answered = Answered { response, exchange, under_way, deadline, upgrade };
+                    return answered.deliver(self.metrics.watch(None), &caller, PACE);
+                }
+                Err(ExchangeError::Failed(error)) => break error,
+                Err(ExchangeError::Unsent(unsent)) if is_last => break InferenceError::Unreachable(unsent.cause),
+                Err(ExchangeError::Unsent(unsent)) => {
+                    tried = Some(unsent.tried());
+                    request = unsent.request;
+                }
             }
-            Err(ExchangeError::Failed(error)) => error,
-            Err(ExchangeError::Unsent(unsent)) => InferenceError::Unreachable(unsent.1),
         };
         let refusal = Refusal::from(&error);
         let mut response = Response::new(Either::Left(Full::from(refusal.body())));

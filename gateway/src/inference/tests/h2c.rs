@@ -14,9 +14,14 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client, server, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+    time::timeout,
+};
 
 use super::{
+    frames,
     front::{self, Front, PATIENCE},
     replica::Replica,
 };
@@ -244,4 +249,33 @@ async fn an_answer_goes_on_after_the_replica_takes_no_more_requests() {
     assert!(next(&mut heard).await.is_trailers());
     front.given_back().await;
     serving.await.unwrap();
+}
+
+/// An answer of one part, after which its replica sends a reset without an error; as the client gets it.
+async fn reset_after(part: &str, is_last: bool) -> String {
+    let mut front = Front::h2c().await;
+    let mut client = front.client().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: hello.example.com\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut replica = front.connected().await;
+    replica.stream.write_all(&frames::settings()).await.unwrap();
+    frames::read_to_a_head(&mut replica.stream).await;
+    let answer = [frames::head(&[frames::STATUS_200]), frames::data(part, is_last)].concat();
+    replica.stream.write_all(&answer).await.unwrap();
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains(part) {
+        assert!(timeout(PATIENCE, client.read_buf(&mut received)).await.unwrap().unwrap() > 0);
+    }
+    replica.stream.write_all(&frames::reset()).await.unwrap();
+    // A reset of the client's is an end, too.
+    let _ = timeout(PATIENCE, client.read_to_end(&mut received)).await.unwrap();
+    front.given_back().await;
+    String::from_utf8(received).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_reset_without_an_error_is_cut_off_and_one_that_had_ended_is_whole() {
+    let cut_off = reset_after("begun", false).await;
+    assert!(cut_off.starts_with("HTTP/1.1 200 ") && !cut_off.ends_with("0\r\n\r\n"), "{cut_off}");
+    let whole = reset_after("all", true).await;
+    assert!(whole.contains("all") && whole.ends_with("0\r\n\r\n"), "{whole}");
 }

@@ -212,6 +212,7 @@ async fn an_image_that_does_not_answer_in_time_is_504_and_is_not_asked_whether_i
     front.given_back().await;
     assert_eq!(front.connections_made(), 1);
     assert!(!front.was_told_silent());
+    assert_eq!(front.told_deaf(), 0);
 }
 
 #[tokio::test]
@@ -226,6 +227,88 @@ async fn a_client_that_leaves_within_a_stream_ends_its_work() {
     drop(client);
     front.given_back().await;
     replica.read_to_end().await;
+}
+
+#[tokio::test]
+async fn only_a_replica_that_refused_a_request_twice_has_nothing_that_listens() {
+    let mut front = Front::image().await;
+    let mut streaming = front.client().await;
+    streaming.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(0).await;
+    front.refuse_connections().await;
+    for (replicas, told) in [([1, 1], 1), ([2, 1], 0)] {
+        front.grant_next(replicas);
+        let mut client = front.client().await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let response = front::response(&mut client).await;
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+        assert_eq!(front.told_deaf(), told, "{replicas:?}");
+        drop(client);
+    }
+    assert!(!front.was_told_silent());
+    replica.write(ANSWER).await;
+    assert!(front::response(&mut streaming).await.ends_with("answer"), "it was at work all the while");
+}
+
+/// What becomes of a second request, on a connection that is closed after it came and so much was answered; and how many
+/// connections there were. A third is answered, where there is one.
+async fn lost_on_a_kept_connection(method: &str, answer: &str) -> (String, usize) {
+    let mut front = Front::image().await;
+    let mut client = front.client().await;
+    let request = format!("{method} / HTTP/1.1\r\nhost: h.localhost\r\ncontent-length: 0\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(0).await;
+    replica.write(ANSWER).await;
+    front::response(&mut client).await;
+    front.given_back().await;
+    client.write_all(request.as_bytes()).await.unwrap();
+    replica.request(0).await;
+    replica.write(answer).await;
+    drop(replica);
+    let answered = tokio::select! {
+        response = front::response(&mut client) => response,
+        mut again = async {
+            let mut again = front.connected().await;
+            again.request(0).await;
+            again
+        } => {
+            again.write(ANSWER).await;
+            front::response(&mut client).await
+        }
+    };
+    (answered, front.connections_made())
+}
+
+#[tokio::test]
+async fn a_request_that_may_be_repeated_is_not_lost_with_a_kept_connection_that_closes() {
+    for method in ["GET", "PUT", "DELETE"] {
+        let (response, connections) = lost_on_a_kept_connection(method, "").await;
+        assert!(response.starts_with("HTTP/1.1 200 ") && connections == 2, "{method}: {response}");
+    }
+    for (method, answer) in [("POST", ""), ("GET", "HTTP/1.1 2")] {
+        let (response, connections) = lost_on_a_kept_connection(method, answer).await;
+        assert!(response.starts_with("HTTP/1.1 502 ") && connections == 1, "{method} {answer}: {response}");
+    }
+}
+
+#[tokio::test]
+async fn who_tries_again_makes_a_connection_of_its_own() {
+    let mut front = Front::image().await;
+    let mut client = front.client().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
+    let mut replica = front.connected().await;
+    replica.request(0).await;
+    replica.write(ANSWER).await;
+    front::response(&mut client).await;
+    front.given_back().await;
+    front.refuse_connections().await;
+    // The second is the one of which a connection was kept.
+    front.grant_next([1, 2]);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
+    let response = front::response(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
 }
 
 /// What a client gets of an answer that is none. The image goes away after it.

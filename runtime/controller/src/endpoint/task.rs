@@ -137,9 +137,10 @@ impl EndpointTask {
 
     /// Asks the policy about one event and does what it says.
     async fn happen(&mut self, event: Event) {
-        let by_request = matches!(
+        let is_frequent = matches!(
             event,
             Event::Acquire { .. }
+                | Event::Doubted { .. }
                 | Event::Cancel { .. }
                 | Event::Release { .. }
                 | Event::Expect { .. }
@@ -148,7 +149,7 @@ impl EndpointTask {
         let actions = self.policy.step(self.node.clock.now(), event);
         let small =
             |action: &Action| matches!(action, Action::Grant { .. } | Action::Refuse { .. } | Action::Report { .. });
-        self.publisher.changed(!by_request || !actions.iter().all(small));
+        self.publisher.changed(!is_frequent || !actions.iter().all(small));
         for action in actions {
             self.act(action).await;
         }

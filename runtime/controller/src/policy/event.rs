@@ -46,6 +46,10 @@ pub(crate) enum Event {
     Silent {
         replica: ReplicaKey,
     },
+    /// Nothing listens in it any more, though it runs. It may be at work on the requests that it has.
+    Deaf {
+        replica: ReplicaKey,
+    },
     /// It was looked at while it served, and is to end for what was seen: the cause.
     Unwell {
         replica: ReplicaKey,
@@ -60,6 +64,12 @@ pub(crate) enum Event {
     /// It was looked at while it served, and takes requests. Told of one that always did, too.
     ReadyAgain {
         replica: ReplicaKey,
+    },
+    /// A look at it while it serves is under way, or the last one failed: what comes of it is to be awaited. Or not any
+    /// more.
+    Doubted {
+        replica: ReplicaKey,
+        doubted: bool,
     },
     MemoryGranted {
         replica: ReplicaKey,
@@ -159,9 +169,11 @@ impl Event {
             | Self::Unexpect { .. }
             | Self::Release { .. }
             | Self::Silent { .. }
+            | Self::Deaf { .. }
             | Self::Unwell { .. }
             | Self::Unready { .. }
             | Self::ReadyAgain { .. }
+            | Self::Doubted { .. }
             | Self::Adopt { .. }
             | Self::AdoptTemplate { .. }
             | Self::Prepared { .. }
@@ -305,6 +317,10 @@ pub(crate) enum Note {
     Crashed {
         replica: ReplicaKey,
         cause: String,
+    },
+    /// It takes no more requests, and ends once those that it has are over.
+    Deaf {
+        replica: ReplicaKey,
     },
     /// It took requests, and takes none for now.
     Unready {

@@ -63,6 +63,8 @@ pub(super) struct Replica {
     pub(super) leases: u32,
     /// When it became ready or last gave a lease back; idle times count from here.
     pub(super) last_used: Time,
+    /// It is being looked at, or the last look at it failed.
+    pub(super) doubted: bool,
     /// After a freeze that failed, when the next may be tried.
     pub(super) freeze_from: Time,
     /// Thaws that were asked for and not yet answered.
@@ -80,6 +82,7 @@ impl Replica {
             template: None,
             leases: 0,
             last_used: now,
+            doubted: false,
             freeze_from: now,
             thaws_unanswered: 0,
             reported: Usage::Starting,

@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::address::tests::inside;
+use crate::{
+    address::tests::inside,
+    probe::tests::{get, serve},
+};
+
+const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const BUSY: &str = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
 
 /// Nothing listens where it looks.
 fn every(milliseconds: u64) -> Probe {
@@ -42,4 +48,18 @@ async fn nobody_looks_any_more_once_it_is_dropped() {
         told.send(seen).unwrap();
     }));
     assert!(telling.await.is_err());
+}
+
+#[tokio::test]
+async fn while_it_looks_and_after_a_failure_it_doubts() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (inside, _made) = inside(listener.local_addr().unwrap().port());
+    let _asked = serve(listener, &[WELL, BUSY, WELL]);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let probe = Probe { period: Duration::from_millis(1), ..get("/", &[]) };
+    let mut looks = Looks::begin(inside, probe, None).telling_doubts(move |doubts| tell.send(doubts).unwrap());
+    for failed in [false, true, false] {
+        assert_eq!(looks.next().await.is_err(), failed);
+        assert_eq!([told.try_recv().unwrap(), told.try_recv().unwrap()], [true, failed]);
+    }
 }

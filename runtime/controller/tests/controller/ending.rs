@@ -31,15 +31,14 @@ async fn a_delete_waits_for_the_last_request_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_does_not_end_is_killed_at_the_drain_deadline() {
+async fn a_replica_whose_request_does_not_end_is_told_to_end_at_the_drain_deadline() {
     let disk = Disk::new();
     let node = Node::start(&disk).await;
     node.deploy("demo").await;
     let lease = node.acquire("demo").await.unwrap();
-    node.spawner.ignore_stops();
     node.controller.delete(&name("demo")).await.unwrap();
-    let kill = Request::Stop { replica: lease.replica().clone(), grace_ms: 0 };
-    node.spawner.look(|state| assert!(state.requests.contains(&kill)));
+    let stop = Request::Stop { replica: lease.replica().clone(), grace_ms: 2000 };
+    node.spawner.look(|state| assert!(state.requests.contains(&stop)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 use dormouse_controller::{AcquireError, Condition};
-use dormouse_sandbox::messages::ExitCause;
+use dormouse_sandbox::messages::{ExitCause, Request};
 
 use crate::{
     node::{Disk, Node, SECOND},
@@ -21,6 +21,29 @@ async fn holders_learn_why_a_replica_died_and_the_next_request_works() {
     drop(lease);
     assert_eq!(node.wait_for("demo", |view| view.replicas.len() == 1).await.replicas[0].leases, 1);
     assert!(node.view("demo").last_failure.as_ref().unwrap().contains("out of memory"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_in_which_nothing_listens_any_more_keeps_its_requests_and_another_takes_the_next() {
+    let disk = Disk::new();
+    let node = Node::start(&disk).await;
+    node.deploy("demo").await;
+    let (streams, refused) = (node.acquire("demo").await.unwrap(), node.acquire("demo").await.unwrap());
+    let replica = streams.replica().clone();
+    assert_eq!(refused.replica(), &replica);
+    refused.tell_deaf();
+    drop(refused);
+    let next = node.acquire("demo").await.unwrap();
+    assert_ne!(next.replica(), &replica);
+    assert!(node.view("demo").last_failure.as_ref().unwrap().contains("nothing listens"));
+    tokio::select! {
+        biased;
+        cause = streams.lost() => panic!("it lost what it has: {cause}"),
+        () = std::future::ready(()) => {}
+    }
+    drop(streams);
+    let stop = Request::Stop { replica, grace_ms: 2000 };
+    node.spawner.wait_for(|state| state.requests.contains(&stop).then_some(())).await;
 }
 
 #[tokio::test(start_paused = true)]

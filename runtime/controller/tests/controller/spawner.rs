@@ -53,7 +53,6 @@ pub(crate) struct State {
     /// The most memory that living replicas ever had together.
     pub(crate) memory_peak: u64,
     starts: VecDeque<Start>,
-    ignores_stop: bool,
     holds_freezes: bool,
     outbox: VecDeque<(Event, Option<OwnedFd>)>,
     is_gone: bool,
@@ -105,10 +104,6 @@ impl Spawner {
     /// What becomes of the next creations, before they are ready at once again.
     pub(crate) fn script(&self, starts: impl IntoIterator<Item = Start>) {
         self.look(|state| state.starts.extend(starts));
-    }
-
-    pub(crate) fn ignore_stops(&self) {
-        self.look(|state| state.ignores_stop = true);
     }
 
     /// From now on a freeze is answered by the test.
@@ -207,7 +202,7 @@ impl Spawner {
             Request::Freeze { .. } if self.look(|state| state.holds_freezes) => {}
             Request::Freeze { replica } => self.set(&replica, ReplicaState::Frozen),
             Request::Thaw { replica } => self.set(&replica, ReplicaState::Ready),
-            Request::Stop { replica, grace_ms } => self.stop(&replica, grace_ms),
+            Request::Stop { replica, .. } => self.stop(&replica),
             Request::Socket { .. }
             | Request::Forget { .. }
             | Request::UnpackLayer { .. }
@@ -280,13 +275,9 @@ impl Spawner {
         });
     }
 
-    fn stop(&self, id: &ReplicaId, grace_ms: u32) {
-        let obeys = self.look(|state| grace_ms == 0 || !state.ignores_stop);
-        let is_there = self.look(|state| state.replicas.contains_key(id));
-        if is_there && obeys {
+    fn stop(&self, id: &ReplicaId) {
+        if self.look(|state| state.replicas.contains_key(id)) {
             self.kill(id, ExitCause::Stopped);
-        } else if is_there {
-            self.look(|state| state.replicas.get_mut(id).unwrap().state = ReplicaState::Stopping);
         }
     }
 }

@@ -138,6 +138,9 @@ impl EndpointTask {
                 self.wakes.fail(replica, &cause);
                 self.fail(replica, "a replica died", &cause);
             }
+            Note::Deaf { replica } => {
+                self.fail(replica, "a replica is replaced", "nothing listens any more where requests go");
+            }
             Note::Unready { replica, cause } => {
                 let replica = self.members.id(replica).map(String::from).unwrap_or_default();
                 tracing::warn!(replica, cause, "a replica takes no requests for now");

@@ -14,7 +14,7 @@ use crate::{
     policy::{Event, ReplicaKey},
     probe::Seen,
     readiness::{Look, Looking, keep_looking},
-    watch::{Looks, Watching},
+    watch::{Looks, LooksFor, Watching},
 };
 
 impl EndpointTask {
@@ -58,20 +58,39 @@ impl EndpointTask {
                 (member.liveness, member.readiness) = (None, None);
                 continue;
             };
-            let looks = |probe: &Probe| Looks::begin(Arc::clone(inside), probe.clone(), member.created);
+            let id = member.leased.id().clone();
+            let looks = |probe: &Probe, of: LooksFor| {
+                let (id, facts) = (id.clone(), self.facts_sender.clone());
+                Looks::begin(Arc::clone(inside), probe.clone(), member.created).telling_doubts(move |doubts| {
+                    let _ = facts.tell(Fact::Doubts(id.clone(), of, doubts));
+                })
+            };
             // Of one whose verdict reached nobody the count begins anew.
             if let Some(probe) = &image.liveness
                 && member.liveness.as_ref().is_none_or(Watching::is_over)
             {
-                member.liveness = Some(watch_life(member.leased.id().clone(), looks(probe), self.facts_sender.clone()));
+                let looks = looks(probe, LooksFor::Liveness);
+                member.liveness = Some(watch_life(id.clone(), looks, self.facts_sender.clone()));
             }
             if let Some(probe) = &image.readiness
                 && member.readiness.is_none()
             {
-                let id = member.leased.id().clone();
-                member.readiness = Some(watch_readiness(id, looks(probe), self.facts_sender.clone()));
+                let looks = looks(probe, LooksFor::Readiness);
+                member.readiness = Some(watch_readiness(id, looks, self.facts_sender.clone()));
             }
         }
+    }
+
+    /// Whether somebody who looks at it is yet to come to a verdict, and was heard to say so while it is awake.
+    pub(super) fn doubted(&mut self, replica: ReplicaKey, of: LooksFor, doubts: bool) -> Option<Event> {
+        let member = self.members.get_mut(replica)?;
+        let watching = match of {
+            LooksFor::Liveness => member.liveness.as_mut()?,
+            LooksFor::Readiness => member.readiness.as_mut()?,
+        };
+        watching.doubts = doubts;
+        let doubted = [&member.liveness, &member.readiness].into_iter().flatten().any(|watching| watching.doubts);
+        Some(Event::Doubted { replica, doubted })
     }
 
     /// What was seen of one that has gone to sleep meanwhile is of no more use.

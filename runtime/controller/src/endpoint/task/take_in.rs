@@ -66,7 +66,7 @@ impl EndpointTask {
         }
     }
 
-    /// Leases that came back, replicas that answer nothing, and callers who went away.
+    /// Leases that came back, replicas that answer nothing or are not to be reached, and callers who went away.
     pub(super) async fn take_returns(&mut self) {
         let returned: Vec<(ReplicaKey, u32)> =
             self.members.iter().map(|(key, member)| (key, member.leased.take_returned())).collect();
@@ -80,6 +80,11 @@ impl EndpointTask {
         for replica in silent {
             self.lose(replica, ExitCause::Silent.into());
             self.happen(Event::Silent { replica }).await;
+        }
+        let deaf: Vec<ReplicaKey> =
+            self.members.iter().filter(|(_, member)| member.leased.take_deaf()).map(|(key, _)| key).collect();
+        for replica in deaf {
+            self.happen(Event::Deaf { replica }).await;
         }
         if self.returns.take_someone_left() {
             let gone: Vec<WaiterId> =
@@ -111,6 +116,9 @@ impl EndpointTask {
             Fact::Looked(replica, look) => self.looked(&replica, look),
             Fact::Unwell(replica, seen) => self.members.key(&replica).and_then(|key| self.unwell(key, seen)),
             Fact::Unready(replica, seen) => self.members.key(&replica).and_then(|key| self.unready(key, seen)),
+            Fact::Doubts(replica, of, doubts) => {
+                self.members.key(&replica).and_then(|key| self.doubted(key, of, doubts))
+            }
             Fact::ReadyAgain(replica) => self.members.key(&replica).map(|replica| Event::ReadyAgain { replica }),
         };
         if let Some(event) = event {

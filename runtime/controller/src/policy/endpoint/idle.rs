@@ -46,7 +46,8 @@ impl EndpointPolicy {
             State::Frozen { .. } => Some(Rest::Stop(stop_at)),
             State::Ready if replica.leases == 0 && self.may_rest(now) => {
                 // What may rest at last may have idled for long: then it is not frozen first.
-                Some(if stop_at <= freeze_at.max(now) { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
+                let not_frozen = replica.doubted || stop_at <= freeze_at.max(now);
+                Some(if not_frozen { Rest::Stop(stop_at) } else { Rest::Freeze(freeze_at) })
             }
             // Thawed, it would be given a request that it may not take. Awake it may yet come to take some.
             State::Unready { .. } if replica.leases == 0 && self.waiters.is_empty() && self.may_end_unready(now) => {

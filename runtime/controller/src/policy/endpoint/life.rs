@@ -136,6 +136,14 @@ impl EndpointPolicy {
         }
     }
 
+    /// As it is where a server ends in good order: it finishes what it has, and is told to end after that.
+    pub(super) fn deaf(&mut self, now: Time, key: ReplicaKey, actions: &mut Vec<Action>) {
+        if self.replicas.get(&key).is_some_and(|replica| replica.state.runs()) {
+            self.retire(key, Some(now.after(self.settings.drain_deadline)), actions);
+            actions.push(Action::Note(Note::Deaf { replica: key }));
+        }
+    }
+
     /// It may have something to put down, and is told to end before it is killed; its requests are over already.
     pub(super) fn unwell(&mut self, now: Time, key: ReplicaKey, cause: String, actions: &mut Vec<Action>) {
         let Some(replica) = self.replicas.get_mut(&key) else { return };
@@ -311,9 +319,9 @@ impl EndpointPolicy {
         for (key, replica) in &mut self.replicas {
             let grace = match replica.state {
                 State::Draining { .. } if replica.leases == 0 => STOP_GRACE,
-                State::Draining { until: Some(at) } | State::Stopping { again: Some(at) } if at <= now => {
-                    Duration::ZERO
-                }
+                // What it has is lost in any case, but it may have something to put down.
+                State::Draining { until: Some(at) } if at <= now => STOP_GRACE,
+                State::Stopping { again: Some(at) } if at <= now => Duration::ZERO,
                 State::Creating { since } | State::Loading { since }
                     if since.after(self.settings.start_deadline) <= now =>
                 {

@@ -18,6 +18,13 @@ impl EndpointPolicy {
         }
     }
 
+    /// It would be frozen with the count of its failures, and thawed without it.
+    pub(super) fn doubted(&mut self, key: ReplicaKey, doubted: bool) {
+        if let Some(replica) = self.replicas.get_mut(&key) {
+            replica.doubted = doubted;
+        }
+    }
+
     pub(super) fn ready_again(&mut self, key: ReplicaKey, actions: &mut Vec<Action>) {
         if let Some(replica) = self.replicas.get_mut(&key)
             && let State::Unready { .. } = replica.state

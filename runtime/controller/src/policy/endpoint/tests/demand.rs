@@ -80,7 +80,7 @@ fn draining_refuses_and_ends_each_replica_with_its_last_lease_or_at_the_deadline
     assert!(matches!(refused(&case.acquire())[..], [(4, Refusal::Draining { .. })]));
     let stop = |replica, grace| Action::Stop { replica, grace };
     assert_eq!(case.step(Event::Release { replica: second }), [stop(second, STOP_GRACE)]);
-    assert_eq!(case.pass(30 * SECOND), [stop(first, Duration::ZERO)]);
+    assert_eq!(case.pass(30 * SECOND), [stop(first, STOP_GRACE)]);
     assert!(!case.policy.is_over());
     case.die(first);
     case.die(second);

@@ -48,6 +48,10 @@ enum Step {
     Silent {
         index: usize,
     },
+    /// Somebody's request was refused in it.
+    Deaf {
+        index: usize,
+    },
     /// Its liveness probe fails.
     Unwell {
         index: usize,
@@ -56,6 +60,11 @@ enum Step {
     Look {
         index: usize,
         well: bool,
+    },
+    /// Somebody looks at it, or is done.
+    Doubt {
+        index: usize,
+        doubted: bool,
     },
     /// The spawner could not do what it was asked last of a replica that runs.
     Refuse {
@@ -125,8 +134,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
         3 => any::<usize>().prop_map(|index| Step::Evict { index }),
         2 => any::<usize>().prop_map(|index| Step::Silent { index }),
+        2 => any::<usize>().prop_map(|index| Step::Deaf { index }),
         2 => any::<usize>().prop_map(|index| Step::Unwell { index }),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(index, well)| Step::Look { index, well }),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(index, doubted)| Step::Doubt { index, doubted }),
         1 => any::<usize>().prop_map(|index| Step::Refuse { index }),
         1 => adopted.clone().prop_map(|state| Step::Adopt { state }),
         1 => (adopted, 0..3_u8).prop_map(|(state, forks)| Step::AdoptTemplate { state, forks }),
@@ -151,6 +162,7 @@ struct Outside {
     frozen: bool,
     /// It was seen not to take requests while it was awake, and not seen to take them since.
     unready: bool,
+    doubted: bool,
     leases: u32,
     old: bool,
     is_template: bool,
@@ -213,6 +225,7 @@ impl World {
                 let outside = self.replicas.get_mut(&replica).expect("froze what is not there");
                 assert!(outside.alive && outside.ready && outside.leases == 0, "froze what does not idle");
                 assert!(!outside.unready, "froze what is not ready");
+                assert!(!outside.doubted, "froze what is looked at");
                 outside.frozen = true;
             }
             Action::Thaw { replica } => {
@@ -402,6 +415,11 @@ impl World {
                     self.happen(Event::Silent { replica });
                 }
             }
+            Step::Deaf { index } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.happen(Event::Deaf { replica });
+                }
+            }
             Step::Unwell { index } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
                     self.happen(Event::Unwell { replica, cause: "liveness probe".to_owned() });
@@ -415,6 +433,12 @@ impl World {
                         true => Event::ReadyAgain { replica },
                         false => Event::Unready { replica, cause: "readiness probe".to_owned() },
                     });
+                }
+            }
+            Step::Doubt { index, doubted } => {
+                if let Some(replica) = self.pick(*index, |outside| outside.ready && outside.alive) {
+                    self.replicas.get_mut(&replica).unwrap().doubted = *doubted;
+                    self.happen(Event::Doubted { replica, doubted: *doubted });
                 }
             }
             Step::Refuse { index } => {

@@ -162,6 +162,25 @@ fn one_that_sleeps_starts_or_ends_is_not_seen_to_be_so() {
 }
 
 #[test]
+fn one_that_is_looked_at_or_was_seen_to_fail_is_not_frozen_before_that_is_settled() {
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    assert_eq!(case.step(Event::Doubted { replica, doubted: true }), []);
+    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(300 * SECOND)));
+    assert_eq!(case.pass(11 * SECOND), []);
+    assert_eq!(granted(&case.acquire()), [(2, replica)], "it gets requests all the same");
+    case.step(Event::Release { replica });
+    case.pass(11 * SECOND);
+    let actions = case.step(Event::Doubted { replica, doubted: false });
+    assert_eq!(actions[0], Action::Freeze { replica }, "it is time");
+
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    case.step(Event::Doubted { replica, doubted: true });
+    assert_eq!(case.pass(300 * SECOND)[0], Action::Stop { replica, grace: STOP_GRACE }, "not for ever");
+}
+
+#[test]
 fn it_ends_as_others_do() {
     let not_ready = || {
         let (mut case, replica) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });

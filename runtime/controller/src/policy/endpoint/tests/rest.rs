@@ -97,6 +97,26 @@ fn a_silent_replica_is_killed_and_another_takes_its_place() {
 }
 
 #[test]
+fn one_in_which_nothing_listens_finishes_what_it_has_and_is_told_to_end_then() {
+    let (mut case, replica) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });
+    case.acquire();
+    let actions = case.step(Event::Deaf { replica });
+    assert!(!actions.iter().any(|action| matches!(action, Action::Stop { .. })), "it has requests: {actions:?}");
+    assert!(actions.contains(&Action::Note(Note::Deaf { replica })), "{actions:?}");
+    assert_eq!(case.step(Event::Deaf { replica }), [], "once is enough");
+    assert_eq!(granted(&case.acquire()), [], "it gets no request");
+    assert_eq!(case.policy.next_wake(case.now), Some(case.now.after(30 * SECOND)), "it has so long for them");
+    case.step(Event::Release { replica });
+    assert_eq!(case.step(Event::Release { replica }), [Action::Stop { replica, grace: STOP_GRACE }]);
+    let again = reserved(&case.die(replica))[0];
+    assert_eq!(granted(&case.start(again)), [(3, again)]);
+
+    let (mut case, replica) = Case::serving(settings());
+    case.step(Event::Release { replica });
+    assert_eq!(case.step(Event::Deaf { replica })[0], Action::Stop { replica, grace: STOP_GRACE }, "it has none");
+}
+
+#[test]
 fn an_unwell_replica_is_told_to_end_and_back_off_begins_with_the_second() {
     let (mut case, replica) = Case::serving(PolicySettings { max_replicas: 1, ..settings() });
     let unwell = |replica| Event::Unwell { replica, cause: "liveness probe: silence".to_owned() };
