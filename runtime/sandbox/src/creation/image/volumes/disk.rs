@@ -19,6 +19,7 @@ use nix::libc;
 use rustix::{
     fs::{AtFlags, FallocateFlags, FlockOperation},
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
+    process::{Signal, set_parent_process_death_signal},
 };
 
 use super::{VolumeError, io_failed, set_mode};
@@ -119,11 +120,8 @@ fn format(file: &File, owner: u32) -> Result<(), VolumeError> {
         .env_clear()
         .stdin(Stdio::from(opened));
     // It is in no group of the replica's yet, and nothing of a replica outlives what makes it.
-    let ends_with_us = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    };
-    // SAFETY: it takes numbers alone, as `prctl` there does, and allocates nothing.
+    let ends_with_us = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: it is one system call, and allocates nothing.
     unsafe { command.pre_exec(ends_with_us) };
     let output = command.output().map_err(io_failed("running mkfs.ext4"))?;
     if output.status.success() {
