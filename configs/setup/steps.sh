@@ -51,9 +51,10 @@ fetch_wheels() {
 download_packages() {
     local directory=$1
     shift
-    # apt drops to its own user for the download.
+    # apt drops to its own user for the download. Nobody else may write there: what was verified is unpacked by name.
     chmod 0755 "$SCRATCH"
-    install -d -m 0777 "$directory"
+    install -d -m 0755 "$directory"
+    if getent passwd _apt >/dev/null; then chown _apt "$directory"; fi
     (cd "$directory" && apt-get -qq download "$@" 2>"$SCRATCH/apt.log") ||
         (apt-get -qq update && cd "$directory" && apt-get -qq download "$@") ||
         fail "cannot download $*: check the network, then run make again"

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    Connection, Endpoint, Home, Request, Response, Told, cli,
+    Connection, Endpoint, Home, Request, Response, Round, Told, cli,
     metrics::Metrics,
     processes,
     wait::{until, until_true},
@@ -101,6 +101,7 @@ impl Daemon {
 
     /// Deploys a model file or directory under a name.
     pub fn deploy(&self, name: &str, model: &Path) -> Endpoint<'_> {
+        assert_ne!(self.home.round(), Some(Round::Image), "a model is no image");
         let model = model.to_str().expect("a path in UTF-8");
         let _ = self.cli(&["deploy", model, "--name", name]).ok();
         self.prepare_round();
@@ -109,6 +110,7 @@ impl Daemon {
 
     /// Deploys a model with settings: keys of `dormouse.dev/` annotations.
     pub fn deploy_with(&self, name: &str, model: &Path, settings: &[(&str, &str)]) -> Endpoint<'_> {
+        assert_ne!(self.home.round(), Some(Round::Image), "a model is no image");
         let manifest = self.home.write(&format!("{name}.yaml"), manifest(name, model, settings));
         let _ = self.cli(&["deploy", "-f", manifest.to_str().unwrap()]).ok();
         self.prepare_round();

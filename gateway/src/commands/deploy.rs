@@ -14,6 +14,7 @@ use clap::Args;
 use dormouse_image::open_model;
 use dormouse_spec::{Contract, ImageReference};
 use http::StatusCode;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use self::{
     flags::ContainerFlags,
@@ -196,10 +197,13 @@ async fn deploy_image(client: &Client, source: &Source, image: &ImageReference) 
 /// Opens the sample. One that is no file would keep this command waiting for whoever writes it.
 fn open_sample(path: &Path) -> Result<OwnedFd, CommandError> {
     let failed = |source| CommandError::Read { what: path.display().to_string(), source };
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let found = rustix::fs::fstat(&opened).map_err(|error| failed(error.into()))?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
         return Err(failed(std::io::Error::other("it is no regular file")));
     }
-    Ok(std::fs::File::open(path).map_err(failed)?.into())
+    Ok(opened)
 }
 
 fn tell(deployed: &DeployEvent) -> Result<(), CommandError> {

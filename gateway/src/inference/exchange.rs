@@ -116,6 +116,9 @@ pub(super) async fn exchange(
     }
 }
 
+/// After it was sent a request that was lost is not sent again.
+const REPEATED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why an answer is not waited for any longer.
 enum Interruption {
     Lost(LossCause),
@@ -147,8 +150,12 @@ async fn ask(
     deadline: Instant,
 ) -> Result<(Answered, Connection), Interruption> {
     let spare = if connection.is_used() { once_more(&request) } else { None };
+    let sent = Instant::now();
     let answered = answer(pool, grant, &mut connection, request, deadline).await?;
-    let is_lost = matches!(&answered, Err(error) if error.message().is_none()) && connection.was_closed_unanswered();
+    // Later it is the request that the replica closed it for.
+    let is_lost = matches!(&answered, Err(error) if error.message().is_none())
+        && connection.was_closed_unanswered()
+        && sent.elapsed() < REPEATED_WITHIN;
     let Some(spare) = spare.filter(|_| is_lost) else { return Ok((answered, connection)) };
     match connect(pool, grant, deadline, false).await {
         Ok(Ok(mut fresh)) => Ok((answer(pool, grant, &mut fresh, spare, deadline).await?, fresh)),

@@ -33,7 +33,14 @@ pub(super) struct Pool {
 struct Shelf {
     idle: HashMap<ReplicaId, Vec<Idle>>,
     /// Closes what is too old, as long as there is anything.
-    tender: Option<AbortHandle>,
+    tender: Option<Tender>,
+}
+
+#[derive(Debug)]
+struct Tender {
+    task: AbortHandle,
+    /// When it looks next.
+    wakes: Instant,
 }
 
 impl Shelf {
@@ -42,7 +49,7 @@ impl Shelf {
         if self.idle.is_empty()
             && let Some(tender) = self.tender.take()
         {
-            tender.abort();
+            tender.task.abort();
         }
     }
 }
@@ -83,6 +90,10 @@ impl Pool {
     }
 
     pub(super) fn put(self: &Arc<Self>, replica: &ReplicaId, address: &Address, connection: Connection) {
+        self.keep(replica, connection, Instant::now() + idle_max(address));
+    }
+
+    fn keep(self: &Arc<Self>, replica: &ReplicaId, connection: Connection, until: Instant) {
         // Without a runtime the process is ending.
         let Ok(runtime) = Handle::try_current() else { return };
         let mut shelf = self.lock();
@@ -92,10 +103,14 @@ impl Pool {
         }
         let connections = shelf.idle.entry(replica.clone()).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
-            connections.push(Idle { connection, until: Instant::now() + idle_max(address) });
+            connections.push(Idle { connection, until });
         }
-        if shelf.tender.is_none() {
-            shelf.tender = Some(runtime.spawn(Arc::clone(self).tend()).abort_handle());
+        // One that sleeps for longer than this may wait begins anew.
+        if shelf.tender.as_ref().is_none_or(|tender| until < tender.wakes) {
+            let task = runtime.spawn(Arc::clone(self).tend()).abort_handle();
+            if let Some(former) = shelf.tender.replace(Tender { task, wakes: until }) {
+                former.task.abort();
+            }
         }
     }
 
@@ -116,8 +131,10 @@ impl Pool {
             !connections.is_empty()
         });
         let next = shelf.idle.values().flatten().map(|idle| idle.until).min();
-        if next.is_none() {
-            shelf.tender = None;
+        match (next, &mut shelf.tender) {
+            (Some(next), Some(tender)) => tender.wakes = next,
+            (None, tender) => *tender = None,
+            (Some(_), None) => {}
         }
         next
     }
@@ -189,6 +206,23 @@ mod tests {
         assert!(began.elapsed() >= IDLE_MAX);
         let shelf = pool.lock();
         assert!(shelf.idle.is_empty() && shelf.tender.is_none(), "{shelf:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_may_be_kept_for_less_is_closed_before_one_that_came_first() {
+        let pool = Arc::new(Pool::default());
+        let mut others = Vec::new();
+        let began = Instant::now();
+        for (number, idle_max) in (1..).zip([IDLE_MAX, IDLE_MAX_INSIDE]) {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let connection = Connection::begin(Stream::Unix(ours), AppProtocol::Http1, || {}).await.unwrap();
+            pool.keep(&ReplicaId::new(&"m".parse().unwrap(), 1, number), connection, began + idle_max);
+            // The first is slept for.
+            tokio::task::yield_now().await;
+            others.push(theirs);
+        }
+        assert_eq!(others[1].read(&mut [0; 1]).await.unwrap(), 0, "closed");
+        assert!(began.elapsed() < IDLE_MAX, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

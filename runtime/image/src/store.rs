@@ -53,8 +53,8 @@ pub use prepared::{PreparedModel, PreparedRecord, PreparedStore, Verified};
 use pins::Pins;
 
 const DIRECTORY: &str = "models";
-/// Others may pass: the sandbox reads models under the ids of its containers.
-const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+/// Others may pass: the sandbox reads models under the ids of its containers. None may open it, who could hold its lock.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o711);
 const INCOMING: &str = ".incoming-";
 const REMOVING: &str = ".removing-";
 

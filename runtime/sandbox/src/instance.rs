@@ -7,13 +7,14 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    libc,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -31,6 +32,10 @@ pub enum InstanceError {
     Running(PathBuf),
     #[error("another daemon keeps its layers in `{0}`: stop it, or give this one its own --data directory")]
     DataInUse(PathBuf),
+    #[error(
+        "`{path}` belongs to user {owner}, who could exchange what is in it: `chown root: {path}`, or name another directory", path = path.display()
+    )]
+    Others { path: PathBuf, owner: u32 },
     #[error("the run directory `{0}` is too long for socket names: use one of at most {RUN_PATH_BYTES_MAX} bytes")]
     RunPathTooLong(PathBuf),
 }
@@ -61,8 +66,11 @@ impl Instance {
             return Err(InstanceError::RunPathTooLong(run));
         }
         let path = run.join("daemon.lock");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(in_path("opening", &path))?;
+        let mut options = File::options();
+        // Whoever may open it can hold it.
+        let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(in_path("opening", &path))?;
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(in_path("setting the mode of", &path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
             Errno::EWOULDBLOCK => InstanceError::Running(run.clone()),
             _ => in_path("locking", &path)(error.into()),
@@ -128,7 +136,8 @@ fn id_of(run: &Path) -> String {
 /// Makes a directory with exactly this mode and owner, whether it was there or not. One that is as it
 /// should be is not touched: its disk may be one that cannot be written.
 ///
-/// Links are followed: whoever may change the directory that it is in has to be root.
+/// Links are followed: whoever may change the directory that it is in has to be root, and so one that is to be nobody's
+/// in particular has to be ours.
 pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), InstanceError> {
     if !path.is_dir() {
         fs::create_dir_all(path).map_err(in_path("making directory", path))?;
@@ -137,6 +146,9 @@ pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) 
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(in_path("syncing", parent))?;
     }
     let found = fs::metadata(path).map_err(in_path("looking at", path))?;
+    if owner.is_none() && found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(InstanceError::Others { path: path.to_owned(), owner: found.uid() });
+    }
     if found.mode() & 0o7777 != mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(in_path("setting the mode of", path))?;
     }
@@ -164,6 +176,20 @@ mod tests {
         let id = first.id().to_owned();
         drop(first);
         assert_eq!(Instance::lock(directory.path()).unwrap().id(), id);
+    }
+
+    #[test]
+    fn a_directory_of_somebody_elses_is_refused_and_a_lock_is_nobodys_to_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, lock) = (directory.path().join("run"), directory.path().join("run/daemon.lock"));
+        let _lock_ends_when_dropped = dormouse_faults::no_child_starts();
+        drop(Instance::lock(&run).unwrap());
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        drop(Instance::lock(&run).unwrap());
+        assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
+        chown(&run, Some(12_345), None).unwrap();
+        let refused = Instance::lock(&run).unwrap_err();
+        assert!(refused.to_string().contains("belongs to user 12345"), "{refused}");
     }
 
     #[test]

@@ -249,14 +249,15 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let nodes = Some((node.uid, node.gid));
     make_directory(data, 0o755, None)?;
     let models = data.join("models");
-    make_directory(&models, 0o755, nodes)?;
+    make_directory(&models, 0o711, nodes)?;
     let prepared = data.join("prepared");
-    make_directory(&prepared, 0o755, nodes)?;
+    make_directory(&prepared, 0o711, nodes)?;
     // Nothing below: it would be made and given away where a link of the node's leads.
     let images = data.join("images");
-    make_directory(&images, 0o755, nodes)?;
+    make_directory(&images, 0o711, nodes)?;
     let layers = data.join("layers");
-    make_directory(&layers, 0o755, Some((0, 0)))?;
+    // Nobody else opens it: it is locked, and whoever may open it can hold that.
+    make_directory(&layers, 0o711, Some((0, 0)))?;
     let lock = lock_directory(&layers)?;
     let configs = data.join("configs");
     make_directory(&configs, 0o700, nodes)?;

@@ -12,6 +12,7 @@
 mod block;
 #[cfg(test)]
 mod crash;
+mod locks;
 mod ranges;
 
 use std::{

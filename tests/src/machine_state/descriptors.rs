@@ -5,7 +5,7 @@ use std::fs;
 use super::{Subject, sockets::Table, tasks::Task};
 
 /// Each block of uids that a daemon of the machine holds has a file here.
-const UID_LOCKS: &str = "/run/lock/dormouse-uids";
+const UID_LOCKS: &str = "/run/dormouse-uids";
 
 pub(super) fn of(task: &Task, sockets: &Table, subject: &Subject) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{}/fd", task.pid)).into_iter().flatten().filter_map(Result::ok);

@@ -32,8 +32,8 @@ impl Unfinished {
     }
 
     fn create_with_a_name(path: &Path) -> io::Result<Self> {
-        let partial = partial(path);
-        Ok(Self { file: File::create_new(&partial)?, path: path.to_owned(), partial: Some(partial) })
+        let (file, partial) = under_a_free_name(path, |partial| File::create_new(partial))?;
+        Ok(Self { file, path: path.to_owned(), partial: Some(partial) })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -45,9 +45,9 @@ impl Unfinished {
         self.file.sync_all()?;
         // A link cannot replace what has the name, and a rename can.
         if self.partial.is_none() {
-            let partial = partial(&self.path);
             let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            rustix::fs::linkat(CWD, itself, CWD, &partial, AtFlags::SYMLINK_FOLLOW)?;
+            let link = |partial: &Path| rustix::fs::linkat(CWD, &itself, CWD, partial, AtFlags::SYMLINK_FOLLOW);
+            let ((), partial) = under_a_free_name(&self.path, |partial| Ok(link(partial)?))?;
             self.partial = Some(partial);
         }
         if let Some(partial) = &self.partial {
@@ -67,9 +67,25 @@ impl Drop for Unfinished {
     }
 }
 
-fn partial(path: &Path) -> PathBuf {
+/// Of names that those left which were interrupted.
+const ATTEMPTS: u32 = 100;
+
+fn under_a_free_name<T>(path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, PathBuf)> {
+    let mut last = None;
+    for attempt in 0..ATTEMPTS {
+        let partial = partial(path, attempt);
+        match make(&partial) {
+            Ok(made) => return Ok((made, partial)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
+}
+
+fn partial(path: &Path, attempt: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
+    name.push(format!(".{}-{attempt}.partial", std::process::id()));
     name.into()
 }
 

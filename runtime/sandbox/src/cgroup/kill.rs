@@ -12,9 +12,9 @@ use rustix::{
 
 use super::CgroupError;
 
-/// A process with SIGKILL pending cannot fork, so each pass finds only the children of those that
-/// an earlier pass had not seen. The pids limit bounds those.
-const PASSES_MAX: u32 = 256;
+/// A process with SIGKILL pending cannot fork, so each pass finds only those that were left to it, and the children of
+/// those that an earlier pass had not seen. The pids limit bounds those.
+const PASSES_MAX: u32 = 1_024;
 /// Processes that are open at a time, each by a descriptor. Others wait for the next pass.
 const OPEN_MAX: usize = 64;
 
@@ -25,24 +25,19 @@ const OPEN_MAX: usize = 64;
 pub(super) fn every_process(list: impl Fn() -> Result<Vec<i32>, CgroupError>) -> Result<(), CgroupError> {
     let mut opened = BTreeMap::<i32, OwnedFd>::new();
     let mut killed = BTreeSet::new();
-    let mut passes_left = PASSES_MAX;
-    while passes_left > 0 {
-        let (mut is_done, mut others_wait) = (true, false);
+    for _ in 0..PASSES_MAX {
+        let mut is_done = true;
         let mut next = BTreeMap::new();
         for pid in list()?.into_iter().filter(|pid| !killed.contains(pid)).collect::<Vec<_>>() {
             is_done = false;
             if let Some(process) = opened.remove(&pid) {
                 send_kill(pid, &process)?;
                 killed.insert(pid);
-            } else if next.len() >= OPEN_MAX {
-                others_wait = true;
-            } else {
+            } else if opened.len() + next.len() < OPEN_MAX {
                 match open(pid) {
                     Ok(process) => next.extend(process.map(|process| (pid, process))),
                     // What is open is killed in the next pass, and its descriptor free.
-                    Err(CgroupError::Kill { source, .. }) if is_shortage(&source) && !next.is_empty() => {
-                        others_wait = true;
-                    }
+                    Err(CgroupError::Kill { source, .. }) if is_shortage(&source) && !next.is_empty() => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -51,8 +46,6 @@ pub(super) fn every_process(list: impl Fn() -> Result<Vec<i32>, CgroupError>) ->
             return Ok(());
         }
         opened = next;
-        // One that leaves others to the next does not tell whether they fork.
-        passes_left -= u32::from(!others_wait);
     }
     Err(CgroupError::StillForking { passes: PASSES_MAX })
 }

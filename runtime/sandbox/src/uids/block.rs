@@ -1,17 +1,17 @@
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{UidError, UidRange};
+use super::{UidError, UidRange, locks};
 
 /// How many uids one daemon takes of the configured range: a range of the default size serves
 /// sixteen daemons on one machine, each with thousands of endpoints.
 const BLOCK_UIDS: u32 = 4_096;
 /// One place for all daemons of the machine, wherever their own directories are.
-const LOCKS: &str = "/run/lock/dormouse-uids";
+const LOCKS: &str = "/run/dormouse-uids";
 
 /// A part of the configured range that no other daemon of this machine uses while this value lives.
 #[derive(Debug)]
@@ -30,25 +30,20 @@ impl UidBlock {
         Self::claim_in(Path::new(LOCKS), range, instance)
     }
 
-    fn claim_in(locks: &Path, range: UidRange, instance: &str) -> Result<Self, UidError> {
+    fn claim_in(directory: &Path, range: UidRange, instance: &str) -> Result<Self, UidError> {
         let io = |operation, path: &Path| {
             let path = path.to_owned();
             move |source| UidError::Io { operation, path, source }
         };
-        fs::create_dir_all(locks).map_err(io("making the directory of uid locks", locks))?;
+        locks::make_directory(directory).map_err(io("making the directory of uid locks", directory))?;
         let blocks = range.count.div_euclid(BLOCK_UIDS).max(1);
         let size = if blocks == 1 { range.count } else { BLOCK_UIDS };
         let preferred = u64::from_str_radix(instance, 16).unwrap_or(0) % u64::from(blocks);
         for offset in 0..blocks {
             let index = (u32::try_from(preferred).unwrap_or(0) + offset) % blocks;
             let block = UidRange { base: range.base + index * size, count: size };
-            let path: PathBuf = locks.join(block.base.to_string());
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)
-                .map_err(io("opening the lock", &path))?;
+            let path: PathBuf = directory.join(block.base.to_string());
+            let file = locks::open(&path).map_err(io("opening the lock", &path))?;
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 return Ok(Self { range: block, _lock: lock });
             }

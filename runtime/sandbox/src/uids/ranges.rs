@@ -4,17 +4,7 @@
 //! daemons of a machine never take the same is for the kernel: a range is a lock on so many bytes of one file,
 //! each of which stands for the id of its number.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fs::{self, File},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
-    },
-    path::Path,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeSet, fs::File, os::fd::AsRawFd, path::Path, rc::Rc};
 
 use nix::{
     errno::Errno,
@@ -22,7 +12,7 @@ use nix::{
     libc,
 };
 
-use super::{ImageIds, UidError, UidRange, ids_of_machine};
+use super::{ImageIds, UidError, UidRange, ids_of_machine, locks};
 use crate::messages::ImageIdsMode;
 
 /// One place for all daemons of the machine, which is root's alone: whoever may open it can hold every range.
@@ -100,12 +90,9 @@ impl Ranges {
             return Err(UidError::NoRanges { first, end: END });
         }
         if let Some(parent) = path.parent() {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
-            made.map_err(failed("making the directory of id locks for"))?;
+            locks::make_directory(parent).map_err(failed("making the directory of id locks for"))?;
         }
-        let mut options = File::options();
-        let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let locks = options.open(path).map_err(failed("opening the lock"))?;
+        let locks = locks::open(path).map_err(failed("opening the lock"))?;
         let mut others = ids_of_machine();
         others.push(workers);
         let taken = Rc::new(Taken { locks, bases: RefCell::default() });

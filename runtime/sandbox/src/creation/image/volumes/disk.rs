@@ -18,8 +18,9 @@ use std::{
 use nix::libc;
 use rustix::{
     fs::{AtFlags, FallocateFlags, FlockOperation},
+    io::Errno,
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
-    process::{Signal, set_parent_process_death_signal},
+    process::{Signal, getpid, getppid, set_parent_process_death_signal},
 };
 
 use super::{VolumeError, io_failed, set_mode};
@@ -120,8 +121,13 @@ fn format(file: &File, owner: u32) -> Result<(), VolumeError> {
         .env_clear()
         .stdin(Stdio::from(opened));
     // It is in no group of the replica's yet, and nothing of a replica outlives what makes it.
-    let ends_with_us = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
-    // SAFETY: it is one system call, and allocates nothing.
+    let us = getpid();
+    let ends_with_us = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Whoever had ended before that would send none.
+        if getppid() == Some(us) { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    // SAFETY: it is two system calls, and allocates nothing.
     unsafe { command.pre_exec(ends_with_us) };
     let output = command.output().map_err(io_failed("running mkfs.ext4"))?;
     if output.status.success() {
