@@ -256,8 +256,8 @@ fn make_directories(data: &Path, instance: &Instance, node: NodeUser) -> Result<
     let images = data.join("images");
     make_directory(&images, 0o711, nodes)?;
     let layers = data.join("layers");
-    // Nobody else opens it: it is locked, and whoever may open it can hold that.
-    make_directory(&layers, 0o711, Some((0, 0)))?;
+    // The node lists it. Nobody else opens it: it is locked, and whoever may open it can hold that.
+    make_directory(&layers, 0o751, Some((0, node.gid)))?;
     let lock = lock_directory(&layers)?;
     let configs = data.join("configs");
     make_directory(&configs, 0o700, nodes)?;
