@@ -33,9 +33,10 @@ async fn one_in_which_nothing_listens_any_more_keeps_its_requests_and_another_ta
     assert_eq!(refused.replica(), &replica);
     refused.tell_deaf();
     drop(refused);
+    let is_told = |failure: &String| failure.contains("nothing listens");
+    node.wait_for("demo", |view| view.last_failure.as_ref().is_some_and(is_told)).await;
     let next = node.acquire("demo").await.unwrap();
     assert_ne!(next.replica(), &replica);
-    assert!(node.view("demo").last_failure.as_ref().unwrap().contains("nothing listens"));
     tokio::select! {
         biased;
         cause = streams.lost() => panic!("it lost what it has: {cause}"),
