@@ -18,6 +18,11 @@ use std::{
 };
 
 use nix::unistd::Pid;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, retry_on_intr},
+    process::{PidfdFlags, pidfd_open},
+};
 
 use self::helper::Helper;
 pub(crate) use self::resolver::NAMESERVER;
@@ -27,6 +32,9 @@ use crate::{
     defence::Defence,
     error_chain, userns,
 };
+
+/// How long what ends beside a helper may take.
+const ALONE_WITHIN: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Why a replica has no way out.
 #[derive(Debug, thiserror::Error)]
@@ -81,16 +89,40 @@ impl Outside {
         if reasons.is_empty() { Err(EgressError::NoHelper) } else { Err(EgressError::Helpers(reasons.join("; "))) }
     }
 
-    /// It puts itself into the background, and nobody else is in there.
+    /// It puts itself into the background, and nobody else stays in there.
     fn only_process(&mut self) -> Result<Pid, EgressError> {
-        let failed = failed("looking for the helper");
         let mut text = String::new();
         let read = self.processes.rewind().and_then(|()| self.processes.read_to_string(&mut text));
-        match (read, text.trim().parse()) {
-            (Ok(_), Ok(pid)) => Ok(Pid::from_raw(pid)),
-            (Ok(_), Err(_)) => Err(failed(io::Error::other(format!("its processes are `{}`", text.trim())))),
-            (Err(error), _) => Err(failed(error)),
+        read.and_then(|_| the_one_that_stays(&text)).map_err(failed("looking for the helper"))
+    }
+}
+
+/// Of those that `listed` names: pasta asks about the network by children of its own that it does not wait for, and one
+/// of them can be listed while it ends. Who ends is told by the kernel, and not listed anew: on v1 a list that was once
+/// read is read again as it was.
+fn the_one_that_stays(listed: &str) -> io::Result<Pid> {
+    let mut staying = Vec::new();
+    for pid in listed.lines() {
+        let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other(format!("`{}` is no list of processes", listed.trim())))?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => staying.push((pid, process)),
+            Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
         }
+    }
+    while staying.len() > 1 {
+        let mut ends: Vec<_> = staying.iter().map(|(_, process)| PollFd::new(process, PollFlags::IN)).collect();
+        if retry_on_intr(|| poll(&mut ends, Some(&ALONE_WITHIN)))? == 0 {
+            break;
+        }
+        let mut has_ended = ends.iter().map(|end| !end.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        staying.retain(|_| !has_ended.next().unwrap_or_default());
+    }
+    match staying.as_slice() {
+        [(pid, _)] => Ok(Pid::from_raw(pid.as_raw_nonzero().get())),
+        [] => Err(io::Error::other("it has ended")),
+        several => Err(io::Error::other(format!("{} processes stay", several.len()))),
     }
 }
 
@@ -110,4 +142,39 @@ const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/usr/sbin
 
 fn find_program(name: &str) -> Option<PathBuf> {
     PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// Ends when its input does.
+    fn reader() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_child_that_ends_beside_the_helper_is_not_taken_for_it() {
+        let (mut ending, mut staying) = (reader(), reader());
+        drop(ending.stdin.take());
+        let listed = format!("{}\n{}\n", ending.id(), staying.id());
+
+        let found = the_one_that_stays(&listed).unwrap();
+
+        assert_eq!(u32::try_from(found.as_raw()), Ok(staying.id()));
+        drop(staying.stdin.take());
+        ending.wait().unwrap();
+        staying.wait().unwrap();
+    }
+
+    #[test]
+    fn a_helper_that_has_ended_is_none() {
+        let mut ended = reader();
+        ended.wait().unwrap();
+        let error = the_one_that_stays(&format!("{}\n", ended.id())).unwrap_err();
+        assert_eq!(error.to_string(), "it has ended");
+        assert_eq!(the_one_that_stays("").unwrap_err().to_string(), "it has ended");
+    }
 }
