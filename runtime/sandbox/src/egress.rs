@@ -107,7 +107,8 @@ fn the_one_that_stays(listed: &str) -> io::Result<Pid> {
         let pid = pid.ok_or_else(|| io::Error::other(format!("`{}` is no list of processes", listed.trim())))?;
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => staying.push((pid, process)),
-            Err(Errno::SRCH) => {}
+            // The latter of one that is being reaped, before Linux 6.15.
+            Err(Errno::SRCH | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -146,6 +147,7 @@ fn find_program(name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::process::{Child, Command, Stdio};
 
     use super::*;
