@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream};
 use dormouse_tests::{
     Connection, Daemon, Endpoint, Request, Round, Script, SmallDisk,
     processes::{self, NoDescriptors},
-    script::Infer,
+    script::{Bomb, Infer},
     wait::{until, until_true},
 };
 use rustix::process::Signal;
@@ -236,4 +236,23 @@ pub(crate) fn a_spawner_without_descriptors_says_so_and_goes_on(round: Round) {
     running.check_echo(3);
     assert_eq!(running.processes(), replica, "the replica never noticed");
     until_it_serves(&at_zero);
+}
+
+/// The next daemon is not without the memory that replicas of a killed one hold until they are swept.
+#[test]
+fn a_budget_left_to_the_machine_is_read_once_what_a_killed_daemon_left_is_gone() {
+    const HELD_MIB: u64 = 1_536;
+    let home = fake().set("node", "memory_budget", "\"auto\"").endpoint("freeze_after", "\"1ms\"");
+    let daemon = home.endpoint("tmp", &format!("\"{HELD_MIB}Mi\"")).endpoint("memory", "\"2Gi\"").start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
+    let budget = |daemon: &Daemon| daemon.metrics().sum("dormouse_memory_budget_bytes", &[]);
+    let before = budget(&daemon);
+    endpoint.play(Script::echo().infer(Infer::Bomb(Bomb::Tmp)));
+    assert_eq!(daemon.send(&endpoint.echo_request(1)).status, 200);
+    // Unlike others it does not end by itself when its daemon does.
+    endpoint.until_phases(&["frozen"]);
+    let daemon = daemon.kill().start_again();
+    // Others take memory meanwhile, and give it back.
+    let lost = before - budget(&daemon);
+    assert!(lost < (HELD_MIB << 20) as f64 / 2.0, "{lost} bytes are in use that were not");
 }

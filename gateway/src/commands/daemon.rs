@@ -25,14 +25,16 @@ pub(super) struct Daemon {
 impl Daemon {
     pub(super) fn run(self, common: &Common) -> Result<(), CommandError> {
         let overrides = Overrides { listen: self.listen, data: common.data.clone(), run: common.run.clone() };
+        log_to_stderr();
+        // What a killed daemon left holds memory that the budget would be without, for as long as this one runs.
+        spawner::end_leftovers(&config::run_directory(common.config.as_deref(), common.run.clone())?);
         start(config::load(common.config.as_deref(), &overrides)?, None)
     }
 }
 
-/// Becomes the spawner. With `companion` the daemon is one that leaves nothing: the command is run
+/// Becomes the spawner, whose log is open. With `companion` the daemon is one that leaves nothing: the command is run
 /// once it serves, and its directories go with it.
 pub(super) fn start(settings: DaemonSettings, companion: Option<Vec<OsString>>) -> Result<(), CommandError> {
-    log_to_stderr();
     let DaemonSettings { listen, node_user, onnxruntime, lent, pool, node } = settings;
     Ok(spawner::run(SpawnerSettings {
         data: node.data.clone(),

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::{CommandError, Common, child_arguments, daemon};
+use super::{CommandError, Common, child_arguments, daemon, log_to_stderr};
 use crate::config::{self, Overrides};
 
 /// Try models: a foreground daemon with these deployed, gone without a trace on Ctrl-C (root)
@@ -41,6 +41,7 @@ impl Serve {
         companion.extend(self.name.into_iter().flat_map(|name| ["--name".into(), name.into()]));
         companion.push("--".into());
         companion.extend(self.paths.into_iter().map(Into::into));
+        log_to_stderr();
         daemon::start(settings, Some(companion))
     }
 }

@@ -139,6 +139,23 @@ pub enum SpawnerError {
     Threads(usize),
 }
 
+/// Ends what an earlier daemon of this run directory left, where none runs: only then is it known how much memory there is
+/// for the next one. What cannot be done is told by [`run`], which does the same.
+pub fn end_leftovers(run: &Path) {
+    if run.is_dir()
+        && let Ok(hierarchy) = Hierarchy::detect()
+        && let Ok(instance) = Instance::lock(run)
+    {
+        let _ = sweep::sweep(&instance, &hierarchy).map(note_swept);
+    }
+}
+
+fn note_swept(groups: usize) {
+    if groups > 0 {
+        tracing::info!(groups, "removed what an earlier daemon left");
+    }
+}
+
 /// Runs the privileged half until a signal ends it. Call it before any thread exists.
 ///
 /// # Errors
@@ -176,10 +193,7 @@ fn serve(
     hierarchy: &Hierarchy,
     instance: &Instance,
 ) -> Result<(), SpawnerError> {
-    let swept = sweep::sweep(instance, hierarchy)?;
-    if swept > 0 {
-        tracing::info!(groups = swept, "removed what an earlier daemon left");
-    }
+    note_swept(sweep::sweep(instance, hierarchy)?);
     let node_user = NodeUser { uid: found.node_uid, gid: found.node_gid };
     let stores = make_directories(&settings.data, instance, node_user)?;
     let block = UidBlock::claim(found.uids, instance.id())?;

@@ -230,11 +230,13 @@ impl Command {
 
     fn wait(&mut self, conversation: &mut Conversation) -> io::Result<Ended> {
         loop {
-            let Some(left) = self.left() else {
+            let left = self.left();
+            let happened = self.poll(conversation, left.unwrap_or(Some(Duration::ZERO)))?;
+            // One that ended in time is told so, however late this looks.
+            if left.is_none() && !happened.is_over {
                 self.kill();
                 return Ok(self.ended(Outcome::TimedOut));
-            };
-            let happened = self.poll(conversation, left)?;
+            }
             if happened.is_asked
                 && let Some(order) = next_order(conversation)?
             {

@@ -238,11 +238,12 @@ impl Sandbox {
         told
     }
 
-    /// One that has ended already is in no group, and waits for its parent.
+    /// One that ends is in no group any more, though it may wait for all others of its pid namespace before its parent can
+    /// be told.
     fn is_of_group(&self, pid: i32) -> bool {
         let Life::Creating { child, .. } = &self.life else { return false };
         let is_in_group = || self.group.processes().is_ok_and(|processes| processes.contains(&pid));
-        pid > 1 && (is_in_group() || is_dead_child(pid, &[*child, Pid::this()]))
+        pid > 1 && (is_in_group() || is_ending_child(pid, &[*child, Pid::this()]))
     }
 
     /// Reads one message of the worker's, if one waits.
@@ -251,6 +252,9 @@ impl Sandbox {
         let said = self.checked(said);
         if said == Said::NothingMore {
             self.hang_up();
+        }
+        if matches!(said, Said::Ready(_)) && self.stop_asked {
+            self.ask_once_more();
         }
         if let Some(conversation) = &mut self.conversation {
             conversation.word.heard(&said);
@@ -312,6 +316,15 @@ impl Sandbox {
             return ExitCause::OutOfProcesses { limit: self.limits.pids, ended };
         }
         ended.into()
+    }
+
+    /// Where what makes its container was killed for memory, as the kernel counts before it kills, or lost a process so.
+    pub(crate) fn not_created(&self, reason: String) -> ExitCause {
+        match (self.stop_asked, self.exceeded_memory()) {
+            (true, _) => ExitCause::Stopped,
+            (false, true) => ExitCause::OutOfMemory { limit_bytes: self.limits.memory.get() },
+            (false, false) => ExitCause::NotCreated { reason },
+        }
     }
 
     /// A group whose counter cannot be read any more has not told of an excess.
@@ -434,6 +447,23 @@ impl Sandbox {
         Ok(())
     }
 
+    /// What was told to end before it could hear that: a server that had yet to join its group, or the first process of a pid
+    /// namespace before it handled the signal.
+    fn ask_once_more(&mut self) {
+        let asked = match self.life {
+            Life::Running { pid } => {
+                self.ask_to_end(pid);
+                Ok(())
+            }
+            Life::Forked => self.group.terminate(),
+            Life::Creating { .. } | Life::Reaping | Life::Removing { .. } | Life::Dead => Ok(()),
+        };
+        if let Err(error) = asked {
+            // It is killed after its grace.
+            tracing::warn!(sandbox = self.name, "asking it to end failed: {}", error_chain::one_line(&error));
+        }
+    }
+
     /// Ends everything of it, its creation included.
     pub(crate) fn kill(&mut self) -> Result<(), CgroupError> {
         self.stop_asked = true;
@@ -467,11 +497,41 @@ impl Sandbox {
     }
 }
 
-/// Whether the process has ended and one of these is to be told.
-fn is_dead_child(pid: i32, parents: &[Pid]) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let is_dead = field("State:").is_some_and(|state| state.starts_with('Z'));
-    let parent = field("PPid:").and_then(|parent| parent.parse().ok());
-    is_dead && parent.is_some_and(|parent| parents.contains(&Pid::from_raw(parent)))
+/// Flag of a process that ends, from before it leaves its group on (`PF_EXITING` of the kernel's `sched.h`).
+const EXITING: u32 = 0x4;
+
+/// Whether the process ends, or has ended, and one of these is to be told.
+fn is_ending_child(pid: i32, parents: &[Pid]) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // Its name, which it chooses, is in parentheses; state, parent, process group, session, terminal, its foreground group
+    // and the kernel's flags follow.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let flags = fields.get(6).and_then(|flags| flags.parse::<u32>().ok());
+    let parent = fields.get(1).and_then(|parent| parent.parse().ok()).map(Pid::from_raw);
+    flags.is_some_and(|flags| flags & EXITING != 0) && parent.is_some_and(|parent| parents.contains(&parent))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    use super::*;
+
+    #[test]
+    fn only_a_child_that_ends_is_one_that_may_be_in_no_group() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_ending_child(pid, &[Pid::this()]), "it lives");
+        drop(child.stdin.take());
+        let number = rustix::process::Pid::from_raw(pid).unwrap();
+        waitid(WaitId::Pid(number), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert!(is_ending_child(pid, &[Pid::this()]));
+        assert!(!is_ending_child(pid, &[Pid::from_raw(1)]), "of another");
+        child.wait().unwrap();
+        assert!(!is_ending_child(pid, &[Pid::this()]), "it is gone");
+    }
 }

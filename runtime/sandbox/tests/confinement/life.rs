@@ -131,7 +131,7 @@ pub(crate) fn stop_asks_then_kills() {
     let mut node = daemon.node();
     let spec = replica_of(worker::IGNORES_SIGTERM, 1);
     let log = node.start(&spec).log;
-    node.stop(&spec.replica, 50);
+    node.stop(&spec.replica, 2_000);
     assert_eq!(node.exit_cause(&spec.replica), ExitCause::Stopped);
     assert_eq!(read_log(log), worker::TOLD_TO_END, "it was asked, and did not do it");
     daemon.end(node);
@@ -140,7 +140,8 @@ pub(crate) fn stop_asks_then_kills() {
 pub(crate) fn stop_reaches_a_replica_that_is_being_made() {
     let mut daemon = Daemon::start();
     let mut node = daemon.node();
-    for (serial, grace_ms) in [(1, 0), (2, 200)] {
+    // Within the latter nobody would wait for the end of one that was not asked once it could hear.
+    for (serial, grace_ms) in [(1, 0), (2, 200_000)] {
         let spec = replica_of("plain", serial);
         node.create(&spec);
         node.stop(&spec.replica, grace_ms);

@@ -100,8 +100,8 @@ impl Loop<'_> {
     }
 
     pub(super) fn on_not_created(&mut self, whose: &Whose, reason: String) {
-        let stopped = self.sandbox_mut(whose).is_some_and(|sandbox| sandbox.was_told_to_stop());
-        let cause = if stopped { ExitCause::Stopped } else { ExitCause::NotCreated { reason } };
+        let Some(sandbox) = self.sandbox_mut(whose) else { return };
+        let cause = sandbox.not_created(reason);
         self.on_over(whose, cause);
     }
 

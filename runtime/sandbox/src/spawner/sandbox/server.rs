@@ -37,7 +37,7 @@ use crate::{
 
 /// A server that was killed is gone at once, and its template answers at once how it ended. Where they do
 /// not, the server is not in its group, or the template is stuck; then that is ended.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Most servers that a template is asked for the end of though they never served. One that answers none of it is not
 /// asked for more servers.
@@ -249,7 +249,7 @@ impl Sandbox {
         let number = *number;
         self.life = Life::Reaping;
         self.hang_up();
-        self.begin_to_wait(now);
+        self.begin_to_wait_anew(now);
         self.kill_unasked()?;
         Ok(Some(number))
     }
@@ -262,6 +262,13 @@ impl Sandbox {
 
     pub(super) fn begin_to_wait(&mut self, now: Instant) {
         if let Kind::Server { patience: patience @ Patience::Unneeded, .. } = &mut self.kind {
+            *patience = Patience::Until(now + PATIENCE);
+        }
+    }
+
+    /// Its template is asked only now, however long the server took to end.
+    fn begin_to_wait_anew(&mut self, now: Instant) {
+        if let Kind::Server { patience: patience @ (Patience::Unneeded | Patience::Until(_)), .. } = &mut self.kind {
             *patience = Patience::Until(now + PATIENCE);
         }
     }
