@@ -13,7 +13,7 @@ use hyper::{
     body::{Body, Incoming},
     client::conn::TrySendError,
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
     InferenceError,
@@ -27,8 +27,15 @@ use super::{
     request_body::{Progress, RequestBody},
 };
 
-/// A connection usually breaks a moment before the cause is known: so long it is waited for.
-pub(super) const CAUSE_WAIT: Duration = Duration::from_secs(1);
+/// A connection usually breaks a moment before the cause is known: so long it is waited for. The end of a worker that
+/// was forked is told by way of its template, for which the spawner waits up to a second.
+const CAUSE_WAIT: Duration = Duration::from_secs(5);
+/// The same of an image, whose server may break off a connection and live on.
+pub(super) const CAUSE_WAIT_OF_IMAGE: Duration = Duration::from_secs(2);
+/// So long a server may take until it listens anew, as where another program starts it again.
+const LISTENS_AGAIN_WITHIN: Duration = Duration::from_secs(1);
+/// How often a request is given to a replica that gets no byte of it.
+const ATTEMPTS_MAX: u32 = 2;
 
 /// Why an exchange gave no answer.
 #[derive(Debug)]
@@ -44,12 +51,17 @@ pub(super) struct Unsent {
     pub(super) request: Request<RequestBody>,
     pub(super) cause: UnsentCause,
     replica: ReplicaId,
+    /// Nothing listens in it any more, and it gets no other request: the next replica is another one.
+    is_deaf: bool,
+    attempts: u32,
 }
 
 impl Unsent {
-    /// For those who try it again.
-    pub(super) fn tried(&self) -> Tried {
-        Tried { refused_by: self.cause.is_refusal().then(|| self.replica.clone()) }
+    /// For those who try it again, unless that was the last time.
+    pub(super) fn tried(&self) -> Option<Tried> {
+        let is_last = self.attempts >= ATTEMPTS_MAX + u32::from(self.is_deaf);
+        let refused_by = self.cause.is_refusal().then(|| self.replica.clone());
+        (!is_last).then_some(Tried { refused_by, attempts: self.attempts })
     }
 }
 
@@ -58,6 +70,13 @@ impl Unsent {
 pub(super) struct Tried {
     /// The replica in which nothing listened.
     refused_by: Option<ReplicaId>,
+    attempts: u32,
+}
+
+impl From<Unsent> for ExchangeError {
+    fn from(unsent: Unsent) -> Self {
+        Self::Unsent(Box::new(unsent))
+    }
 }
 
 impl From<InferenceError> for ExchangeError {
@@ -77,15 +96,16 @@ pub(super) async fn exchange(
 ) -> Result<(Response<Incoming>, Exchange), ExchangeError> {
     // Who tries again does so on a connection that nobody is closing.
     let reuse = tried.is_none();
+    let attempts = tried.as_ref().map_or(0, |tried| tried.attempts) + 1;
     let connection = match connect(pool, &mut grant, deadline, reuse).await? {
         Ok(connection) => connection,
         Err(cause) => {
-            // On its loopback twice is proof that nothing listens any more, whatever else runs in it.
-            let refused_before = tried.and_then(|tried| tried.refused_by).is_some_and(|by| by == grant.replica);
-            if refused_before && grant.payload.is_image() && cause.is_refusal() {
-                (grant.tell_deaf)();
+            let mut unsent = Unsent { request, cause, replica: grant.replica.clone(), is_deaf: false, attempts };
+            let refused_before = tried.and_then(|tried| tried.refused_by).is_some_and(|by| by == unsent.replica);
+            if unsent.cause.is_refusal() {
+                look_again(pool, grant, &mut unsent, refused_before, deadline).await;
             }
-            return Err(unsent(request, cause, &grant.replica));
+            return Err(unsent.into());
         }
     };
     let progress = request.body().progress();
@@ -107,7 +127,10 @@ pub(super) async fn exchange(
             Ok((response, Exchange { grant, connection, pool: Arc::clone(pool), progress }))
         }
         Err(mut error) => Err(match error.take_message() {
-            Some(request) => unsent(request, UnsentCause::Handshake(error.into_error()), &grant.replica),
+            Some(request) => {
+                let cause = UnsentCause::Handshake(error.into_error());
+                Unsent { request, cause, replica: grant.replica.clone(), is_deaf: false, attempts }.into()
+            }
             None => {
                 let broken = Broken { error: error.into_error(), of_stream: connection.outlives_its_exchanges() };
                 failure(broken, &progress, &mut grant, body_bytes_max).await.into()
@@ -244,8 +267,22 @@ fn pass_back(response: &mut Response<Incoming>, payload: Payload, is_upgrade: bo
     }
 }
 
-fn unsent(request: Request<RequestBody>, cause: UnsentCause, replica: &ReplicaId) -> ExchangeError {
-    ExchangeError::Unsent(Box::new(Unsent { request, cause, replica: replica.clone() }))
+/// Nothing listens where the replica was to. It may have died, which is known a moment after its sockets close; or its
+/// server is started anew; or, if it is so for the second time, nothing of it listens any more, whatever else runs in it.
+async fn look_again(pool: &Pool, mut grant: Grant, unsent: &mut Unsent, refused_before: bool, deadline: Instant) {
+    let is_image = grant.payload.is_image();
+    if refused_before {
+        if is_image {
+            (grant.tell_deaf)();
+        }
+        unsent.is_deaf = is_image;
+        return;
+    }
+    let wait = if is_image { LISTENS_AGAIN_WITHIN } else { CAUSE_WAIT };
+    if let Ok(cause) = timeout_at(deadline.min(Instant::now() + wait), &mut grant.lost).await {
+        pool.forget(&grant.replica);
+        unsent.cause = UnsentCause::Died(cause);
+    }
 }
 
 /// An exchange that broke off.
@@ -271,7 +308,8 @@ async fn failure(broken: Broken, progress: &Progress, grant: &mut Grant, body_by
     if error.is_parse() || of_stream {
         return InferenceError::ReplicaBroke(error);
     }
-    match timeout(CAUSE_WAIT, &mut grant.lost).await {
+    let wait = if grant.payload.is_image() { CAUSE_WAIT_OF_IMAGE } else { CAUSE_WAIT };
+    match timeout(wait, &mut grant.lost).await {
         Ok(cause) => InferenceError::ReplicaDied(cause),
         Err(_) => InferenceError::ReplicaBroke(error),
     }

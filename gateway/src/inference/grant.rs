@@ -40,6 +40,8 @@ pub(super) struct Grant {
     pub(super) payload: Payload,
     /// Resolves when the replica is dead. It owns the lease.
     pub(super) lost: Pin<Box<dyn Future<Output = LossCause> + Send>>,
+    /// Says that it did its part.
+    pub(super) tell_served: Box<dyn FnOnce() + Send>,
     /// Says that it answers nothing at all any more.
     pub(super) tell_silent: Box<dyn FnOnce() + Send>,
     /// Says that nothing listens in it any more.
@@ -57,13 +59,14 @@ impl std::fmt::Debug for Grant {
 impl From<Lease> for Grant {
     fn from(lease: Lease) -> Self {
         let lease = Arc::new(lease);
-        let (silent, deaf) = (Arc::clone(&lease), Arc::clone(&lease));
+        let (served, silent, deaf) = (Arc::clone(&lease), Arc::clone(&lease), Arc::clone(&lease));
         let answered = lease.ends_a_wake().then(|| Arc::clone(&lease));
         Self {
             replica: lease.replica().clone(),
             address: lease.address().clone(),
             payload: Payload::behind(lease.address()),
             lost: Box::pin(async move { lease.lost().await }),
+            tell_served: Box::new(move || served.tell_served()),
             tell_silent: Box::new(move || silent.tell_silent()),
             tell_deaf: Box::new(move || deaf.tell_deaf()),
             tell_answered: answered

@@ -174,10 +174,11 @@ impl Reply {
     fn finish(&mut self) {
         self.is_whole = true;
         let held = self.held.lock().take();
-        if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, .. }) = held
-            && progress.is_finished()
-        {
-            pool.put(&grant.replica, &grant.address, connection);
+        if let Some(Held { exchange: Exchange { grant, connection, pool, progress }, .. }) = held {
+            if progress.is_finished() {
+                pool.put(&grant.replica, &grant.address, connection);
+            }
+            (grant.tell_served)();
         }
         self.watched = None;
     }
@@ -195,10 +196,10 @@ impl Reply {
     fn cut_off(&mut self, error: ReplyError) -> ReplyError {
         let held = self.held.lock().take();
         self.is_whole = true;
-        if let Some(Held { exchange: Exchange { grant, .. }, .. }) = held
-            && matches!(error, ReplyError::Deadline)
-        {
-            liveness::look(grant);
+        match (held, &error) {
+            (Some(Held { exchange: Exchange { grant, .. }, .. }), ReplyError::Deadline) => liveness::look(grant),
+            (Some(Held { exchange: Exchange { grant, .. }, .. }), ReplyError::TooSlow) => (grant.tell_served)(),
+            _ => {}
         }
         if let Some(Watched { observation, request_id }) = self.watched.take() {
             let request_id = request_id.to_str().unwrap_or_default();
@@ -232,6 +233,10 @@ impl Drop for Reply {
         // Over HTTP/2 the end comes behind the last byte, and who was told a length does not wait for it.
         if !self.is_whole && self.incoming.size_hint().exact() == Some(0) {
             self.finish();
+        }
+        // A client that went away, as from a stream without end, has no complaint.
+        if let Some(Held { exchange, .. }) = self.held.lock().take() {
+            (exchange.grant.tell_served)();
         }
     }
 }

@@ -88,13 +88,14 @@ impl Gateway {
                 // From here on nobody knows who waits for whom.
                 under_way.is_theirs();
             }
-            let is_last = tried.is_some();
             match exchange(&self.pool, Grant::from(lease), request, deadline, body_bytes_max, tried).await {
                 Ok((response, exchange)) => return Ok(Answered { response, exchange, under_way, deadline, upgrade }),
                 Err(ExchangeError::Failed(error)) => return Err(error),
-                Err(ExchangeError::Unsent(unsent)) if is_last => return Err(InferenceError::Unreachable(unsent.cause)),
                 Err(ExchangeError::Unsent(unsent)) => {
-                    tried = Some(unsent.tried());
+                    tried = unsent.tried();
+                    if tried.is_none() {
+                        return Err(InferenceError::Unreachable(unsent.cause));
+                    }
                     request = unsent.request;
                 }
             }

@@ -100,7 +100,7 @@ async fn a_connection_that_breaks_first_is_told_with_the_cause_that_follows() {
 
 #[tokio::test]
 async fn a_replica_that_does_not_answer_in_time_is_504_and_loses_its_connection() {
-    let mut front = Front::with_timeout(Duration::from_millis(50)).await;
+    let mut front = Front::with_timeout(Duration::from_secs(1)).await;
     let mut client = front.client().await;
     client.write_all(post("{}").as_bytes()).await.unwrap();
     let mut replica = front.connected().await;
@@ -117,7 +117,7 @@ async fn a_replica_that_does_not_answer_in_time_is_504_and_loses_its_connection(
 
 #[tokio::test]
 async fn a_replica_that_then_does_not_say_that_it_lives_is_silent() {
-    let mut front = Front::with_timeout(Duration::from_millis(50)).await;
+    let mut front = Front::with_timeout(Duration::from_secs(1)).await;
     let mut client = front.client().await;
     client.write_all(post("{}").as_bytes()).await.unwrap();
     let _unheard = front.connected().await;
@@ -192,7 +192,8 @@ async fn an_answer_that_the_deadline_ended_is_not_put_down_to_its_client() {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    let mut front = Front::with_timeout(Duration::from_millis(50)).await;
+    // Before its client would be given up.
+    let mut front = Front::with_timeout(Duration::from_millis(500)).await;
     let mut client = front.client().await;
     client.write_all(post("{}").as_bytes()).await.unwrap();
     let mut replica = front.connected().await;
@@ -234,4 +235,22 @@ async fn a_replica_that_cannot_be_reached_or_is_dead_got_not_a_byte() {
     let response = front::response(&mut client).await;
     assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("out of memory"), "{response}");
     assert_eq!(front.connections_made(), 0);
+}
+
+#[tokio::test]
+async fn what_refuses_since_it_died_is_waited_for_until_that_is_known() {
+    for mut front in [Front::start().await, Front::image().await] {
+        front.refuse_connections().await;
+        front.grant_next([1, 1]);
+        let mut client = front.client().await;
+        client.write_all(post("{}").as_bytes()).await.unwrap();
+        while front.grants_left() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(front.grants_left(), 1, "the same replica is not asked again at once");
+        front.lose(OUT_OF_MEMORY);
+        let response = front::response(&mut client).await;
+        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("out of memory"), "{response}");
+        assert_eq!(front.told_deaf(), 0);
+    }
 }

@@ -74,6 +74,8 @@ impl Tunnel {
             };
             if matches!(ended, Ended::ReplicaLost(_)) {
                 exchange.pool.forget(&exchange.grant.replica);
+            } else {
+                (exchange.grant.tell_served)();
             }
             let request_id = request_id.to_str().unwrap_or_default();
             let (endpoint, why) = (observation.endpoint(), chain(&ended));

@@ -47,6 +47,7 @@ pub(crate) struct Leased {
     id: ReplicaId,
     address: Address,
     returned: AtomicU32,
+    served: AtomicBool,
     silent: AtomicBool,
     deaf: AtomicBool,
     lost: watch::Sender<Option<LossCause>>,
@@ -59,6 +60,7 @@ impl Leased {
             id,
             address,
             returned: AtomicU32::new(0),
+            served: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             lost: watch::Sender::new(None),
@@ -77,6 +79,11 @@ impl Leased {
     /// Leases that came back since this was last asked.
     pub(crate) fn take_returned(&self) -> u32 {
         self.returned.swap(0, Ordering::AcqRel)
+    }
+
+    /// Whether a holder was served since this was last asked.
+    pub(crate) fn take_served(&self) -> bool {
+        self.served.swap(false, Ordering::AcqRel)
     }
 
     /// Whether a holder found the replica silent since this was last asked.
@@ -127,6 +134,12 @@ impl Lease {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.replica.address
+    }
+
+    /// Says that the replica did its part: what it answered was whole, or nobody wanted more of it. Told to the endpoint with
+    /// the lease.
+    pub fn tell_served(&self) {
+        self.replica.served.store(true, Ordering::Release);
     }
 
     /// Says that the replica answers nothing at all any more. It is killed, and another one serves.

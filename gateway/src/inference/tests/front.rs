@@ -212,6 +212,10 @@ impl Front {
         *self.replicas.lock().unwrap() = replicas.into();
     }
 
+    pub(super) fn grants_left(&self) -> usize {
+        self.replicas.lock().unwrap().len()
+    }
+
     /// As where a server ends in good order: what is connected goes on.
     pub(super) async fn refuse_connections(&mut self) {
         self.listening.abort();
@@ -279,6 +283,7 @@ impl State {
             address: Address::Unix(self.socket.clone()),
             payload: self.payload,
             lost,
+            tell_served: Box::new(|| {}),
             tell_silent,
             tell_deaf,
             tell_answered: None,
@@ -294,16 +299,17 @@ impl State {
         let deadline = Instant::now() + self.timeout;
         let mut tried = None;
         let error = loop {
-            let is_last = tried.is_some();
             match exchange(&self.pool, self.grant(), request, deadline, BODY_BYTES_MAX as u64, tried).await {
                 Ok((response, exchange)) => {
                     let answered = Answered { response, exchange, under_way, deadline, upgrade };
                     return answered.deliver(self.metrics.watch(None), &caller, PACE);
                 }
                 Err(ExchangeError::Failed(error)) => break error,
-                Err(ExchangeError::Unsent(unsent)) if is_last => break InferenceError::Unreachable(unsent.cause),
                 Err(ExchangeError::Unsent(unsent)) => {
-                    tried = Some(unsent.tried());
+                    tried = unsent.tried();
+                    if tried.is_none() {
+                        break InferenceError::Unreachable(unsent.cause);
+                    }
                     request = unsent.request;
                 }
             }

@@ -187,7 +187,7 @@ async fn a_stream_that_is_reset_is_502_at_once_and_the_connection_serves_on() {
     drop(requests.recv().await.unwrap().answer);
     let response = front::response(&mut client).await;
     assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("broke off"), "{response}");
-    assert!(began.elapsed() < super::super::exchange::CAUSE_WAIT, "its replica lives");
+    assert!(began.elapsed() < super::super::exchange::CAUSE_WAIT_OF_IMAGE, "its replica lives");
     front.given_back().await;
 }
 

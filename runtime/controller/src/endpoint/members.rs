@@ -25,6 +25,8 @@ pub(super) struct Member {
     pub(super) created: Option<Instant>,
     /// Its control group, where that was made before it was known for whom.
     pub(super) premade: Option<Premade>,
+    /// What it prints is kept. Of one that was adopted while it was being made, its log comes with both.
+    pub(super) has_log: bool,
 }
 
 impl Member {
@@ -39,6 +41,7 @@ impl Member {
             readiness: None,
             created: None,
             premade: None,
+            has_log: false,
         }
     }
 

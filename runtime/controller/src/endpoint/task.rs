@@ -79,7 +79,8 @@ impl EndpointTask {
             let (number, memory) = (id.revision(), report.spec.limits.memory);
             let ReplicaReport { started_at_ms, premade, .. } = report;
             let created = began(started_at_ms);
-            let member = Member { started_at_ms, premade, created, ..Member::new(leased, number, memory) };
+            let member =
+                Member { started_at_ms, premade, created, has_log: true, ..Member::new(leased, number, memory) };
             members.insert(key, member);
             if report.state == ReplicaState::Starting {
                 started.push(key);
@@ -143,6 +144,7 @@ impl EndpointTask {
                 | Event::Doubted { .. }
                 | Event::Cancel { .. }
                 | Event::Release { .. }
+                | Event::Served { .. }
                 | Event::Expect { .. }
                 | Event::Unexpect { .. }
         );

@@ -161,6 +161,7 @@ impl EndpointPolicy {
             Event::Expect { expectation, until } => self.expectations.insert(expectation, until),
             Event::Unexpect { expectation } => self.expectations.remove(expectation),
             Event::Release { replica } => self.released(now, replica),
+            Event::Served { replica } => self.served(replica),
             Event::Silent { replica } => self.silent(now, replica, actions),
             Event::Deaf { replica } => self.deaf(now, replica, actions),
             Event::Unwell { replica, cause } => self.unwell(now, replica, cause, actions),

@@ -42,6 +42,10 @@ pub(crate) enum Event {
     Release {
         replica: ReplicaKey,
     },
+    /// It answered a request: what came before is forgiven.
+    Served {
+        replica: ReplicaKey,
+    },
     /// It answers nothing any more, though it runs.
     Silent {
         replica: ReplicaKey,
@@ -168,6 +172,7 @@ impl Event {
             | Self::Expect { .. }
             | Self::Unexpect { .. }
             | Self::Release { .. }
+            | Self::Served { .. }
             | Self::Silent { .. }
             | Self::Deaf { .. }
             | Self::Unwell { .. }

@@ -20,7 +20,15 @@ use crate::{
 impl EndpointTask {
     pub(super) async fn take_call(&mut self, call: Call) {
         match call {
+            // Who went away before this was taken in has told so already.
+            Call::Acquire { expectation, answer, .. } if answer.is_closed() => {
+                if let Some(expectation) = expectation {
+                    self.unexpect(expectation).await;
+                }
+            }
             Call::Acquire { deadline, came, expectation, answer } => {
+                // What was found by who comes again for it is not granted to it once more.
+                self.take_unfit().await;
                 self.waiters_so_far += 1;
                 let waiter = WaiterId(self.waiters_so_far);
                 self.waiting.insert(waiter, Waiter { came, answer });
@@ -70,21 +78,17 @@ impl EndpointTask {
     pub(super) async fn take_returns(&mut self) {
         let returned: Vec<(ReplicaKey, u32)> =
             self.members.iter().map(|(key, member)| (key, member.leased.take_returned())).collect();
+        // First: whoever found that gave its lease back after it.
+        self.take_unfit().await;
+        let served: Vec<ReplicaKey> =
+            self.members.iter().filter(|(_, member)| member.leased.take_served()).map(|(key, _)| key).collect();
+        for replica in served {
+            self.happen(Event::Served { replica }).await;
+        }
         for (replica, leases) in returned {
             for _ in 0..leases {
                 self.happen(Event::Release { replica }).await;
             }
-        }
-        let silent: Vec<ReplicaKey> =
-            self.members.iter().filter(|(_, member)| member.leased.take_silent()).map(|(key, _)| key).collect();
-        for replica in silent {
-            self.lose(replica, ExitCause::Silent.into());
-            self.happen(Event::Silent { replica }).await;
-        }
-        let deaf: Vec<ReplicaKey> =
-            self.members.iter().filter(|(_, member)| member.leased.take_deaf()).map(|(key, _)| key).collect();
-        for replica in deaf {
-            self.happen(Event::Deaf { replica }).await;
         }
         if self.returns.take_someone_left() {
             let gone: Vec<WaiterId> =
@@ -97,6 +101,21 @@ impl EndpointTask {
             for expectation in ended.map(|(expectation, _)| *expectation).collect::<Vec<_>>() {
                 self.unexpect(expectation).await;
             }
+        }
+    }
+
+    /// Replicas that were found to answer nothing or not to be reached.
+    async fn take_unfit(&mut self) {
+        let silent: Vec<ReplicaKey> =
+            self.members.iter().filter(|(_, member)| member.leased.take_silent()).map(|(key, _)| key).collect();
+        for replica in silent {
+            self.lose(replica, ExitCause::Silent.into());
+            self.happen(Event::Silent { replica }).await;
+        }
+        let deaf: Vec<ReplicaKey> =
+            self.members.iter().filter(|(_, member)| member.leased.take_deaf()).map(|(key, _)| key).collect();
+        for replica in deaf {
+            self.happen(Event::Deaf { replica }).await;
         }
     }
 
@@ -131,7 +150,10 @@ impl EndpointTask {
         match (told, descriptor) {
             (Told::Created { replica, .. }, Some(log)) => {
                 if let Some(key) = self.members.key(replica) {
-                    self.node.logs.keep(&self.revision.endpoint.name, replica, log);
+                    let has_log = self.members.get_mut(key).map(|member| std::mem::replace(&mut member.has_log, true));
+                    if has_log == Some(false) {
+                        self.node.logs.keep(&self.revision.endpoint.name, replica, log);
+                    }
                     self.look(key);
                 }
             }

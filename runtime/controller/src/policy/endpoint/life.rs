@@ -119,10 +119,15 @@ impl EndpointPolicy {
         {
             replica.leases -= 1;
             replica.last_used = now;
-            // Of one that was found dead its requests come back too, and have not been answered.
-            if let State::Ready | State::Unready { .. } | State::Draining { .. } = replica.state {
-                self.deaths_in_service = 0;
-            }
+        }
+    }
+
+    /// Deaths with no answer between them are one after the other.
+    pub(super) fn served(&mut self, key: ReplicaKey) {
+        // One that died since is not forgiven by what it answered before.
+        let state = self.replicas.get(&key).map(|replica| &replica.state);
+        if let Some(State::Ready | State::Unready { .. } | State::Draining { .. }) = state {
+            self.deaths_in_service = 0;
         }
     }
 

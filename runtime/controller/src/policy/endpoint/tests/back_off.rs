@@ -57,14 +57,19 @@ fn after_one_death_in_service_the_next_request_works_and_after_two_it_waits() {
 }
 
 #[test]
-fn a_lease_returned_between_two_deaths_forgives_the_first() {
-    let (mut case, first) = Case::serving(settings());
-    case.die(first);
-    let second = reserved(&case.acquire())[0];
-    case.start(second);
-    case.step(Event::Release { replica: second });
-    case.die(second);
-    assert_eq!(reserved(&case.acquire()).len(), 1);
+fn an_answer_between_two_deaths_forgives_the_first_and_a_lease_alone_does_not() {
+    for is_served in [true, false] {
+        let (mut case, first) = Case::serving(settings());
+        case.die(first);
+        let second = reserved(&case.acquire())[0];
+        case.start(second);
+        if is_served {
+            case.step(Event::Served { replica: second });
+        }
+        case.step(Event::Release { replica: second });
+        case.die(second);
+        assert_eq!(reserved(&case.acquire()).len(), usize::from(is_served));
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ enum Step {
     },
     Release {
         index: usize,
+        served: bool,
     },
     /// The ledger or the spawner answers the oldest thing it was asked about one replica.
     Answer {
@@ -128,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|index| Step::Cancel { index }),
         6 => (1..30_u64).prop_map(|seconds| Step::Expect { seconds }),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(index, comes)| Step::Unexpect { index, comes }),
-        12 => any::<usize>().prop_map(|index| Step::Release { index }),
+        12 => (any::<usize>(), any::<bool>()).prop_map(|(index, served)| Step::Release { index, served }),
         30 => (any::<usize>(), proptest::bool::weighted(0.8)).prop_map(|(index, well)| Step::Answer { index, well }),
         6 => any::<usize>().prop_map(|index| Step::Claim { index }),
         3 => any::<usize>().prop_map(|index| Step::Crash { index }),
@@ -382,8 +383,11 @@ impl World {
                     self.happen(Event::Unexpect { expectation });
                 }
             }
-            Step::Release { index } => {
+            Step::Release { index, served } => {
                 if let Some(replica) = self.pick(*index, |outside| outside.leases > 0) {
+                    if *served {
+                        self.happen(Event::Served { replica });
+                    }
                     self.replicas.get_mut(&replica).unwrap().leases -= 1;
                     self.happen(Event::Release { replica });
                 }

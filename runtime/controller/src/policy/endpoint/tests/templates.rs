@@ -202,6 +202,7 @@ fn a_fork_that_crashes_is_forked_again() {
 
 /// Serves one request and is killed by a signal.
 fn serve_and_crash(case: &mut Case, replica: ReplicaKey) -> Vec<Action> {
+    case.step(Event::Served { replica });
     case.step(Event::Release { replica });
     case.die(replica)
 }
@@ -227,6 +228,7 @@ fn deaths_far_apart_or_by_themselves_are_not_the_templates() {
     let (mut case, mut replica, template) = forked(with_templates());
     for _ in 0..2 * FORK_DEATHS_MAX {
         case.pass(FORK_DEATHS_WITHIN / 2);
+        case.step(Event::Served { replica });
         case.step(Event::Release { replica });
         case.step(Event::Exited { replica, cause: ExitCause::Code { code: 1 } });
         case.step(Event::Removed { replica });
