@@ -198,7 +198,7 @@ pub(crate) fn one_that_takes_connections_and_reads_nothing_is_replaced(round: Ro
 }
 
 fn never_answers(round: Round, infer: Infer) {
-    let daemon = home(round).endpoint("timeout", "\"1s\"").start();
+    let daemon = home(round).endpoint("timeout", "\"2s\"").start();
     let endpoint = daemon.deploy_fake("bomber", Script::echo(), &[]);
     endpoint.check_echo(1);
     endpoint.play(Script::echo().infer(infer));

@@ -90,12 +90,28 @@ pub(crate) fn failing_starts_back_off_longer_each_time(round: Round) {
     assert_eq!(daemon.get(&endpoint.path("/ready")).status, 503);
 
     endpoint.play(Script::echo().load(Load::Exit { code: 4 }));
-    until_true("the next try fails", || daemon.send(&endpoint.echo_request(1)).text().contains("status 4"));
-    assert!(daemon.send(&endpoint.echo_request(1)).retry_after() >= 2, "doubled");
+    let failed = until("the next try fails", || {
+        Some(daemon.send(&endpoint.echo_request(1))).filter(|answer| answer.text().contains("status 4"))
+    });
+    assert!(failed.retry_after() >= 2, "doubled");
     endpoint.play(Script::echo());
     until_true("it is tried again", || daemon.send(&endpoint.echo_request(1)).status == 200);
     let metrics = daemon.metrics();
     assert!(metrics.sum("dormouse_starts_total", &["endpoint=\"m\"", "result=\"failed\""]) >= 2.0);
+}
+
+/// Each holds its requests until they are given up: what comes back unanswered forgives nothing.
+pub(crate) fn those_that_answer_nothing_one_after_the_other_are_held_off(round: Round) {
+    let daemon =
+        fake().in_round(round).endpoint("timeout", "\"1s\"").set("endpoint.crash_back_off", "first", "\"30s\"");
+    let daemon = daemon.start();
+    let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
+    endpoint.play(Script::echo().infer(Infer::Deaf));
+    let cause = if round == Round::Image { "liveness probe: " } else { "answered nothing any more and was killed" };
+    until_true("it is held off", || {
+        let answer = daemon.send(&endpoint.echo_request(1));
+        answer.status == 503 && answer.error(503).contains(cause)
+    });
 }
 
 pub(crate) fn a_replica_that_ignores_sigterm_ends_all_the_same(round: Round) {
@@ -123,14 +139,14 @@ fn a_container_that_is_killed_while_it_is_made_is_a_failed_start() {
     let mut deploy = daemon.command(&["deploy", model.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
     // The first process of a replica is the one that makes its container.
     let endpoint = Endpoint::of(&daemon, "m");
-    let maker = until("a container is being made", || endpoint.processes().first().copied());
+    let maker = until("a container is being made", || endpoint.processes_and_makers().first().copied());
     kill(maker, Signal::KILL);
     until("the deploy fails", || deploy.try_wait().unwrap());
     let told = Told::of(&deploy.wait_with_output().unwrap(), "deploy".to_owned());
     let reason = told.failed(1);
     // Seen late, it was the payload already.
     assert!(["creating a replica failed", "killed by signal 9"].iter().any(|cause| reason.contains(cause)), "{reason}");
-    until_true("nothing of it is left", || endpoint.processes().is_empty());
+    until_true("nothing of it is left", || endpoint.processes_and_makers().is_empty());
 }
 
 pub(crate) fn minimum_replicas_come_back(round: Round) {

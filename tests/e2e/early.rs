@@ -1,5 +1,7 @@
 //! A wake begins with the head of its request, and nothing else does.
 
+use std::collections::VecDeque;
+
 use dormouse_tests::{Connection, Daemon, Endpoint, Home, Round, Script, endpoint::echo_body, wait::until_true};
 use serde_json::json;
 
@@ -77,14 +79,18 @@ fn a_client_that_leaves_after_the_head_leaves_nothing() {
 
 #[test]
 fn heads_without_bodies_do_not_keep_a_replica() {
-    // Far shorter than the test lasts.
-    let daemon = freezing().set("gateway", "client_wait", "\"1s\"").start();
+    // Heads come for longer than that, and it is long enough for what they wake to be seen.
+    let daemon = freezing().set("gateway", "client_wait", "\"5s\"").start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(1);
     endpoint.until_phases(&["frozen"]);
-    let mut held = Vec::new();
+    let mut held = VecDeque::new();
     let mut phase_beside_heads = || {
-        held.push(head(&endpoint, 100));
+        held.push_back(head(&endpoint, 100));
+        // No more connections than a process may have.
+        if held.len() > HEADS {
+            drop(held.pop_front());
+        }
         endpoint.phases().remove(0)
     };
     until_true("a head thaws it", || phase_beside_heads() == "ready");

@@ -30,7 +30,7 @@ fn freezing() -> Home {
 
 #[test]
 fn a_model_is_called_frozen_thawed_gone_and_called_again() {
-    let daemon = freezing().endpoint("zero_after", "\"2s\"").start();
+    let daemon = freezing().endpoint("zero_after", "\"10s\"").start();
     let endpoint = daemon.deploy("id", &model());
     call(&endpoint, 1.5);
     let first = endpoint.replicas().remove(0).id;

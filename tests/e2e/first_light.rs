@@ -6,7 +6,7 @@ use crate::{real, silero};
 
 #[test]
 fn an_endpoint_sleeps_until_called_and_sleeps_again() {
-    let daemon = real().endpoint("freeze_after", "\"300ms\"").endpoint("zero_after", "\"3s\"").start();
+    let daemon = real().endpoint("freeze_after", "\"300ms\"").endpoint("zero_after", "\"5s\"").start();
     // Named after its file, as `silero_vad.onnx`.
     let model = silero::model();
     let told = daemon.cli(&["deploy", model.to_str().unwrap()]).ok();

@@ -3,16 +3,18 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use dormouse_tests::{
     Endpoint, Home, Round, Script, processes,
+    script::Infer,
     wait::{until, until_true},
 };
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::fake;
+use crate::{deadlines::hold, fake};
 
 /// Requests, each about when the replica freezes after the one before.
 const REQUESTS: i64 = 200;
@@ -83,8 +85,23 @@ impl Drop for Unstoppable {
         let holder = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         processes::kill(holder.trim().parse().unwrap(), Signal::KILL);
         processes::kill(pid, Signal::KILL);
-        self.0.wait().unwrap();
+        // In a test that fails it may be frozen by now: then it ends with the daemon.
+        if !thread::panicking() {
+            self.0.wait().unwrap();
+        }
     }
+}
+
+/// Does this while a request keeps the replica from being frozen. A freeze begins once it is answered.
+fn beside_a_request<T>(endpoint: &Endpoint<'_>, work: impl FnOnce() -> T) -> T {
+    endpoint.play(Script::echo().infer(Infer::Hold));
+    thread::scope(|scope| {
+        let held = hold(scope, endpoint);
+        let done = work();
+        endpoint.play(Script::echo());
+        let _ = held.join().unwrap().ok();
+        done
+    })
 }
 
 /// Whether its replica is being frozen and does not come to rest.
@@ -98,31 +115,30 @@ fn is_freezing(endpoint: &Endpoint<'_>) -> bool {
 }
 
 pub(crate) fn a_request_that_comes_while_a_freeze_does_not_end_is_answered(round: Round) {
-    // The freeze begins once the process is there.
-    let daemon = fake().in_round(round).endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
+    let daemon = freezing(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(1);
     let replica = endpoint.replicas().remove(0).id;
-    let unstoppable = Unstoppable::beside(&endpoint);
+    let unstoppable = beside_a_request(&endpoint, || Unstoppable::beside(&endpoint));
     until_true("the freeze has begun", || is_freezing(&endpoint));
     endpoint.check_echo(2);
     assert_eq!(endpoint.replicas().remove(0).id, replica);
-    drop(unstoppable);
+    beside_a_request(&endpoint, || drop(unstoppable));
     endpoint.until_phases(&["frozen"]);
     endpoint.check_echo(3);
 }
 
 pub(crate) fn a_freeze_that_does_not_end_is_given_up_and_told(round: Round) {
-    let daemon = fake().in_round(round).endpoint("zero_after", "\"1h\"").endpoint("freeze_after", "\"500ms\"").start();
+    let daemon = freezing(round).start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     endpoint.check_echo(1);
-    let unstoppable = Unstoppable::beside(&endpoint);
+    let unstoppable = beside_a_request(&endpoint, || Unstoppable::beside(&endpoint));
     until_true("the freeze has begun", || is_freezing(&endpoint));
     let told = until("it is given up", || endpoint.status()["last_failure"].as_str().map(str::to_owned));
     assert!(told.contains("not frozen"), "{told}");
     assert_eq!(endpoint.phases(), ["ready"]);
     endpoint.check_echo(2);
-    drop(unstoppable);
+    beside_a_request(&endpoint, || drop(unstoppable));
     assert_eq!(endpoint.status()["replicas"].as_array().map(Vec::len), Some(1));
     assert_ne!(endpoint.status()["last_failure"], json!(null));
 }

@@ -36,7 +36,7 @@ pub(crate) fn replicas_follow_the_load_up_and_down(round: Round) {
         .endpoint("max_replicas", "3")
         .endpoint("container_concurrency", "2")
         .endpoint("freeze_after", "\"200ms\"")
-        .endpoint("zero_after", "\"1s\"")
+        .endpoint("zero_after", "\"5s\"")
         .start();
     let endpoint = daemon.deploy_fake("m", Script::echo().infer(Infer::Hold), &[]);
     let (endpoint, send) = (&endpoint, |data| endpoint.infer(&echo_body(data)));

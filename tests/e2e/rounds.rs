@@ -47,6 +47,7 @@ in_every_round! {
     }
     crash {
         a_crash_costs_its_request_and_the_next_one_works,
+        those_that_answer_nothing_one_after_the_other_are_held_off,
         out_of_memory_is_told_from_a_crash,
         an_answer_that_breaks_off_is_seen_to,
         all_requests_of_a_dead_replica_fail_at_once,

@@ -175,7 +175,7 @@ fn many_replicas_come_from_one_template_and_rest_before_it() {
     let daemon = with_templates(fake())
         .endpoint("freeze_after", "\"50ms\"")
         .endpoint("zero_after", "\"150ms\"")
-        .endpoint("keep_template", "\"500ms\"")
+        .endpoint("keep_template", "\"3s\"")
         .start();
     let endpoint = daemon.deploy_fake("m", Script::echo(), &[]);
     call_at_once(&endpoint, 3);

@@ -10,6 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How long one is looked for before another kind will do.
 const HUNT_MAX: Duration = Duration::from_secs(2);
+/// Far longer than the daemon is without any, on a loaded machine too.
+const NONE_MAX: Duration = Duration::from_secs(10);
 /// Creations and removals last some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
@@ -53,7 +55,7 @@ pub(crate) fn kill_one(spawner: i32, instance: &str, wanted: Prey) -> Option<Pre
                 return Some(prey);
             }
         }
-        if begun.elapsed() > HUNT_MAX * 2 {
+        if begun.elapsed() > NONE_MAX {
             return None;
         }
         std::thread::sleep(LOOK_EVERY);

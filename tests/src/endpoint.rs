@@ -82,10 +82,20 @@ impl<'a> Endpoint<'a> {
     /// replica that only a deploy asks, and of what a deleted endpoint leaves, those in groups of its name.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
+        self.of_replicas(processes::of_group)
+    }
+
+    /// The same with what makes their containers.
+    #[must_use]
+    pub fn processes_and_makers(&self) -> Vec<i32> {
+        self.of_replicas(processes::with_makers_of_group)
+    }
+
+    fn of_replicas(&self, of_group: fn(&str, &str) -> BTreeSet<i32>) -> Vec<i32> {
         let [replicas, templates] = self.control_groups();
         let mut groups = self.control_groups_of_its_name();
         groups.extend(replicas);
-        self.processes_in(groups.difference(&templates))
+        groups.difference(&templates).flat_map(|group| of_group(self.daemon.instance(), group)).collect()
     }
 
     /// The ids of its replicas that something is left of, as their sockets tell: whichever way a worker came to be,
@@ -110,11 +120,7 @@ impl<'a> Endpoint<'a> {
     #[must_use]
     pub fn template_processes(&self) -> Vec<i32> {
         let [_, templates] = self.control_groups();
-        self.processes_in(templates.iter())
-    }
-
-    fn processes_in<'g>(&self, groups: impl Iterator<Item = &'g String>) -> Vec<i32> {
-        groups.flat_map(|group| processes::of_group(self.daemon.instance(), group)).collect()
+        templates.iter().flat_map(|group| processes::of_group(self.daemon.instance(), group)).collect()
     }
 
     /// Of its replicas and of its templates, as it tells them; none where there is no such endpoint.

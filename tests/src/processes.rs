@@ -54,10 +54,26 @@ pub fn thread_names(pid: i32) -> Vec<String> {
 #[must_use]
 pub fn child(parent: i32, verb: &str) -> Option<i32> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(verb.as_bytes())
-    })
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .find(|pid: &i32| second_argument(&command_line(*pid)) == Some(verb.as_bytes()))
+}
+
+/// Empty where it is not there, or has given its memory back and ends.
+fn command_line(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+fn second_argument(line: &[u8]) -> Option<&[u8]> {
+    line.split(|byte| *byte == 0).nth(1)
+}
+
+/// Whether a process runs and is no copy of the spawner, which forks what makes a container, and does not execute it.
+/// Such a one ends some time after what it made serves, and is in its group until then.
+fn is_no_copy(pid: i32) -> bool {
+    let line = command_line(pid);
+    !line.is_empty() && second_argument(&line) != Some(b"daemon".as_slice())
 }
 
 /// Every control group of one daemon: its own and its replicas', in every hierarchy.
@@ -73,19 +89,26 @@ pub fn control_groups(instance: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The processes in a group below a daemon's.
+/// The processes in a group below a daemon's, copies of its spawner excepted: what makes a container may be there for
+/// a while after it was made.
 #[must_use]
 pub fn of_group(instance: &str, name: &str) -> BTreeSet<i32> {
+    with_makers_of_group(instance, name).into_iter().filter(|pid| is_no_copy(*pid)).collect()
+}
+
+/// The same with those.
+#[must_use]
+pub fn with_makers_of_group(instance: &str, name: &str) -> BTreeSet<i32> {
     processes(control_groups(instance).iter().filter(|group| group.ends_with(name)))
 }
 
-/// The processes of a daemon that wait for a model, and of replicas that did.
+/// The processes of a daemon that wait for a model, and of replicas that did; not what made their containers.
 #[must_use]
 pub fn of_blanks(instance: &str) -> BTreeSet<i32> {
     let is_blank = |group: &&PathBuf| {
         group.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("blank-"))
     };
-    processes(control_groups(instance).iter().filter(is_blank))
+    processes(control_groups(instance).iter().filter(is_blank)).into_iter().filter(|pid| is_no_copy(*pid)).collect()
 }
 
 /// Every process in a control group of a daemon.

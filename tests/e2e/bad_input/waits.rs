@@ -146,7 +146,7 @@ pub(super) const ROWS: &[Row] = &[
         expected: Status(504),
         says: &["queue"],
         ask: |it| {
-            let settings = [("timeout", "500ms"), ("queue-waiters-max", "100")];
+            let settings = [("timeout", "2s"), ("queue-waiters-max", "100")];
             with(it, Script::echo().infer(Infer::Hold), &settings, late_in_queue)
         },
     },
@@ -160,7 +160,7 @@ pub(super) const ROWS: &[Row] = &[
         wrong: "late in the inference",
         expected: Status(504),
         says: &["inference"],
-        ask: |it| one(it, Script::echo().infer(Infer::Hold), &[("timeout", "1s")]),
+        ask: |it| one(it, Script::echo().infer(Infer::Hold), &[("timeout", "2s")]),
     },
     Row {
         wrong: "killed by a signal",

@@ -119,7 +119,7 @@ fn probes_speak_what_the_image_speaks_and_grpc_tells_that_it_is_ill() {
     let _ = daemon.cli(&["deploy", IMAGE, "--name", "plain", "--h2c"]).ok();
     assert!(daemon.send(&to("plain", "/seen")).ok().text().starts_with("HTTP/2.0"));
     let probes = "ports: [{name: h2c, containerPort: 9000}]\nreadinessProbe: {httpGet: {path: /seen}}\n\
-                  livenessProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 1}";
+                  livenessProbe: {grpc: {port: 9000}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1}";
     let hello = deploy(&daemon, "hello", probes);
     let _ = daemon.send(&to("hello", "/ill")).ok();
     let answer = daemon.send(&to("hello", "/hang"));

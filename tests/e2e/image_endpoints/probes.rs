@@ -41,7 +41,7 @@ fn a_replica_whose_liveness_probe_fails_is_replaced_and_the_cause_is_told() {
 fn a_replica_that_sleeps_is_not_looked_at() {
     let daemon = real().endpoint("freeze_after", "\"10ms\"").start();
     bring(&daemon);
-    let probe = "livenessProbe: {httpGet: {path: /nothing}, periodSeconds: 3, failureThreshold: 1}";
+    let probe = "livenessProbe: {httpGet: {path: /nothing}, periodSeconds: 6, failureThreshold: 1}";
     let hello = deploy_script(&daemon, "hello", &script(), &[], probe);
     assert_eq!(ask(&daemon, "hello", "echo fine").trim_end(), "fine");
     hello.until_phases(&["frozen"]);

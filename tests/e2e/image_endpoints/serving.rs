@@ -39,7 +39,7 @@ fn an_image_of_a_registry_is_pulled_and_served_from_its_first_request() {
 
 #[test]
 fn a_replica_is_frozen_woken_and_ended_like_any_other() {
-    let daemon = real().endpoint("freeze_after", "\"50ms\"").endpoint("zero_after", "\"1s\"").start();
+    let daemon = real().endpoint("freeze_after", "\"50ms\"").endpoint("zero_after", "\"5s\"").start();
     let hello = deploy_as_it_is(&daemon, "hello");
     serves(&daemon, "hello");
     hello.until_phases(&["frozen"]);

@@ -34,8 +34,10 @@ pub(crate) fn of_processes_and_memory_hold() {
     let mut node = daemon.node();
     let spec = replica();
     node.start(&spec);
-    // The child that made it counts until it has left.
-    machine::process(&daemon.group(), &spec.replica);
+    // The child that made it counts until the spawner has taken note of its end.
+    machine::until("a replica is one task", || {
+        interface(&daemon.group(), &spec.replica, ("pids", "pids.current"), "pids.current") == "1"
+    });
     let threads: u32 = node.call(&spec.replica, "threads").parse().unwrap();
     assert_eq!(threads + 1, LIMITS.pids);
     call_fatally(&node.socket(&spec.replica), "eat");
