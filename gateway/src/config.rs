@@ -14,6 +14,7 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
+pub use machine::await_freed_memory;
 pub use settings::{DaemonSettings, GatewaySettings, ImageSettings, NodeSettings, Overrides};
 
 use file::ConfigFile;

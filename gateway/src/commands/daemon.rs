@@ -27,7 +27,9 @@ impl Daemon {
         let overrides = Overrides { listen: self.listen, data: common.data.clone(), run: common.run.clone() };
         log_to_stderr();
         // What a killed daemon left holds memory that the budget would be without, for as long as this one runs.
-        spawner::end_leftovers(&config::run_directory(common.config.as_deref(), common.run.clone())?);
+        if spawner::end_leftovers(&config::run_directory(common.config.as_deref(), common.run.clone())?) {
+            config::await_freed_memory();
+        }
         start(config::load(common.config.as_deref(), &overrides)?, None)
     }
 }

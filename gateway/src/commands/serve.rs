@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use dormouse_sandbox::spawner;
 
 use super::{CommandError, Common, child_arguments, daemon, log_to_stderr};
 use crate::config::{self, Overrides};
@@ -36,12 +37,14 @@ impl Serve {
         let run = parent.join(format!("serve-{}", std::process::id()));
         let data = common.data.clone().unwrap_or_else(|| run.join("data"));
         let overrides = Overrides { listen: self.listen, data: Some(data), run: Some(run.clone()) };
+        log_to_stderr();
+        // Before the memory that there is is looked at.
+        spawner::end_abandoned(&parent);
         let settings = config::load(common.config.as_deref(), &overrides)?;
         let mut companion = child_arguments("deploy-all", run);
         companion.extend(self.name.into_iter().flat_map(|name| ["--name".into(), name.into()]));
         companion.push("--".into());
         companion.extend(self.paths.into_iter().map(Into::into));
-        log_to_stderr();
         daemon::start(settings, Some(companion))
     }
 }

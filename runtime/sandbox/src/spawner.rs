@@ -140,13 +140,25 @@ pub enum SpawnerError {
 }
 
 /// Ends what an earlier daemon of this run directory left, where none runs: only then is it known how much memory there is
-/// for the next one. What cannot be done is told by [`run`], which does the same.
-pub fn end_leftovers(run: &Path) {
-    if run.is_dir()
-        && let Ok(hierarchy) = Hierarchy::detect()
-        && let Ok(instance) = Instance::lock(run)
-    {
-        let _ = sweep::sweep(&instance, &hierarchy).map(note_swept);
+/// for the next one. Tells whether there was anything. What cannot be done is told by [`run`], which does the same.
+pub fn end_leftovers(run: &Path) -> bool {
+    let swept = || {
+        let hierarchy = Hierarchy::detect().ok()?;
+        let instance = Instance::lock(run).ok()?;
+        sweep::sweep(&instance, &hierarchy).ok()
+    };
+    let groups = if run.is_dir() { swept().unwrap_or_default() } else { 0 };
+    note_swept(groups);
+    groups > 0
+}
+
+/// The same of ephemeral daemons whose directories are in `parent`. Nobody comes back for one that was killed, so the next
+/// one cleans up after it.
+pub fn end_abandoned(parent: &Path) {
+    // Where there is no hierarchy, [`run`] says so.
+    let Ok(hierarchy) = Hierarchy::detect() else { return };
+    if let Err(error) = sweep::sweep_abandoned(parent, &hierarchy) {
+        tracing::warn!("what a killed `serve` left is still there: {}", error_chain::one_line(&error));
     }
 }
 
@@ -164,9 +176,6 @@ pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
     check_single_thread()?;
     let found = preflight::check(&settings)?;
     let hierarchy = Hierarchy::detect()?;
-    if let Some(parent) = settings.run.parent().filter(|_| settings.ephemeral) {
-        sweep_beside(parent, &hierarchy);
-    }
     let instance = Instance::lock(&settings.run)?;
     let ephemeral = settings.ephemeral;
     let result = serve(settings, &found, &hierarchy, &instance);
@@ -176,13 +185,6 @@ pub fn run(settings: SpawnerSettings) -> Result<(), SpawnerError> {
         let _ = removal::whole(CWD.as_fd(), instance.run());
     }
     result
-}
-
-/// Nobody comes back for an ephemeral daemon that was killed, so the next one cleans up after it.
-fn sweep_beside(parent: &Path, hierarchy: &Hierarchy) {
-    if let Err(error) = sweep::sweep_abandoned(parent, hierarchy) {
-        tracing::warn!("what a killed `serve` left is still there: {}", error_chain::one_line(&error));
-    }
 }
 
 /// The order matters: nothing is made before the machine is known to be able to hold it, nothing is
