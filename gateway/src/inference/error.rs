@@ -58,8 +58,9 @@ pub enum UnsentCause {
 }
 
 impl UnsentCause {
-    /// Whether nothing listens where the replica was to.
+    /// Whether nothing listens where the replica was to; a worker's socket may be removed with it already.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Connect(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+        use std::io::ErrorKind;
+        matches!(self, Self::Connect(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound))
     }
 }

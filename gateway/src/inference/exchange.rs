@@ -28,13 +28,13 @@ use super::{
 };
 
 /// A connection usually breaks a moment before the cause is known: so long it is waited for. The end of a worker that
-/// was forked is told by way of its template, for which the spawner waits up to a second.
+/// was forked is told by way of its template, for which the spawner waits for three seconds.
 const CAUSE_WAIT: Duration = Duration::from_secs(5);
 /// The same of an image, whose server may break off a connection and live on.
 pub(super) const CAUSE_WAIT_OF_IMAGE: Duration = Duration::from_secs(2);
 /// So long a server may take until it listens anew, as where another program starts it again.
 const LISTENS_AGAIN_WITHIN: Duration = Duration::from_secs(1);
-/// How often a request is given to a replica that gets no byte of it.
+/// How often a request is given to a replica that gets no byte of it; once more where the last one is known to be gone.
 const ATTEMPTS_MAX: u32 = 2;
 
 /// Why an exchange gave no answer.
@@ -59,7 +59,8 @@ pub(super) struct Unsent {
 impl Unsent {
     /// For those who try it again, unless that was the last time.
     pub(super) fn tried(&self) -> Option<Tried> {
-        let is_last = self.attempts >= ATTEMPTS_MAX + u32::from(self.is_deaf);
+        let is_gone = self.is_deaf || matches!(self.cause, UnsentCause::Died(_));
+        let is_last = self.attempts >= ATTEMPTS_MAX + u32::from(is_gone);
         let refused_by = self.cause.is_refusal().then(|| self.replica.clone());
         (!is_last).then_some(Tried { refused_by, attempts: self.attempts })
     }
@@ -133,7 +134,7 @@ pub(super) async fn exchange(
             }
             None => {
                 let broken = Broken { error: error.into_error(), of_stream: connection.outlives_its_exchanges() };
-                failure(broken, &progress, &mut grant, body_bytes_max).await.into()
+                failure(broken, &progress, &mut grant, deadline, body_bytes_max).await.into()
             }
         }),
     }
@@ -279,7 +280,9 @@ async fn look_again(pool: &Pool, mut grant: Grant, unsent: &mut Unsent, refused_
         return;
     }
     let wait = if is_image { LISTENS_AGAIN_WITHIN } else { CAUSE_WAIT };
-    if let Ok(cause) = timeout_at(deadline.min(Instant::now() + wait), &mut grant.lost).await {
+    // The second look is within the deadline too.
+    let left = deadline.saturating_duration_since(Instant::now());
+    if let Ok(cause) = timeout(wait.min(left / 2), &mut grant.lost).await {
         pool.forget(&grant.replica);
         unsent.cause = UnsentCause::Died(cause);
     }
@@ -293,7 +296,13 @@ struct Broken {
 }
 
 /// Whose fault it was that a request broke on its way: the client's, or the replica's.
-async fn failure(broken: Broken, progress: &Progress, grant: &mut Grant, body_bytes_max: u64) -> InferenceError {
+async fn failure(
+    broken: Broken,
+    progress: &Progress,
+    grant: &mut Grant,
+    deadline: Instant,
+    body_bytes_max: u64,
+) -> InferenceError {
     if progress.is_over_limit() {
         return InferenceError::BodyTooLarge { limit: Bytes::new(body_bytes_max) };
     }
@@ -309,7 +318,7 @@ async fn failure(broken: Broken, progress: &Progress, grant: &mut Grant, body_by
         return InferenceError::ReplicaBroke(error);
     }
     let wait = if grant.payload.is_image() { CAUSE_WAIT_OF_IMAGE } else { CAUSE_WAIT };
-    match timeout(wait, &mut grant.lost).await {
+    match timeout_at(deadline.min(Instant::now() + wait), &mut grant.lost).await {
         Ok(cause) => InferenceError::ReplicaDied(cause),
         Err(_) => InferenceError::ReplicaBroke(error),
     }

@@ -103,7 +103,10 @@ impl Watchdog {
                     changed = until.changed() => if changed.is_err() { return },
                     () = late => {
                         let held = slot.lock().take();
-                        drop(held);
+                        // The replica did its part.
+                        if let Some(Held { exchange, .. }) = held {
+                            (exchange.grant.tell_served)();
+                        }
                         return;
                     }
                 }
@@ -196,10 +199,10 @@ impl Reply {
     fn cut_off(&mut self, error: ReplyError) -> ReplyError {
         let held = self.held.lock().take();
         self.is_whole = true;
-        match (held, &error) {
-            (Some(Held { exchange: Exchange { grant, .. }, .. }), ReplyError::Deadline) => liveness::look(grant),
-            (Some(Held { exchange: Exchange { grant, .. }, .. }), ReplyError::TooSlow) => (grant.tell_served)(),
-            _ => {}
+        if let Some(Held { exchange: Exchange { grant, .. }, .. }) = held
+            && matches!(error, ReplyError::Deadline)
+        {
+            liveness::look(grant);
         }
         if let Some(Watched { observation, request_id }) = self.watched.take() {
             let request_id = request_id.to_str().unwrap_or_default();

@@ -69,6 +69,7 @@ async fn an_answer_before_the_body_was_read_reaches_a_client_that_sends_all_of_i
     let response = front::response(&mut client).await;
     assert!(response.starts_with("HTTP/1.1 400 ") && response.ends_with("answer"), "{response}");
     front.given_back().await;
+    assert_eq!(front.told_served(), 1);
 }
 
 #[tokio::test]
@@ -83,6 +84,7 @@ async fn a_replica_that_dies_with_a_request_is_502_with_its_cause() {
     let response = front::response(&mut client).await;
     assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("out of memory"), "{response}");
     front.given_back().await;
+    assert_eq!(front.told_served(), 0);
 }
 
 #[tokio::test]
@@ -112,6 +114,7 @@ async fn a_replica_that_does_not_answer_in_time_is_504_and_loses_its_connection(
     assert!(asked.request(0).await.starts_with("GET /v2/health/live "));
     asked.write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     front.given_back().await;
+    assert_eq!(front.told_served(), 0);
     assert!(!front.was_told_silent());
 }
 
@@ -144,6 +147,7 @@ async fn a_replica_that_dies_within_its_answer_cuts_it_off() {
     let _ = client.read_to_string(&mut rest).await;
     assert!(!rest.ends_with("\r\n\r\n") && rest.len() < 300, "{rest}");
     front.given_back().await;
+    assert_eq!(front.told_served(), 0);
 }
 
 #[tokio::test]
@@ -168,6 +172,7 @@ async fn an_answer_that_is_not_taken_gives_the_replica_back() {
     // More than the buffers of both connections hold, so that all of it would wait for the client.
     replica.write_endlessly().await;
     front.given_back().await;
+    assert_eq!(front.told_served(), 1);
     drop(client);
 }
 

@@ -1,7 +1,7 @@
 //! A connection that a client and an image agreed to use for something else than HTTP: a WebSocket, mostly.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,11 +46,26 @@ pub(super) struct Tunnel {
     pub(super) request_id: HeaderValue,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Replica,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Replica => "replica",
+        })
+    }
+}
+
 /// Why a tunnel ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("a side closed it")]
-    Closed,
+    #[error("the {0} closed it")]
+    Closed(Side),
     #[error("it broke")]
     Broken(#[source] io::Error),
     #[error("nothing moved for {IDLE_MAX:?}")]
@@ -72,10 +87,11 @@ impl Tunnel {
                 () = place.called_back() => Ended::PlaceTaken,
                 ended = carry(client, replica, &mut under_way) => ended,
             };
-            if matches!(ended, Ended::ReplicaLost(_)) {
-                exchange.pool.forget(&exchange.grant.replica);
-            } else {
-                (exchange.grant.tell_served)();
+            match ended {
+                Ended::ReplicaLost(_) => exchange.pool.forget(&exchange.grant.replica),
+                Ended::Closed(Side::Client) | Ended::Idle | Ended::PlaceTaken => (exchange.grant.tell_served)(),
+                // Where the replica died, that is known only a moment later.
+                Ended::Closed(Side::Replica) | Ended::Broken(_) => {}
             }
             let request_id = request_id.to_str().unwrap_or_default();
             let (endpoint, why) = (observation.endpoint(), chain(&ended));
@@ -95,14 +111,15 @@ async fn carry(client: OnUpgrade, replica: OnUpgrade, under_way: &mut UnderWay) 
     let activity = Activity::new(under_way);
     tokio::select! {
         spliced = splice(client, replica, &activity) => match spliced {
-            Ok(()) => Ended::Closed,
+            Ok(first) => Ended::Closed(first),
             Err(error) => Ended::Broken(error),
         },
         () = activity.idle() => Ended::Idle,
     }
 }
 
-async fn splice<C, R>(client: C, replica: R, activity: &Activity<'_>) -> io::Result<()>
+/// Tells which side said first that it is done.
+async fn splice<C, R>(client: C, replica: R, activity: &Activity<'_>) -> io::Result<Side>
 where
     C: AsyncRead + AsyncWrite,
     R: AsyncRead + AsyncWrite,
@@ -111,18 +128,18 @@ where
     let (from_replica, to_replica) = tokio::io::split(replica);
     let (there, back) = (pump(from_client, to_replica, activity), pump(from_replica, to_client, activity));
     tokio::pin!(there, back);
-    let rest = tokio::select! {
+    let (first, rest) = tokio::select! {
         done = &mut there => {
             done?;
-            timeout(HALF_CLOSED_MAX, back).await
+            (Side::Client, timeout(HALF_CLOSED_MAX, back).await)
         }
         done = &mut back => {
             done?;
-            timeout(HALF_CLOSED_MAX, there).await
+            (Side::Replica, timeout(HALF_CLOSED_MAX, there).await)
         }
     };
     // Whoever was given the time and did not end is not waited for.
-    rest.unwrap_or(Ok(()))
+    rest.unwrap_or(Ok(())).map(|()| first)
 }
 
 /// Passes on what comes, and at last that no more comes.

@@ -60,6 +60,7 @@ pub(super) struct Front {
     made: Arc<AtomicUsize>,
     lost: watch::Sender<Option<LossCause>>,
     given_back: mpsc::UnboundedReceiver<()>,
+    served: mpsc::UnboundedReceiver<()>,
     silent: mpsc::UnboundedReceiver<()>,
     deaf: mpsc::UnboundedReceiver<()>,
     replicas: Arc<Mutex<Vec<u32>>>,
@@ -84,6 +85,7 @@ struct State {
     timeout: Duration,
     lost: watch::Receiver<Option<LossCause>>,
     given_back: mpsc::UnboundedSender<()>,
+    served: mpsc::UnboundedSender<()>,
     silent: mpsc::UnboundedSender<()>,
     deaf: mpsc::UnboundedSender<()>,
     replicas: Arc<Mutex<Vec<u32>>>,
@@ -116,6 +118,7 @@ impl Front {
         let listening = tokio::spawn(accept(UnixListener::bind(&socket).unwrap(), arrived, Arc::clone(&made)));
         let (lost, losing) = watch::channel(None);
         let (giving_back, given_back) = mpsc::unbounded_channel();
+        let (telling_served, served) = mpsc::unbounded_channel();
         let (telling_silent, silent) = mpsc::unbounded_channel();
         let (telling_deaf, deaf) = mpsc::unbounded_channel();
         let replicas = Arc::new(Mutex::new(Vec::new()));
@@ -128,6 +131,7 @@ impl Front {
             timeout,
             lost: losing,
             given_back: giving_back,
+            served: telling_served,
             silent: telling_silent,
             deaf: telling_deaf,
             replicas: Arc::clone(&replicas),
@@ -144,6 +148,7 @@ impl Front {
             made,
             lost,
             given_back,
+            served,
             silent,
             deaf,
             replicas,
@@ -200,6 +205,11 @@ impl Front {
     /// Whether the replica was given up as one that answers nothing.
     pub(super) fn was_told_silent(&mut self) -> bool {
         self.silent.try_recv().is_ok()
+    }
+
+    /// How often it was said that the replica did its part.
+    pub(super) fn told_served(&mut self) -> usize {
+        std::iter::from_fn(|| self.served.try_recv().ok()).count()
     }
 
     /// How often it was said that nothing listens in the replica.
@@ -273,6 +283,10 @@ impl State {
         let tell_silent = Box::new(move || {
             let _ = silent.send(());
         });
+        let served = self.served.clone();
+        let tell_served = Box::new(move || {
+            let _ = served.send(());
+        });
         let deaf = self.deaf.clone();
         let tell_deaf = Box::new(move || {
             let _ = deaf.send(());
@@ -283,7 +297,7 @@ impl State {
             address: Address::Unix(self.socket.clone()),
             payload: self.payload,
             lost,
-            tell_served: Box::new(|| {}),
+            tell_served,
             tell_silent,
             tell_deaf,
             tell_answered: None,

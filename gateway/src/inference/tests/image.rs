@@ -226,7 +226,20 @@ async fn a_client_that_leaves_within_a_stream_ends_its_work() {
     read_to(&mut client, "1\r\na\r\n").await;
     drop(client);
     front.given_back().await;
+    assert_eq!(front.told_served(), 1);
     replica.read_to_end().await;
+}
+
+#[tokio::test]
+async fn what_listens_no_more_is_found_within_a_short_deadline_too() {
+    let mut front = Front::of(Payload::Image(AppProtocol::Http1), Duration::from_secs(1)).await;
+    front.refuse_connections().await;
+    front.grant_next([2, 1, 1]);
+    let mut client = front.client().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: h.localhost\r\n\r\n").await.unwrap();
+    let response = front::response(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert_eq!(front.told_deaf(), 1);
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ async fn bytes_pass_both_ways_as_they_are_until_the_client_closes() {
     replica.read_to_end().await;
     drop(replica);
     front.given_back().await;
+    assert_eq!(front.told_served(), 1);
 }
 
 #[tokio::test]
@@ -123,6 +124,7 @@ async fn it_ends_when_the_replica_closes_or_is_lost() {
     ended(&mut client).await;
     drop(client);
     front.given_back().await;
+    assert_eq!(front.told_served(), 0, "it may be dying");
 
     let (mut client, mut replica) = switched(&mut front).await;
     front.lose(ExitCause::Stopped);

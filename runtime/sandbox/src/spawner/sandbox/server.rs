@@ -37,7 +37,7 @@ use crate::{
 
 /// A server that was killed is gone at once, and its template answers at once how it ended. Where they do
 /// not, the server is not in its group, or the template is stuck; then that is ended.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Most servers that a template is asked for the end of though they never served. One that answers none of it is not
 /// asked for more servers.
