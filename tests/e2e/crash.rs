@@ -121,7 +121,7 @@ pub(crate) fn a_replica_that_ignores_sigterm_ends_all_the_same(round: Round) {
     let processes = endpoint.processes();
     endpoint.delete();
     assert!(processes.iter().all(|pid| !dormouse_tests::processes::lives(*pid)));
-    assert!(endpoint.processes().is_empty());
+    assert!(endpoint.processes_and_makers().is_empty());
 }
 
 pub(crate) fn the_daemon_ends_with_replicas_that_ignore_sigterm(round: Round) {

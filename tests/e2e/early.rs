@@ -72,7 +72,7 @@ fn a_client_that_leaves_after_the_head_leaves_nothing() {
     endpoint.until_phases(&["ready"]);
     drop(slow);
     endpoint.until_phases(&[]);
-    until_true("its processes are gone", || endpoint.processes().is_empty());
+    until_true("its processes are gone", || endpoint.processes_and_makers().is_empty());
     assert_eq!(endpoint.status()["last_wake"]["outcome"], "unused");
     endpoint.check_echo(3);
 }

@@ -38,11 +38,11 @@ fn a_model_is_called_frozen_thawed_gone_and_called_again() {
     call(&endpoint, 2.5);
     assert_eq!(endpoint.replicas().remove(0).id, first, "thawed, not started anew");
     endpoint.until_phases(&[]);
-    until_true("its processes are gone", || endpoint.processes().is_empty());
+    until_true("its processes are gone", || endpoint.processes_and_makers().is_empty());
     call(&endpoint, 3.5);
     assert_ne!(endpoint.replicas().remove(0).id, first);
     endpoint.delete();
-    assert!(endpoint.processes().is_empty());
+    assert!(endpoint.processes_and_makers().is_empty());
 }
 
 #[test]

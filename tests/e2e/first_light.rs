@@ -16,7 +16,7 @@ fn an_endpoint_sleeps_until_called_and_sleeps_again() {
     let listed = daemon.cli(&["ls"]).ok().stdout;
     let row: Vec<&str> = listed.lines().nth(1).expect("a row").split_whitespace().collect();
     assert_eq!(row[..4], ["silero-vad", "1", "ready", "0"], "{listed}");
-    until_true("the replica that described the model is gone", || endpoint.processes().is_empty());
+    until_true("the replica that described the model is gone", || endpoint.processes_and_makers().is_empty());
 
     silero::call(&endpoint);
     assert!(!endpoint.processes().is_empty());
@@ -25,7 +25,7 @@ fn an_endpoint_sleeps_until_called_and_sleeps_again() {
     endpoint.until_phases(&["frozen"]);
     assert!(!endpoint.processes().is_empty(), "frozen, and still there");
     endpoint.until_phases(&[]);
-    until_true("its processes are gone", || endpoint.processes().is_empty());
+    until_true("its processes are gone", || endpoint.processes_and_makers().is_empty());
 
     silero::call(&endpoint);
     assert_ne!(endpoint.replicas().remove(0).id, first);

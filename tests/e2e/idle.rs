@@ -8,7 +8,7 @@ use crate::fake;
 
 const ENDPOINTS: usize = 20;
 /// Long beside the period of any tick, and so short that there are several within a wait.
-const WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(8);
 
 /// How often the threads of a daemon's two processes went to sleep or were made to stop so far: none of
 /// them can run without either.
@@ -38,7 +38,8 @@ pub(crate) fn nothing_wakes_up_where_every_endpoint_is_at_zero(round: Round) {
     let names: Vec<String> = (0..ENDPOINTS).map(|number| format!("m{number}")).collect();
     let is_at_zero = |name: &String| Endpoint::of(&daemon, name).replicas().is_empty();
     until_true("all are at zero", || names.iter().all(is_at_zero));
-    // What is left of their last requests has an end, as have threads that nothing is given to; a tick has none.
+    // What is left of their last requests has an end, as have threads that nothing is given to; a tick that comes within the
+    // window has none.
     until_true("nothing wakes up for a while", || {
         let before = switches(&daemon);
         sleep(WINDOW);

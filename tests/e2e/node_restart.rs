@@ -175,7 +175,7 @@ pub(crate) fn what_was_deployed_outlives_the_daemon(round: Round) {
     if round != Round::Image {
         assert_eq!(daemon.get(&endpoint.path("")).ok().json()["versions"], serde_json::json!(["1"]));
     }
-    assert!(endpoint.processes().is_empty(), "known without waking it");
+    assert!(endpoint.processes_and_makers().is_empty(), "known without waking it");
     endpoint.check_echo(2);
 }
 

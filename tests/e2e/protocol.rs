@@ -48,7 +48,7 @@ fn what_is_asked_about_models_is_answered_and_wakes_nothing() {
 
     let endpoint = Endpoint::of(&daemon, "identity-matrix");
     endpoint.until_phases(&[]);
-    until_true("the replica that described the model is gone", || endpoint.processes().is_empty());
+    until_true("the replica that described the model is gone", || endpoint.processes_and_makers().is_empty());
     assert_eq!(daemon.metrics().of_endpoint("dormouse_starts_total", "identity-matrix"), 0.0);
 }
 

@@ -180,7 +180,7 @@ fn an_end_in_the_middle(daemon: &Daemon) {
         drop(connection);
         deleted.join().unwrap();
     });
-    until_true("its processes are gone", || slow.processes().is_empty());
+    until_true("its processes are gone", || slow.processes_and_makers().is_empty());
 }
 
 fn print(recording: &Recording) {

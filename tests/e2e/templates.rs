@@ -185,7 +185,7 @@ fn many_replicas_come_from_one_template_and_rest_before_it() {
     endpoint.check_echo(4);
     assert_eq!(template(&endpoint), id);
     until_true("it has been alone for long enough", || templates(&endpoint).is_empty());
-    until_true("nothing runs", || endpoint.processes().is_empty());
+    until_true("nothing runs", || endpoint.processes_and_makers().is_empty());
     endpoint.check_echo(5);
     assert_ne!(template(&endpoint), id);
 }

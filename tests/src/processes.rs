@@ -70,7 +70,8 @@ fn second_argument(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether a process runs and is no copy of the spawner, which forks what makes a container, and does not execute it.
-/// Such a one ends some time after what it made serves, and is in its group until then.
+/// Such a one ends some time after what it made serves, and is in its group until then. One that runs the commands of probes
+/// is there for as long as its container.
 fn is_no_copy(pid: i32) -> bool {
     let line = command_line(pid);
     !line.is_empty() && second_argument(&line) != Some(b"daemon".as_slice())

@@ -21,7 +21,8 @@ fn is_refused(round: Round, daemon: &Daemon, bomb: Bomb, cause: &str) {
     assert!(failure.contains(cause), "{failure}");
     until_true("nothing of it is left", || {
         let groups = control_groups(daemon.instance());
-        endpoint.processes().is_empty() && !groups.iter().any(|group| group.display().to_string().contains("bomber"))
+        endpoint.processes_and_makers().is_empty()
+            && !groups.iter().any(|group| group.display().to_string().contains("bomber"))
     });
     let models = std::fs::read_dir(daemon.home().data().join("models")).unwrap();
     let models = models.filter(|entry| entry.as_ref().unwrap().path().join("model.onnx").exists()).count();

@@ -502,8 +502,9 @@ const EXITING: u32 = 0x4;
 
 /// Whether the process ends, or has ended, and one of these is to be told.
 fn is_ending_child(pid: i32, parents: &[Pid]) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // Its name, which it chooses, is in parentheses; state, parent, process group, session, terminal, its foreground group
+    let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
+    let stat = String::from_utf8_lossy(&stat);
+    // Its name, which it chooses and the kernel cuts, is in parentheses; state, parent, process group, session, terminal, its foreground group
     // and the kernel's flags follow.
     let Some((_, fields)) = stat.rsplit_once(')') else { return false };
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
